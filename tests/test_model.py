@@ -1,0 +1,250 @@
+"""Patches against transformers' image processor; checkpoints in and out."""
+
+import json
+import pickle
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoImageProcessor, Qwen3VLForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
+
+from tests.conftest import QUESTION, image_settings
+from vlm3 import model, packing
+
+
+@pytest.fixture(scope="module")
+def saved(vlm, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints") / "saved"
+    model.save(vlm, folder)
+    return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "copy")
+
+
+@pytest.mark.parametrize("size", [(32, 32), (64, 96), (96, 32), (256, 320)])
+def test_patches_equal_those_of_the_image_processor(size):
+    image = np.random.default_rng(size[0]).integers(0, 256, (*size, 3), dtype=np.uint8)
+    reference = Qwen2VLImageProcessorPil(**image_settings())(image, return_tensors="np")
+    rows, grid = model.patches(image)
+    assert rows.dtype == np.float32
+    assert rows.shape == (size[0] * size[1] // 256, 1536)
+    np.testing.assert_allclose(rows, reference["pixel_values"], atol=1e-6, rtol=0)
+    assert np.array_equal(grid, reference["image_grid_thw"][0])
+
+
+def test_the_processors_resizing_leaves_multiples_of_32_alone():
+    limits = model.PREPROCESSING["size"]
+    for height in range(32, 1400, 32):
+        for width in (32, 64, 640, 1248, 4096):
+            resized = smart_resize(height, width, 32, limits["shortest_edge"], limits["longest_edge"])
+            assert resized == (height, width)
+
+
+def test_bad_images_are_refused_with_what_was_wrong():
+    good = np.zeros((64, 64, 3), np.uint8)
+    with pytest.raises(ValueError, match="multiples of 32, got 60x64: use unify_focal"):
+        model.patches(good[:, :60])
+    for bad, message in (
+        (good / 255, "float64"),
+        (good[..., 0], r"\(64, 64\)"),
+        ([1], "list"),
+        (good[:0], "64x0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.patches(bad)
+
+
+def test_new_is_decided_by_its_seed_and_leaves_the_global_random_state_alone(vlm):
+    before = torch.get_rng_state()
+    settings = model.config("tiny", text={"num_hidden_layers": 1}, vision={"depth": 3})
+    first, second, other = (model.new(settings, seed).net.state_dict() for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first["lm_head.weight"], other["lm_head.weight"])
+
+
+def test_4b_has_the_size_of_the_released_model():
+    with torch.device("meta"):
+        net = Qwen3VLForConditionalGeneration(model.config("4b"))
+    assert sum(weight.numel() for weight in net.parameters()) == 4_437_815_808
+
+
+def test_sizes_that_cannot_work_are_refused():
+    for size, text, vision, message in (
+        ("5b", {}, {}, "unknown size '5b'"),
+        ("tiny", {"head_dim": 64}, {}, "half of head_dim"),
+        ("tiny", {"vocab_size": 99}, {}, "vocab_size 99"),
+        ("tiny", {}, {"depth": 2}, "below depth 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            model.config(size, text=text, vision=vision)
+
+
+def test_tiny_warns_while_it_is_untrained():
+    if (model.PACKAGED / "model.safetensors").exists():
+        pytest.skip("trained weights are packaged")
+    with pytest.warns(UserWarning, match="untrained"):
+        vlm = model.load("tiny", dtype=torch.bfloat16)
+    assert vlm.dtype == torch.bfloat16
+    assert sum(weight.numel() for weight in vlm.net.parameters()) < 6_000_000
+
+
+def test_packaged_description_is_the_one_that_the_code_writes():
+    packaged = json.loads((model.PACKAGED / "config.json").read_text())
+    written = json.loads(model.config("tiny").to_json_string())
+    ignore = ("architectures", "dtype", "transformers_version")
+    assert {k: v for k, v in packaged.items() if k not in ignore} == {
+        k: v for k, v in written.items() if k not in ignore
+    }
+    assert json.loads((model.PACKAGED / "preprocessor_config.json").read_text()) == model.PREPROCESSING
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_saved_model_comes_back_bit_by_bit(vlm, saved, images, tmp_path, dtype):
+    folder = saved
+    if dtype != torch.float32:
+        model.save(model.load(saved, dtype=dtype), folder := tmp_path / "half")
+    again = model.load(folder)
+    assert again.dtype == dtype
+    assert again.device.type == "cpu"
+    for name, weight in vlm.net.state_dict().items():
+        assert torch.equal(again.net.state_dict()[name], weight.to(dtype)), name
+    rotary = again.net.model.language_model.rotary_emb.inv_freq
+    assert torch.equal(rotary, vlm.net.model.language_model.rotary_emb.inv_freq)
+    assert again.tokenizer.backend_tokenizer.to_str() == vlm.tokenizer.backend_tokenizer.to_str()
+    assert again.net.lm_head.weight is again.net.model.language_model.embed_tokens.weight
+
+
+def test_a_saved_folder_is_what_transformers_expects(vlm, saved, images):
+    names = {path.name for path in saved.iterdir()}
+    assert names >= {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"}
+    assert not any(name.endswith((".bin", ".pt")) for name in names)
+    rows = AutoImageProcessor.from_pretrained(saved)(images[0], return_tensors="np")["pixel_values"]
+    np.testing.assert_allclose(rows, model.patches(images[0])[0], atol=0.02, rtol=0)  # backends may differ a little
+    assert not list(saved.parent.glob("*.partial"))
+
+
+def test_save_does_not_overwrite(vlm, saved):
+    with pytest.raises(FileExistsError, match="not empty"):
+        model.save(vlm, saved)
+
+
+def test_answers_are_greedy_even_if_the_folder_asks_for_sampling(copy, images):
+    (copy / "generation_config.json").write_text(json.dumps({"do_sample": True, "temperature": 5.0}))
+    vlm = model.load(str(copy))
+    asked = packing.inputs(vlm, images[:1], QUESTION)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first, second = (vlm.net.generate(**asked, max_new_tokens=3) for _ in range(2))
+    assert vlm.net.generation_config.do_sample is False
+    assert torch.equal(first, second)
+
+
+def test_sharded_weights_load_and_a_lost_shard_is_named(vlm, copy):
+    (copy / "model.safetensors").unlink()
+    vlm.net.save_pretrained(copy, max_shard_size="4MB")
+    shard = sorted(copy.glob("model-*.safetensors"))[1]
+    again = model.load(copy).net.state_dict()
+    assert all(torch.equal(again[name], weight) for name, weight in vlm.net.state_dict().items())
+    shard.unlink()
+    with pytest.raises(FileNotFoundError, match=shard.name):
+        model.load(copy)
+
+
+def test_a_config_in_the_hubs_older_words_means_the_same_model(vlm, copy, images):
+    found = json.loads((copy / "config.json").read_text())
+    rope = found["text_config"].pop("rope_parameters")
+    found["text_config"] |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope}
+    del found["text_config"]["tie_word_embeddings"], found["vision_config"]["rope_parameters"]
+    found["vision_config"]["model_type"] = "qwen3_vl"
+    (copy / "config.json").write_text(json.dumps(found))
+    asked = packing.inputs(vlm, images, QUESTION)
+    with torch.no_grad():
+        logits = [net(**asked, use_cache=False).logits for net in (vlm.net, model.load(copy).net)]
+    assert torch.equal(*logits)
+
+
+def _edit(name, **values):
+    """Overrides values of a JSON file; section__key reaches one level down."""
+
+    def spoil(folder):
+        found = json.loads((folder / name).read_text())
+        for key, value in values.items():
+            *section, key = key.split("__")
+            (found[section[0]] if section else found)[key] = value
+        (folder / name).write_text(json.dumps(found))
+
+    return spoil
+
+
+def _remove(name):
+    return lambda folder: (folder / name).unlink()
+
+
+def _cut(name):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:800])
+
+
+def _only_pickle(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({}))
+
+
+def _drop_token(folder):
+    path = folder / "tokenizer.json"
+    path.write_text(path.read_text().replace("<|image_pad|>", "<|something|>"))
+
+
+CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
+MISSING, WRONG = FileNotFoundError, ValueError
+SPOILT = {
+    "no config": (_remove(CONFIG), MISSING, "config.json is missing"),
+    "broken config": (_cut(CONFIG), WRONG, "config.json does not hold"),
+    "odd config": (_edit(CONFIG, vision_config=3), WRONG, "config.json does not hold"),
+    "other model": (_edit(CONFIG, model_type="llama"), WRONG, "model_type is 'llama', but only 'qwen3_vl'"),
+    "other patches": (_edit(CONFIG, vision_config__patch_size=14), WRONG, "patch_size is 14"),
+    "other ids": (_edit(CONFIG, image_token_id=9), WRONG, "image_token_id is 9"),
+    "small vocabulary": (_edit(CONFIG, text_config__vocab_size=500), WRONG, "vocab_size 500"),
+    "no tokenizer": (_remove(TOKENIZER), MISSING, "tokenizer.json is missing"),
+    "broken tokenizer": (_cut(TOKENIZER), WRONG, "tokenizer.json does not hold"),
+    "other tokenizer": (_drop_token, WRONG, r"lacks <\|image_pad\|>"),
+    "other mean": (_edit("preprocessor_config.json", image_mean=[0.48, 0.46, 0.41]), WRONG, "image_mean"),
+    "no weights": (_remove(WEIGHTS), MISSING, "model.safetensors is missing"),
+    "only a pickle": (_only_pickle, WRONG, "pytorch_model.bin.*safetensors"),
+    "cut weights": (_cut(WEIGHTS), WRONG, "model.safetensors does not hold"),
+    "a layer too few": (_edit(CONFIG, text_config__num_hidden_layers=5),
+               WRONG, "missing, such as .*layers.4"),
+    "a layer too many": (_edit(CONFIG, text_config__num_hidden_layers=3),
+               WRONG, "left over, such as .*layers.3"),
+    "other shapes": (_edit(CONFIG, text_config__intermediate_size=64),
+               WRONG, "of another shape, such as .*mlp"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_spoilt_folder_is_named_with_its_fault(copy, name):
+    spoil, error, message = SPOILT[name]
+    spoil(copy)
+    with pytest.raises(error, match=message) as caught:
+        model.load(copy)
+    assert str(copy) in str(caught.value)
+
+
+def test_places_that_hold_no_model_are_named(saved, tmp_path, monkeypatch):
+    def offline(name, **_):
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr(model, "snapshot_download", offline)
+    for name in ("tinny", "no/such/folder", "./nothing", tmp_path / "nothing", "Qwen/No-Such-Model"):
+        with pytest.raises(FileNotFoundError, match="no folder"):
+            model.load(name)
+    with pytest.raises(ValueError, match="is a file"):
+        model.load(saved / "config.json")
+    with pytest.raises(ValueError, match="'warp'"):
+        model.load(saved, device="warp")

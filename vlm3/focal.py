@@ -1,0 +1,212 @@
+"""Ingredient 1: focal length unification.
+
+An object of size S at depth Z covers f S / Z pixels, so one picture fits every depth until f is known. Resampling
+each image by focal_px / f makes f a constant, and a pixel offset the same viewing angle for every camera.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vlm3.geometry import Camera
+from vlm3.views import Box, View
+
+Calibrator = Callable[[np.ndarray], Camera]
+
+MAX_PIXELS = 16_777_216  # above this Qwen3-VL's own processor shrinks an image, and the focal length with it
+PAD_VALUE = 127  # mid-grey is about zero after the model's normalisation
+NO_FOCAL = (
+    "no focal length known for this {} image. Three ways out: (1) give it, as a Camera or in pixels "
+    "(focal_px, --focal-px); (2) take the original photo, whose EXIF data name a 35 mm equivalent focal length; "
+    "(3) pass calibrator=f, a function from the HxWx3 uint8 image to a Camera."
+)
+
+
+def unify_focal(
+    view: View,
+    focal_px: float = 1000.0,
+    multiple: int = 32,
+    fit: str = "pad",
+    max_pixels: int | None = None,
+    calibrator: Calibrator | None = None,
+) -> View:
+    """Resample a view, once, so that its focal length is focal_px in x and y and its sides divide by multiple.
+
+    fit: "pad" adds grey on the right and at the bottom (default); "crop" cuts all sides alike; "stretch" rounds each
+    side by itself, so fx and fy come out up to a few per cent off: what the released models saw. With more than
+    max_pixels, the image is cut down around its centre; the scale never changes. A last column or row that the
+    new size would show only in part is left out.
+    The camera stays exact. Depth is that of the nearest pixel, NaN in the padding; boxes are clipped to the image,
+    and those that end up outside it are left out.
+
+    Raises ValueError without intrinsics (naming the ways out), for a picture that would become too small or too
+    large, and for arguments out of range.
+    """
+    camera = view.camera or _calibrated(view.image, calibrator)
+    x, y = _axes(camera, focal_px, multiple, fit, max_pixels)
+    cx, cy = camera.cx * x.scale - x.start, camera.cy * y.scale - y.start
+    return View(
+        image=_resampled(view.image, x, y),
+        camera=Camera(camera.fx * x.scale, camera.fy * y.scale, cx, cy, x.length, y.length),
+        depth_m=None if view.depth_m is None else _nearest(view.depth_m, x, y),
+        world_from_cam=view.world_from_cam,
+        boxes=tuple(moved for box in view.boxes if (moved := _moved(box, x, y))),
+    )
+
+
+class _Axis(NamedTuple):
+    """One side of the new image."""
+
+    scale: float  # new pixels per old pixel
+    start: float  # where the new image begins on the scaled picture, in new pixels
+    length: int  # new pixels
+    kept: int  # how many of them show the picture; the rest is padding
+
+
+def _axes(camera: Camera, focal_px: float, multiple: int, fit: str, max_pixels: int | None) -> list[_Axis]:
+    if not (0 < focal_px < 1e6 and multiple >= 1 and (max_pixels is None or max_pixels >= multiple**2)):
+        raise ValueError(f"need focal_px > 0, multiple >= 1 and max_pixels >= multiple^2, got {focal_px}, "
+                         f"{multiple}, {max_pixels}")  # fmt: skip
+    scales = [focal_px / camera.fx, focal_px / camera.fy]
+    full = [side * scale for side, scale in zip(camera.size, scales, strict=True)]
+    became = f"the {camera.width}x{camera.height} image becomes {full[0]:.6g}x{full[1]:.6g} at f = {focal_px:g} px"
+    if max(full) > 1e8:
+        raise ValueError(f"{became}: is its focal length of ({camera.fx:g}, {camera.fy:g}) px right?")
+    lengths = [_fitted(side, multiple, fit) for side in full]
+    if min(lengths) < 1:
+        raise ValueError(f"{became}, too small for fit={fit!r} to multiples of {multiple}")
+    if fit == "stretch":
+        full = [float(length) for length in lengths]
+        scales = [length / side for length, side in zip(lengths, camera.size, strict=True)]
+    if math.prod(lengths) > (max_pixels or MAX_PIXELS):
+        if max_pixels is None:
+            raise ValueError(f"{became}, more than {MAX_PIXELS} pixels: pass max_pixels to keep its centre only")
+        lengths = _within(lengths, max_pixels, multiple)
+    return [_axis(*side, fit) for side in zip(scales, full, lengths, strict=True)]
+
+
+def _fitted(side: float, multiple: int, fit: str) -> int:
+    whole = math.floor(side + 1e-6)  # 1119.9999999999 is 1120
+    match fit:
+        case "pad":
+            return math.ceil(whole / multiple) * multiple
+        case "crop":
+            return whole // multiple * multiple
+        case "stretch":
+            return round(side / multiple) * multiple
+    raise ValueError(f"fit must be 'pad', 'crop' or 'stretch', got {fit!r}")
+
+
+def _within(lengths: list[int], most: int, multiple: int) -> list[int]:
+    """About the same shape in at most `most` pixels."""
+    short, long = sorted(lengths)
+    short = max(multiple, math.floor(short * math.sqrt(most / (short * long))) // multiple * multiple)
+    long = min(long, most // short // multiple * multiple)
+    return [short, long] if lengths[0] <= lengths[1] else [long, short]
+
+
+def _axis(scale: float, full: float, length: int, fit: str) -> _Axis:
+    whole = math.floor(full + 1e-6)
+    centred = fit == "crop" or length < whole
+    return _Axis(scale, max(0.0, full - length) / 2 if centred else 0.0, length, min(length, whole))
+
+
+def _resampled(image: np.ndarray, x: _Axis, y: _Axis) -> np.ndarray:
+    """One bicubic resampling of a fractional source box, straight to the final size."""
+    height, width = image.shape[:2]
+    box = (x.start / x.scale, y.start / y.scale,
+           min((x.start + x.kept) / x.scale, width), min((y.start + y.kept) / y.scale, height))  # fmt: skip
+    picture = Image.fromarray(image).resize((x.kept, y.kept), Image.Resampling.BICUBIC, box=box)
+    if (x.kept, y.kept) == (x.length, y.length):
+        return np.array(picture)
+    canvas = np.full((y.length, x.length, 3), PAD_VALUE, np.uint8)
+    canvas[: y.kept, : x.kept] = picture
+    return canvas
+
+
+def _nearest(depth_m: np.ndarray, x: _Axis, y: _Axis) -> np.ndarray:
+    """Depth at the centre of each new pixel, from the old pixel that holds it."""
+    columns, rows = (
+        np.minimum(((axis.start + np.arange(axis.kept) + 0.5) / axis.scale).astype(int), size - 1)
+        for axis, size in ((x, depth_m.shape[1]), (y, depth_m.shape[0]))
+    )
+    canvas = np.full((y.length, x.length), np.nan, np.float32)
+    canvas[: y.kept, : x.kept] = depth_m[rows][:, columns]
+    return canvas
+
+
+def _moved(box: Box, x: _Axis, y: _Axis) -> Box | None:
+    xmin, xmax = (min(max(u * x.scale - x.start, 0.0), float(x.kept)) for u in (box.xmin, box.xmax))
+    ymin, ymax = (min(max(v * y.scale - y.start, 0.0), float(y.kept)) for v in (box.ymin, box.ymax))
+    return Box(xmin, ymin, xmax, ymax, box.name) if xmin < xmax and ymin < ymax else None
+
+
+def _calibrated(image: np.ndarray, calibrator: Calibrator | None) -> Camera:
+    height, width = image.shape[:2]
+    if calibrator is None:
+        raise ValueError(NO_FOCAL.format(f"{width}x{height}"))
+    camera = calibrator(image)
+    if not isinstance(camera, Camera) or camera.size != (width, height):
+        raise ValueError(f"the calibrator must return the Camera of a {width}x{height} image, got {camera!r}")
+    return camera
+
+
+def open_photo(path: str | Path, focal_px: float | None = None, calibrator: Calibrator | None = None) -> View:
+    """Read a photo, turned the right way up, with its camera: principal point in the centre.
+
+    The focal length is focal_px if given, else from EXIF (see `focal_from_exif`), else the calibrator's.
+    Raises FileNotFoundError or ValueError, naming the file, for what cannot be read or has no focal length.
+    """
+    photo = _read(Path(path))
+    if focal_px is None:
+        focal_px = focal_from_exif(photo)
+    image = _upright(photo)
+    try:
+        if focal_px is None:
+            return View(image, _calibrated(image, calibrator))
+        height, width = image.shape[:2]
+        return View(image, Camera(focal_px, focal_px, width / 2, height / 2, width, height))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """A photo as HxWx3 uint8, turned the right way up. FileNotFoundError or ValueError where it cannot be read."""
+    return _upright(_read(Path(path)))
+
+
+def _upright(photo: Image.Image) -> np.ndarray:
+    return np.array(ImageOps.exif_transpose(photo).convert("RGB"))
+
+
+def _read(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such photo")
+    try:
+        photo = Image.open(path)
+        photo.load()
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path}: not a picture that can be read whole ({error})") from error
+    if photo.mode[0] in "IF":
+        raise ValueError(f"{path}: {photo.mode} is not a photo with 8 bits per colour: convert it first")
+    return photo
+
+
+def focal_from_exif(photo: Image.Image) -> float | None:
+    """Focal length in pixels from EXIF's 35 mm equivalent, or None where EXIF does not know it.
+
+    f = f35 x diagonal in pixels / 43.27 mm, the diagonal of 36 x 24 mm film. None also when EXIF records another
+    shape than the photo has: after a crop the equivalent is no longer true.
+    """
+    try:
+        exif = photo.getexif().get_ifd(0x8769)
+        f35, width, height = (float(exif.get(tag) or 0) for tag in (0xA405, 0xA002, 0xA003))
+    except (TypeError, ValueError, ZeroDivisionError, SyntaxError):
+        return None
+    shape, recorded = sorted(photo.size), sorted((width, height))
+    cropped = recorded[0] > 0 and abs(recorded[1] / recorded[0] / (shape[1] / shape[0]) - 1) > 0.01
+    return f35 * math.hypot(*shape) / math.hypot(36, 24) if f35 > 0 and math.isfinite(f35) and not cropped else None

@@ -1,0 +1,318 @@
+"""Qwen3-VL of any size: make, load, save; images to patches.
+
+The architecture is that of transformers, unmodified. Patches are cut here, in a few lines tested against
+transformers' own, because the library's processor needs torchvision and may resample an image whose focal length
+is already right. Letters in shapes: N patches.
+"""
+
+import json
+import re
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from huggingface_hub import snapshot_download
+from safetensors import safe_open
+from transformers import (
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+)
+
+from vlm3.tokenizer import CHAT_TEMPLATE
+
+PATCH, MERGE, TEMPORAL = 16, 2, 2  # pixels per patch side, patches per token side, copies of a still image
+TOWER = {"patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": TEMPORAL}
+PACKAGED = Path(__file__).parent / "checkpoints" / "tiny"
+SIZES = {
+    "tiny": {
+        "text": dict(vocab_size=1024, hidden_size=192, intermediate_size=512, num_hidden_layers=6,
+                     num_attention_heads=6, num_key_value_heads=2, head_dim=32, max_position_embeddings=8192,
+                     rope_parameters=dict(rope_theta=1e4, mrope_section=[6, 5, 5])),
+        "vision": dict(depth=4, hidden_size=128, intermediate_size=512, num_heads=4,
+                       num_position_embeddings=256, deepstack_visual_indexes=[1, 2]),
+    },
+    "4b": {
+        "text": dict(vocab_size=151936, hidden_size=2560, intermediate_size=9728, num_hidden_layers=36,
+                     num_attention_heads=32, num_key_value_heads=8, head_dim=128,
+                     max_position_embeddings=262144,
+                     rope_parameters=dict(rope_theta=5e6, mrope_section=[24, 20, 20])),
+        "vision": dict(depth=24, hidden_size=1024, intermediate_size=4096, num_heads=16,
+                       num_position_embeddings=2304, deepstack_visual_indexes=[5, 11, 17]),
+    },
+}  # fmt: skip
+# What `patches` does, in the words of transformers' image processors. Their resizing leaves our images alone:
+# sides are multiples of 32 already, and so are the pixel counts from one token up to 4096 x 4096.
+PREPROCESSING = {
+    "image_processor_type": "Qwen2VLImageProcessor",
+    "processor_class": "Qwen3VLProcessor",
+    "size": {"shortest_edge": (PATCH * MERGE) ** 2, "longest_edge": 4096**2},
+    "patch_size": PATCH,
+    "merge_size": MERGE,
+    "temporal_patch_size": TEMPORAL,
+    "image_mean": [0.5] * 3,
+    "image_std": [0.5] * 3,
+}
+_BINDING = ("patch_size", "merge_size", "temporal_patch_size", "image_mean", "image_std")
+_TOKENS = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>",
+           "vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}  # fmt: skip
+_COPY = "copy it again from where the checkpoint came from"
+
+
+@dataclass(frozen=True)
+class VLM:
+    """A network and the tokenizer that it was made for."""
+
+    net: Qwen3VLForConditionalGeneration
+    tokenizer: PreTrainedTokenizerFast
+
+    @property
+    def device(self) -> torch.device:
+        return self.net.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.net.dtype
+
+    @property
+    def image_pad(self) -> int:
+        """The token that stands for one block of 32 x 32 pixels."""
+        return self.net.config.image_token_id
+
+
+def config(size: str = "tiny", tokenizer: PreTrainedTokenizerFast | None = None, *,
+           text: dict | None = None, vision: dict | None = None) -> Qwen3VLConfig:  # fmt: skip
+    """The configuration of a named size; `text` and `vision` override single values, to make any other size.
+
+    Token ids come from the tokenizer, by default the packaged tiny one.
+    """
+    if size not in SIZES:
+        raise ValueError(f"unknown size {size!r}: take one of {list(SIZES)} and override its values")
+    tokenizer = tokenizer or _tokenizer(PACKAGED)
+    text, vision = SIZES[size]["text"] | (text or {}), SIZES[size]["vision"] | (vision or {})
+    rope, deepstack = text["rope_parameters"], vision["deepstack_visual_indexes"]
+    half = text["head_dim"] // 2
+    if sum(rope["mrope_section"]) != half:
+        raise ValueError(f"mrope_section {rope['mrope_section']} must sum to half of head_dim, {half}")
+    if max(deepstack, default=0) >= vision["depth"]:
+        raise ValueError(f"deepstack_visual_indexes {deepstack} must stay below depth {vision['depth']}")
+    if len(tokenizer) > text["vocab_size"]:
+        raise ValueError(f"vocab_size {text['vocab_size']} has no room for {len(tokenizer)} tokens: raise it")
+    text["rope_parameters"] = {"rope_type": "default", "mrope_interleaved": True} | rope
+    return Qwen3VLConfig(
+        text_config=text | {"pad_token_id": tokenizer.pad_token_id, "tie_word_embeddings": True},
+        vision_config=vision | TOWER | {"out_hidden_size": text["hidden_size"]},
+        tie_word_embeddings=True,
+        **_ids(tokenizer),
+    )
+
+
+def new(size: str | Qwen3VLConfig = "tiny", seed: int = 0,
+        tokenizer: PreTrainedTokenizerFast | None = None) -> VLM:  # fmt: skip
+    """Random float32 weights on the CPU, drawn from `seed`; the global random state is left as it was."""
+    tokenizer = tokenizer or _tokenizer(PACKAGED)
+    settings = config(size, tokenizer) if isinstance(size, str) else size
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed accelerators, too
+        return _vlm(Qwen3VLForConditionalGeneration(settings), tokenizer)
+
+
+def load(name_or_path: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> VLM:
+    """A model from a folder in hub format, a hub name ("Qwen/Qwen3-VL-4B-Instruct"), or the packaged "tiny".
+
+    A folder is read offline; a hub name may download. Weights are read from safetensors only and must fit the
+    configuration to the last key. dtype None keeps the type of the file. Answers are greedy, whatever the
+    folder says. As long as no weights are packaged, "tiny" has random ones (seed 0) and warns about it.
+    Raises FileNotFoundError for what is missing and ValueError for what does not fit.
+    """
+    device = _device(device)
+    if str(name_or_path) == "tiny" and not (PACKAGED / "model.safetensors").exists():
+        warnings.warn("the packaged tiny model is untrained as yet: its answers are noise", stacklevel=2)
+        vlm = new("tiny", seed=0)
+        for weight in vlm.net.parameters():  # net.to(dtype) would round the rotary frequencies, too
+            weight.data = weight.data.to(dtype or weight.dtype)
+    else:
+        folder = _folder(name_or_path)
+        settings, tokenizer = _described(folder)
+        vlm = _vlm(_net(folder, settings, dtype), tokenizer)
+    return VLM(vlm.net.to(device), vlm.tokenizer)
+
+
+def save(vlm: VLM, folder: str | Path) -> None:
+    """Write a folder in hub format that `load` and transformers read. An existing folder must be empty.
+
+    Everything is written beside it first and then moved, so the folder is there in full or not at all.
+    """
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and is not empty: choose another name or remove it first")
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    vlm.net.save_pretrained(partial)
+    describe(vlm.net.config, vlm.tokenizer, partial)
+    if folder.exists():
+        folder.rmdir()
+    partial.rename(folder)
+
+
+def describe(settings: Qwen3VLConfig, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write all of a checkpoint but its weights: configuration, tokenizer, chat and image conventions."""
+    settings.architectures = ["Qwen3VLForConditionalGeneration"]
+    settings.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    _greedy(tokenizer).save_pretrained(folder)
+    text = json.dumps(PREPROCESSING, indent=2) + "\n"
+    (folder / "preprocessor_config.json").write_text(text, encoding="utf-8")
+
+
+def patches(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cut an image into the rows that the vision tower reads.
+
+    image: (H, W, 3) uint8, both sides multiples of 32. Returns (N, 1536) float32 in [-1, 1] and the grid
+    (3,): 1, H / 16, W / 16. Rows come in blocks of 2 x 2 patches, one block per token; a still image fills
+    both time steps of its row.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"an image must be an (H, W, 3) array of uint8, got {found}")
+    (height, width), side = image.shape[:2], PATCH * MERGE
+    if not image.size or height % side or width % side:
+        raise ValueError(f"image sides must be multiples of {side}, got {width}x{height}: use unify_focal")
+    pixels = image.astype(np.float32) / 127.5 - 1
+    blocks = pixels.reshape(height // side, MERGE, PATCH, width // side, MERGE, PATCH, 3)
+    blocks = blocks.transpose(0, 3, 1, 4, 6, 2, 5)  # block, patch in block, colour, pixel in patch
+    blocks = np.repeat(blocks[..., None, :, :], TEMPORAL, axis=-3)
+    grid = np.array([1, height // PATCH, width // PATCH])
+    return blocks.reshape(grid.prod(), -1), grid
+
+
+def _vlm(net: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> VLM:
+    net.generation_config = _greedy(tokenizer)
+    return VLM(net.eval(), tokenizer)
+
+
+def _greedy(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
+    end, pad = _id(tokenizer, "<|im_end|>"), _id(tokenizer, "<|endoftext|>")
+    return GenerationConfig(do_sample=False, eos_token_id=[end, pad], pad_token_id=pad)
+
+
+def _ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    return {key: _id(tokenizer, token) for key, token in _TOKENS.items()}
+
+
+def _id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    if (found := tokenizer.get_added_vocab().get(token)) is None:
+        raise ValueError(f"tokenizer {tokenizer.name_or_path!r} lacks {token}: use the one made for the weights")
+    return found
+
+
+def _device(name: str) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {name!r} cannot be used here, 'cpu' always can: {error}") from error
+
+
+def _folder(name_or_path: str | Path) -> Path:
+    """The folder itself, the packaged one, or where the hub's files are cached."""
+    name = str(name_or_path)
+    path = PACKAGED if name == "tiny" else Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ValueError(f"{path} is a file: give the folder with config.json, tokenizer.json and weights")
+    if isinstance(name_or_path, Path) or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        raise FileNotFoundError(f"no folder {name!r}, nor a hub name (owner/name); 'tiny' is packaged")
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.jinja", "*.safetensors"]))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(f"no folder {name!r}, and the hub gave none: {error}") from error
+
+
+def _described(folder: Path) -> tuple[Qwen3VLConfig, PreTrainedTokenizerFast]:
+    """Configuration and tokenizer of a checkpoint, once all of its descriptions agree with this module."""
+    path = folder / "config.json"
+    found = _json(path)
+    _demand({"model_type": "qwen3_vl"}, found, path)
+    with _reading(path):
+        settings = Qwen3VLConfig.from_dict(found)
+    tokenizer = _tokenizer(folder)
+    _demand(TOWER, settings.vision_config.to_dict(), path)
+    _demand(_ids(tokenizer), settings.to_dict(), path)
+    if len(tokenizer) > settings.text_config.vocab_size:
+        raise ValueError(f"{path}: vocab_size {settings.text_config.vocab_size} < {len(tokenizer)} tokens: "
+                         "this tokenizer was not made for these weights")  # fmt: skip
+    path = folder / "preprocessor_config.json"
+    if path.exists():
+        _demand({key: PREPROCESSING[key] for key in _BINDING}, _json(path), path)
+    return settings, tokenizer
+
+
+def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    path = folder / "tokenizer.json"
+    _json(path)
+    with _reading(path):
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.chat_template = tokenizer.chat_template or CHAT_TEMPLATE
+    return tokenizer
+
+
+def _net(folder: Path, settings: Qwen3VLConfig, dtype: torch.dtype | None) -> Qwen3VLForConditionalGeneration:
+    """The network with its weights: all of them from the files, and none left over."""
+    for path in _weights(folder):
+        with _reading(path), safe_open(path, "np"):  # opening compares the length with the header
+            pass
+    with _reading(folder):
+        net, report = Qwen3VLForConditionalGeneration.from_pretrained(
+            folder, config=settings, dtype=dtype or "auto", local_files_only=True, use_safetensors=True,
+            ignore_mismatched_sizes=True, output_loading_info=True)  # fmt: skip
+    faults = {
+        "missing_keys": "missing",
+        "mismatched_keys": "of another shape",
+        "unexpected_keys": "left over",
+    }
+    for key, fault in faults.items():  # the library fills gaps with random numbers and goes on
+        if names := sorted(map(str, report[key])):
+            raise ValueError(f"{folder}: {len(names)} weights are {fault}, such as {names[0]}: {_COPY}")
+    return net
+
+
+def _weights(folder: Path) -> list[Path]:
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.exists():
+        return [single]
+    if index.exists():
+        with _reading(index):
+            return [folder / name for name in sorted(set(_json(index)["weight_map"].values()))]
+    if pickles := sorted(path.name for path in folder.glob("*.bin")):
+        raise ValueError(f"{folder} has weights only in {', '.join(pickles)}, a format that can run code: "
+                         "where you trust it, convert it to safetensors with save_pretrained")  # fmt: skip
+    raise FileNotFoundError(f"{single} is missing: {_COPY}")
+
+
+def _json(path: Path) -> dict:
+    with _reading(path):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _demand(expected: dict, found: dict, path: Path) -> None:
+    for key, value in expected.items():
+        if found.get(key) != value:
+            raise ValueError(f"{path}: {key} is {found.get(key)!r}, but only {value!r} fits here")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Whatever a library raises about a bad file, readers get one of two errors, with the file's name."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is missing: {_COPY}") from error
+    except Exception as error:
+        raise ValueError(f"{path} does not hold what it should, {_COPY}: {error}") from error

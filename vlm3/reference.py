@@ -1,0 +1,88 @@
+"""Ingredient 2: pixels and boxes as text.
+
+A pixel is written as two whole numbers, normalised to [0, scale) over the width and the height of the image, so
+that the same words mean the same place at any resolution. Sizes are (width, height); pixel coordinates are
+continuous (see `vlm3.geometry`).
+"""
+
+import re
+from dataclasses import dataclass
+
+Point = tuple[float, float]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class PixelText:
+    """Turns pixels into words and back.
+
+    scale: number of bins per side; 2000 for points, 1000 for boxes, as in the paper.
+    rounding: "floor" (default) names the bin that holds the point, and decoding gives the bin's centre;
+    "nearest" matches released labels: round(index / size * scale) for the centre of the pixel with that index.
+    A round trip is off by at most half a bin: size / scale / 2 pixels.
+    """
+
+    scale: int = 2000
+    rounding: str = "floor"
+
+    def __post_init__(self):
+        if isinstance(self.scale, bool) or not isinstance(self.scale, int) or self.scale < 1:
+            raise ValueError(f"scale must be a positive whole number, got {self.scale!r}")
+        if self.rounding not in ("floor", "nearest"):
+            raise ValueError(f"rounding must be 'floor' or 'nearest', got {self.rounding!r}")
+
+    def encode(self, uv: Point, size: Size) -> str:
+        """(u, v) in pixels -> "(x, y)". ValueError for a point outside the image, never clamped in silence."""
+        width, height = _checked(size)
+        u, v = uv
+        if not (0 <= u < width and 0 <= v < height):
+            raise ValueError(f"pixel ({u}, {v}) lies outside the {width}x{height} image")
+        if self.rounding == "nearest":
+            u, v = u - 0.5, v - 0.5
+        return f"({self._bin(u, width)}, {self._bin(v, height)})"
+
+    def decode(self, text: str, size: Size) -> Point:
+        """ "(x, y)" -> (u, v) in pixels, the centre of the bin. ValueError for any other text."""
+        width, height = _checked(size)
+        x, y = self._numbers(text, 2)
+        return self._centre(x, width), self._centre(y, height)
+
+    def encode_box(self, box: tuple, size: Size) -> str:
+        """(xmin, ymin, xmax, ymax[, name]) in pixels -> "(x1, y1, x2, y2)". A far edge may lie on the border."""
+        width, height = _checked(size)
+        xmin, ymin, xmax, ymax = box[:4]
+        if not (0 <= xmin < xmax <= width and 0 <= ymin < ymax <= height):
+            raise ValueError(f"box ({xmin}, {ymin}, {xmax}, {ymax}) is empty or leaves the {width}x{height} image")
+        return f"({', '.join(str(self._bin(p, s)) for p, s in zip(box, (width, height) * 2, strict=False))})"
+
+    def decode_box(self, text: str, size: Size) -> tuple[float, float, float, float]:
+        """ "(x1, y1, x2, y2)" -> (xmin, ymin, xmax, ymax) in pixels; ValueError for any other text."""
+        width, height = _checked(size)
+        numbers = self._numbers(text, 4)
+        shift = 0.5 if self.rounding == "floor" else 0.0
+        return tuple((n + shift) / self.scale * s for n, s in zip(numbers, (width, height) * 2, strict=True))
+
+    def _bin(self, position: float, length: int) -> int:
+        bins = position / length * self.scale
+        index = round(bins) if self.rounding == "nearest" else int(bins)
+        return min(max(index, 0), self.scale - 1)  # the image's own border belongs to its first and last bin
+
+    def _centre(self, index: int, length: int) -> float:
+        if self.rounding == "nearest":
+            return min(index / self.scale * length, length - 1) + 0.5
+        return (index + 0.5) / self.scale * length
+
+    def _numbers(self, text: str, count: int) -> list[int]:
+        match = re.fullmatch(r"\s*\(([0-9]{1,9}(?:, ?[0-9]{1,9})*)\)\s*", text)
+        numbers = [int(n) for n in match[1].split(",")] if match else []
+        if len(numbers) != count or max(numbers) >= self.scale:
+            shape = ", ".join("xyzw"[:2] if count == 2 else ("x1", "y1", "x2", "y2"))
+            raise ValueError(f"expected ({shape}) with whole numbers in [0, {self.scale}), got {text!r}")
+        return numbers
+
+
+def _checked(size: Size) -> Size:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ValueError(f"image size must be positive, got {width}x{height}")
+    return width, height

@@ -1,0 +1,115 @@
+"""The iBims-1 benchmark: 100 indoor photos with 100 depth labels each.
+
+Koch et al. 2018, TU Munich; sampled label file as published with DepthLM. Not packaged: give the folder that holds
+`ibims1_val.jsonl` and the photos. One json object a line: `image` (path), `intrinsics` [fx, fy, cx, cy, W, H],
+`pixel_coords` [[x, y], ...] (whole pixels) and `depth` [z in metres, ...].
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vlm3.focal import read_rgb
+from vlm3.geometry import Camera
+from vlm3.views import View
+
+
+class _Row(NamedTuple):
+    image: Path
+    camera: Camera
+    pixels: np.ndarray  # (N, 2) columns and rows
+    depth_m: np.ndarray  # (N,)
+
+
+class Ibims:
+    """A sequence of views, each with depth at its labelled pixels and NaN elsewhere.
+
+    The principal point of the file counts from pixel centres. All lines are checked at once; photos are read when
+    asked for. Raises FileNotFoundError or ValueError, naming file and line, for anything that is not as above.
+    """
+
+    def __init__(self, root: str | Path, labels: str = "ibims1_val.jsonl"):
+        self.root = Path(root)
+        path = self.root / labels
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such label file; give the folder that holds {labels}")
+        self._rows = [self._row(line, f"{path}:{n}") for n, line in enumerate(_lines(path), 1)]
+        if not self._rows:
+            raise ValueError(f"{path}: no labels in it")
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[View]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, index: int) -> View:
+        row = self._rows[index]
+        image = read_rgb(row.image)
+        if image.shape[:2] != (row.camera.height, row.camera.width):
+            raise ValueError(f"{row.image}: photo is {image.shape[1]}x{image.shape[0]}, "
+                             f"its label says {row.camera.width}x{row.camera.height}")  # fmt: skip
+        depth_m = np.full(image.shape[:2], np.nan, np.float32)
+        depth_m[row.pixels[:, 1], row.pixels[:, 0]] = row.depth_m
+        return View(image, row.camera, depth_m)
+
+    def _row(self, line: str, where: str) -> _Row:
+        try:
+            record = json.loads(line)
+            values = [record[key] for key in ("image", "intrinsics", "pixel_coords", "depth")]
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{where}: not a json object ({error})") from None
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{where}: needs image, intrinsics, pixel_coords and depth ({error!r})") from None
+        image, intrinsics, pixels, depth_m = values
+        camera = _camera(intrinsics, where)
+        return _Row(self._inside(image, where), camera, *_labels(pixels, depth_m, camera, where))
+
+    def _inside(self, image: str, where: str) -> Path:
+        if not isinstance(image, str) or not image or "\0" in image:
+            raise ValueError(f"{where}: image must be a path, got {image!r}")
+        path, root = (self.root / image).resolve(), self.root.resolve()
+        if not path.is_relative_to(root):
+            raise ValueError(f"{where}: image {image!r} leaves the folder {self.root}")
+        if not path.is_file():
+            raise FileNotFoundError(f"{where}: image {image!r} is missing in {self.root}")
+        return path
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file ({error})") from None
+
+
+def _camera(intrinsics: list, where: str) -> Camera:
+    if not _numbers(intrinsics, 6):
+        raise ValueError(f"{where}: intrinsics must be [fx, fy, cx, cy, W, H], got {intrinsics!r}")
+    fx, fy, cx, cy, width, height = intrinsics
+    try:
+        return Camera.from_opencv([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], width, height)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _labels(pixels: list, depth_m: list, camera: Camera, where: str) -> tuple[np.ndarray, np.ndarray]:
+    if not isinstance(pixels, list) or not isinstance(depth_m, list) or len(pixels) != len(depth_m) or not pixels:
+        raise ValueError(f"{where}: pixel_coords and depth must be lists of the same length, at least 1")
+    for pixel, depth in zip(pixels, depth_m, strict=True):
+        if not _numbers(pixel, 2) or not all(isinstance(p, int) for p in pixel):
+            raise ValueError(f"{where}: a pixel must be two whole numbers [x, y], got {pixel!r}")
+        if not (0 <= pixel[0] < camera.width and 0 <= pixel[1] < camera.height):
+            raise ValueError(f"{where}: pixel {pixel} lies outside the {camera.width}x{camera.height} image")
+        if not _numbers([depth], 1) or depth <= 0:
+            raise ValueError(f"{where}: depth at pixel {pixel} must be a positive number of metres, got {depth!r}")
+    return np.array(pixels), np.array(depth_m, np.float32)
+
+
+def _numbers(values: list, count: int) -> bool:
+    plain = isinstance(values, list) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    return plain and len(values) == count and all(math.isfinite(v) for v in values)

@@ -1,0 +1,108 @@
+"""The nouns of the book: Box, View, Pair, QA, Sample."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from vlm3.geometry import Camera, check_pose
+
+
+class Box(NamedTuple):
+    """An axis-aligned box in continuous pixel coordinates, and what it holds."""
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+    name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """What one camera sees of one scene.
+
+    image: HxWx3 uint8; camera: of the same size, None if not known yet (`unify_focal` says what to do then);
+    depth_m: HxW float32 z-depth in metres, NaN where unknown; world_from_cam: 4x4 rigid transform;
+    boxes: each a Box, or its values. Raises ValueError, with the value, for anything else.
+    """
+
+    image: np.ndarray
+    camera: Camera | None
+    depth_m: np.ndarray | None = None
+    world_from_cam: np.ndarray | None = None
+    boxes: tuple[Box, ...] = ()
+
+    def __post_init__(self):
+        _check_image(self.image)
+        height, width = self.image.shape[:2]
+        if self.camera is not None and self.camera.size != (width, height):
+            raise ValueError(f"camera is {self.camera.width}x{self.camera.height}, image is {width}x{height}")
+        if self.depth_m is not None:
+            object.__setattr__(self, "depth_m", _checked_depth(self.depth_m, (height, width)))
+        if self.world_from_cam is not None:
+            object.__setattr__(self, "world_from_cam", check_pose(self.world_from_cam, "world_from_cam"))
+        object.__setattr__(self, "boxes", tuple(_checked_box(b, width, height) for b in self.boxes))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+class Pair(NamedTuple):
+    """Two views of one scene and where the same points lie in both: uv1 and uv2, (N, 2) continuous pixels."""
+
+    view1: View
+    view2: View
+    uv1: np.ndarray
+    uv2: np.ndarray
+
+
+class QA(NamedTuple):
+    """A question, its answer as text, and the exact value behind the answer."""
+
+    question: str
+    answer: str
+    truth: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What one training or evaluation step sees: one or two views and the questions about them."""
+
+    views: tuple[View, ...]
+    qas: tuple[QA, ...]
+    task: str
+    source: str
+
+
+def _check_image(image: np.ndarray) -> None:
+    shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
+    if shape is None or len(shape) != 3 or shape[2] != 3 or 0 in shape or dtype != np.uint8:
+        raise ValueError(f"image must be HxWx3 uint8 with at least one pixel, got shape {shape}, {dtype}")
+
+
+def _checked_depth(depth_m: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    depth_m = np.asarray(depth_m)
+    if depth_m.shape != shape or depth_m.dtype.kind != "f":
+        raise ValueError(f"depth_m must be floats of shape {shape}, got {depth_m.dtype} of {depth_m.shape}")
+    bad = (depth_m <= 0) | (depth_m == np.inf)
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(
+            f"depth_m has {bad.sum()} values that are not positive and finite, the first {depth_m[row, column]} "
+            f"at row {row}, column {column}; unknown depth is NaN"
+        )
+    return depth_m.astype(np.float32, copy=False)
+
+
+def _checked_box(box: tuple, width: int, height: int) -> Box:
+    try:
+        box = Box(*box)
+        inside = 0 <= box.xmin < box.xmax <= width and 0 <= box.ymin < box.ymax <= height
+    except TypeError as error:
+        raise ValueError(f"a box is (xmin, ymin, xmax, ymax[, name]), got {box!r}") from error
+    if not inside:
+        raise ValueError(f"box {tuple(box)} is empty or leaves the {width}x{height} image")
+    return box
