@@ -6,7 +6,7 @@ FORCE ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup test book lab lint format serve lock clean
+.PHONY: help setup test book lab lint format serve lock address clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -47,6 +47,11 @@ lock: setup  ## pin what pyproject.toml newly asks for; ARGS=--upgrade renews ev
 	$(BIN)/pip-compile --quiet --strip-extras --no-header --no-emit-index-url --no-emit-find-links \
 	  --no-emit-trusted-host --extra book --extra test $(ARGS) -o requirements.lock pyproject.toml
 	sed -i.bak 's/+cpu$$//' requirements.lock && rm requirements.lock.bak
+
+address:  ## write REPOSITORY=owner/name into the Colab line of every chapter
+	@test -n "$(REPOSITORY)" || { echo "say make address REPOSITORY=owner/name"; exit 1; }
+	sed -i.bak -E 's#github.com/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+\\"#github.com/$(REPOSITORY)\\"#' book/*/*.ipynb
+	rm -f book/*/*.bak
 
 clean:  ## delete all that was built; the next make starts from nothing
 	rm -rf _build .venv

@@ -1,9 +1,20 @@
-"""What several tests share: a small random model, two small images."""
+"""What several tests share: a small random model, small images, random cameras, an iBims-1 folder of one photo."""
+
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from vlm3 import model
+from vlm3.geometry import Camera
+from vlm3.sources.ibims import Ibims
+
+settings.register_profile("stable", deadline=None, derandomize=True, max_examples=60)
+settings.load_profile("stable")
 
 QUESTION = "What is the depth of the surface seen at pixel (812, 1033), in metres along the optical axis?"
 SMALL = dict(text={"num_hidden_layers": 4}, vision={"depth": 3})
@@ -23,3 +34,33 @@ def images():
 def image_settings() -> dict:
     """What transformers' image processor needs to do what `model.patches` does."""
     return {key: value for key, value in model.PREPROCESSING.items() if not key.endswith(("_type", "_class"))}
+
+
+def cameras(focal_px=st.floats(20, 4000), side=st.integers(8, 96)):
+    """Hypothesis strategy: cameras with fx != fy and a principal point anywhere in the image or near it."""
+    off = st.floats(-20, 120)
+    return st.builds(Camera, focal_px, focal_px, off, off, side, side)
+
+
+def position_image(width: int, height: int) -> np.ndarray:
+    """HxWx3 uint8 whose colour names the place: red rises by 4 a column, green by 5 a row. Up to 60x48."""
+    rows, columns = np.indices((height, width))
+    return np.stack([8 + 4 * columns, 8 + 5 * rows, np.full_like(rows, 90)], -1).astype(np.uint8)
+
+
+IBIMS_LABEL = {
+    "image": "rgb/room.png",
+    "intrinsics": [9.0, 9.5, 4.0, 3.0, 8, 6],
+    "pixel_coords": [[1, 2], [7, 5]],
+    "depth": [1.5, 2.25],
+}
+
+
+def ibims(folder: Path, *lines: dict | str | bytes) -> Ibims:
+    """Ibims of a folder with one 8x6 photo and these label lines, IBIMS_LABEL by default."""
+    (folder / "rgb").mkdir(exist_ok=True)
+    Image.fromarray(position_image(8, 6)).save(folder / "rgb" / "room.png")
+    raw = [json.dumps(line) if isinstance(line, dict) else line for line in lines or [IBIMS_LABEL]]
+    raw = [line if isinstance(line, bytes) else line.encode() for line in raw]
+    (folder / "ibims1_val.jsonl").write_bytes(b"\n".join(raw))
+    return Ibims(folder)

@@ -1,0 +1,102 @@
+"""What a View and its boxes accept, and what they say to the rest."""
+
+import numpy as np
+import pytest
+
+from vlm3.geometry import Camera
+from vlm3.views import Box, View
+
+IMAGE = np.zeros((6, 8, 3), np.uint8)
+CAMERA = Camera(9.0, 9.0, 4.0, 3.0, 8, 6)
+DEPTH_M = np.full((6, 8), 2.0, np.float32)
+
+
+def with_one(value):
+    depth_m = DEPTH_M.astype(float)
+    depth_m[4, 3] = value
+    return depth_m
+
+
+def test_a_view_needs_an_image_and_takes_the_rest():
+    view = View(IMAGE, None)
+    assert view.size == (8, 6)
+    assert (view.camera, view.depth_m, view.world_from_cam, view.boxes) == (None, None, None, ())
+    full = View(IMAGE, CAMERA, with_one(np.nan), np.eye(4), [(0, 0, 8, 6, "all"), Box(1, 2, 3, 4)])
+    assert full.depth_m.dtype == np.float32
+    assert np.isnan(full.depth_m[4, 3])
+    assert full.boxes == (Box(0, 0, 8, 6, "all"), Box(1, 2, 3, 4, ""))
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (IMAGE.astype(float), "float64"),
+        (IMAGE[..., :2], r"\(6, 8, 2\)"),
+        (IMAGE[..., 0], r"\(6, 8\)"),
+        (IMAGE[:0], r"\(0, 8, 3\)"),
+        (IMAGE.tolist(), "list"),
+        (None, "None"),
+    ],
+)
+def test_an_image_that_is_not_hxwx3_uint8_is_refused_with_its_shape_or_type(image, found):
+    with pytest.raises(ValueError, match=f"image must be HxWx3 uint8.*{found}"):
+        View(image, None)
+
+
+def test_a_camera_of_another_size_is_refused_with_both_sizes():
+    with pytest.raises(ValueError, match="camera is 6x8, image is 8x6"):
+        View(IMAGE, Camera(9.0, 9.0, 3.0, 4.0, 6, 8))
+
+
+@pytest.mark.parametrize("camera", [CAMERA.K, "camera", (9.0, 9.0, 4.0, 3.0)])
+def test_something_else_than_a_camera_is_refused(camera):
+    with pytest.raises(ValueError, match="camera"):
+        View(IMAGE, camera)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.5, np.inf, -np.inf])
+def test_depth_that_is_not_positive_is_refused_with_its_place(value):
+    with pytest.raises(ValueError, match=f"depth_m has 1 values.*{value} at row 4, column 3"):
+        View(IMAGE, CAMERA, with_one(value))
+
+
+@pytest.mark.parametrize("value", [1e39, 1e-60])
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_depth_that_float32_cannot_hold_is_refused_too(value):
+    with pytest.raises(ValueError, match="row 4, column 3"):
+        View(IMAGE, CAMERA, with_one(value))
+
+
+@pytest.mark.parametrize("depth_m", [DEPTH_M.T, DEPTH_M.astype(int), DEPTH_M[..., None], DEPTH_M.astype(bool), "2 m"])
+def test_depth_of_another_shape_or_type_is_refused(depth_m):
+    with pytest.raises(ValueError, match=r"depth_m must be floats of shape \(6, 8\)"):
+        View(IMAGE, CAMERA, depth_m)
+
+
+def test_a_pose_that_is_not_rigid_is_refused_by_name():
+    with pytest.raises(ValueError, match="world_from_cam is not a rotation"):
+        View(IMAGE, CAMERA, world_from_cam=np.eye(4) * 2)
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        (-0.1, 0, 4, 4),
+        (0, 0, 8.1, 4),
+        (0, 0, 4, 6.1),
+        (4, 0, 4, 4),
+        (4, 4, 2, 2),
+        (0, 0, np.nan, 4),
+        (0, 0, np.inf, 4),
+    ],
+)
+def test_boxes_that_are_empty_or_leave_the_image_are_refused_with_their_values(box):
+    with pytest.raises(ValueError, match="is empty or leaves the 8x6 image") as error:
+        View(IMAGE, CAMERA, boxes=[box])
+    assert str(box[2]) in str(error.value)
+
+
+@pytest.mark.parametrize("box", [(1, 2, 3), (1, 2, 3, 4, "cup", 6), (1, 2, "3", 4), (1, 2, None, 4), 7])
+def test_something_else_than_a_box_is_refused(box):
+    with pytest.raises(ValueError, match="a box is"):
+        View(IMAGE, CAMERA, boxes=[box])
