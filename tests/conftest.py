@@ -36,10 +36,10 @@ def image_settings() -> dict:
     return {key: value for key, value in model.PREPROCESSING.items() if not key.endswith(("_type", "_class"))}
 
 
-def cameras(focal_px=st.floats(20, 4000), side=st.integers(8, 96)):
-    """Hypothesis strategy: cameras with fx != fy and a principal point anywhere in the image or near it."""
-    off = st.floats(-20, 120)
-    return st.builds(Camera, focal_px, focal_px, off, off, side, side)
+def cameras(lowest_px: float = 20, highest_px: float = 4000) -> st.SearchStrategy[Camera]:
+    """Small cameras with fx != fy and a principal point anywhere in the image or near it."""
+    focal_px, principal, side = st.floats(lowest_px, highest_px), st.floats(-20, 120), st.integers(8, 96)
+    return st.builds(Camera, focal_px, focal_px, principal, principal, side, side)
 
 
 def position_image(width: int, height: int) -> np.ndarray:
