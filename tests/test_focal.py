@@ -315,7 +315,7 @@ def test_a_calibrator_is_asked_only_when_nothing_else_is_known(tmp_path):
         return guess
 
     assert unify_focal(View(image, known), 100, calibrator=calibrator).camera.cx == 36
-    assert open_photo(photo_file(tmp_path / "a.png", image, f35=60), calibrator=calibrator).camera.fx == 60
+    assert open_photo(photo_file(tmp_path / "a.png", image, f35=50), calibrator=calibrator).camera.fx == 50
     assert not asked
     assert unify_focal(View(image, None), 100, calibrator=calibrator).camera.cx == 72
     assert open_photo(photo_file(tmp_path / "b.png", image), calibrator=calibrator).camera == guess
