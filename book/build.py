@@ -159,8 +159,9 @@ def render(chapters: list[Path], executed: list[Path]) -> None:
     command = ["jupyter-book", "build", str(source), "--config", str(config), "--toc", str(source / "_toc.yml"),
                "--path-output", str(draft), "-W", "-n", "--keep-going", "-q"]  # fmt: skip
     print("pages: rendering ...", flush=True)
-    if subprocess.run([Path(sys.executable).parent / command[0], *command[1:]]).returncode:
-        fail("the book has warnings or errors, see above; the last good one is still in _build/html")
+    done = subprocess.run([Path(sys.executable).parent / command[0], *command[1:]], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        fail(f"{done.stdout}\nthe book has warnings or errors, see above; the last good one is still in _build/html")
     shutil.rmtree(HTML, ignore_errors=True)
     (draft / "_build" / "html").rename(HTML)
     stamp.write_text(key)

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vlm3 import model
+from vlm3.focal import unify_pair
 from vlm3.geometry import Camera
+from vlm3.sources import photos
 from vlm3.sources.ibims import Ibims
 
 settings.register_profile("stable", deadline=None, derandomize=True, max_examples=60)
@@ -64,3 +66,13 @@ def ibims(folder: Path, *lines: dict | str | bytes) -> Ibims:
     raw = [line if isinstance(line, bytes) else line.encode() for line in raw]
     (folder / "ibims1_val.jsonl").write_bytes(b"\n".join(raw))
     return Ibims(folder)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def motorcycle():
+    return unify_pair(photos.motorcycle())

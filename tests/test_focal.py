@@ -9,8 +9,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 
 from tests.conftest import cameras, image_settings, position_image
 from vlm3 import geometry
-from vlm3.focal import MAX_PIXELS, PAD_VALUE, focal_from_exif, open_photo, read_rgb, unify_focal
+from vlm3.focal import MAX_PIXELS, PAD_VALUE, focal_from_exif, open_photo, read_rgb, unify_focal, unify_pair
 from vlm3.geometry import Camera
+from vlm3.sources import photos
 from vlm3.views import Box, View
 
 HUB_LIMITS = {"shortest_edge": 65536, "longest_edge": 16777216}  # of Qwen3-VL's processor as published
@@ -69,6 +70,13 @@ def test_stretch_rounds_each_side_and_its_camera_says_what_became_of_the_focal_l
     assert new.size == (round(full[0] / 32) * 32, round(full[1] / 32) * 32)
     expected = camera.resized(*new.size)
     assert (new.fx, new.fy, new.cx, new.cy) == pytest.approx((expected.fx, expected.fy, expected.cx, expected.cy))
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop"])
+def test_a_rounding_error_costs_no_pixel(fit):
+    camera = Camera(23.6, 23.6, 59.0, 59.0, 118, 118)
+    assert 118 * (100 / 23.6) < 500
+    assert unify_focal(blank(camera), 100.0, 4, fit).size == (500, 500)
 
 
 def test_padding_lies_at_the_right_and_bottom_grey_and_without_depth():
@@ -259,6 +267,37 @@ def test_photos_are_turned_the_right_way_up(orientation, tmp_path):
     assert view.camera == Camera(50.0, 50.0, 18.0, 12.0, 36, 24)  # 36 mm are 36 px here
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
+def test_photos_of_8_bits_become_rgb_whatever_their_mode(mode, tmp_path):
+    white = Image.new("RGB", (8, 6), "white").convert(mode)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    white.save(path)
+    assert np.array_equal(open_photo(path, 9.0).image, np.full((6, 8, 3), 255))
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_pictures_of_more_bits_are_refused_by_name(mode, tmp_path):
+    path = tmp_path / "a.tif"
+    Image.new(mode, (8, 6)).save(path)
+    with pytest.raises(ValueError, match="8 bits per colour") as error:
+        open_photo(path, 9.0)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["gone.png", ".", "long" * 100])
+def test_a_photo_that_is_not_there_is_named(name, tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        open_photo(tmp_path / name, 9.0)
+    assert str(tmp_path / name) in str(error.value)
+
+
+@pytest.mark.parametrize("focal_px", [0, -5.0, float("nan"), "50"])
+def test_a_given_focal_length_that_is_none_is_refused_with_the_file(focal_px, tmp_path):
+    path = photo_file(tmp_path / "a.png", np.zeros((24, 36, 3), np.uint8), f35=50)
+    with pytest.raises(ValueError, match=f"a.png: .*{focal_px}"):
+        open_photo(path, focal_px)
+
+
 @pytest.mark.parametrize(
     ("size", "f35", "focal_px"),
     [((360, 240), 50, 500.0), ((240, 360), 50, 500.0), ((400, 300), 28, 28 * 500 / 1872**0.5)],
@@ -343,7 +382,7 @@ def test_absurd_focal_lengths_are_refused_before_any_memory_is_taken(focal_px):
 @pytest.mark.parametrize(
     ("name", "value"),
     [(name, value) for name in ("focal_px", "multiple", "max_pixels") for value in (0, -1, float("nan"))]
-    + [("focal_px", float("inf")), ("focal_px", 10**400), ("max_pixels", 1023), ("fit", "fill"), ("fit", None)],
+    + [("focal_px", float("inf")), ("max_pixels", 1023), ("fit", "fill"), ("fit", None)],
 )
 def test_arguments_out_of_range_are_refused_with_their_value(name, value):
     with pytest.raises(ValueError, match=name) as error:
@@ -375,3 +414,13 @@ def test_no_setting_makes_a_picture_that_qwens_processor_would_shrink():
 def test_a_padding_beyond_all_memory_is_refused():
     with pytest.raises(ValueError, match="multiple"):
         unify_focal(blank(Camera(50.0, 50.0, 18.0, 12.0, 36, 24)), multiple=10**9, max_pixels=10**20)
+
+
+def test_a_unified_pair_keeps_its_matches_on_the_picture_and_off_the_padding():
+    old = photos.motorcycle()
+    pair = unify_pair(old, focal_px=777.7)
+    assert len(pair.uv1) > 0.99 * len(old.uv1)
+    columns, rows = pair.uv1.astype(int).T
+    known = np.isfinite(pair.view1.depth_m[rows, columns])
+    assert known.mean() > 0.98  # the nearest pixel may be a hole of the depth map
+    assert not (pair.view1.image[rows, columns] == PAD_VALUE).all(-1).any()

@@ -62,6 +62,14 @@ def test_the_motorcycle_stands_between_2_and_5_metres_away(motorcycle):
     assert np.isfinite(view.depth_m).mean() > 0.9
 
 
+def test_the_motorcycle_cameras_are_those_of_its_calibration_counted_from_the_corner(motorcycle):
+    left, right = motorcycle.view1.camera, motorcycle.view2.camera
+    assert left.K.tolist() == [[994.978, 0, 311.693], [0, 994.978, 255.377], [0, 0, 1]]
+    np.testing.assert_allclose(right.K - left.K, [[0, 0, 31.086], [0, 0, 0], [0, 0, 0]], atol=1e-9)
+    baseline = geometry.relative_pose(motorcycle.view1.world_from_cam, motorcycle.view2.world_from_cam)
+    assert baseline[:3, 3].tolist() == [0.193001, 0, 0]
+
+
 def test_motorcycle_correspondences_agree_with_depth_and_pose(motorcycle):
     view1, view2, uv1, uv2 = motorcycle
     assert len(uv1) > 250_000

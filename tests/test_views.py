@@ -96,7 +96,7 @@ def test_boxes_that_are_empty_or_leave_the_image_are_refused_with_their_values(b
     assert str(box[2]) in str(error.value)
 
 
-@pytest.mark.parametrize("box", [(1, 2, 3), (1, 2, 3, 4, "cup", 6), (1, 2, "3", 4), (1, 2, None, 4), 7])
+@pytest.mark.parametrize("box", [(1, 2, 3), (1, 2, 3, 4, "cup", None, None, 9), (1, 2, "3", 4), (1, 2, None, 4), 7])
 def test_something_else_than_a_box_is_refused(box):
     with pytest.raises(ValueError, match="a box is"):
         View(IMAGE, CAMERA, boxes=[box])

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from vlm3.geometry import Camera, rays, transform
 from vlm3.views import View
 
 # Okabe and Ito's colours for all kinds of colour vision.
@@ -67,6 +68,67 @@ def mark(ax: Axes, uv: tuple[float, float], text: str = "", color: str = RED, of
     if text:
         box = {"boxstyle": "round,pad=0.3", "fc": "white", "ec": color, "alpha": 0.95}
         ax.annotate(text, uv, offset, textcoords="offset points", fontsize=8, color="black", bbox=box)
+
+
+def depth_map(view: View, uv: Sequence = (), texts: Sequence[str] = (), ax: Axes | None = None) -> Axes:
+    """Depth in colours with a scale in metres, white where unknown, and points with words beside them."""
+    ax = ax or plt.subplots(figsize=(7, 6 * view.size[1] / view.size[0]))[1]
+    show(view.image[..., :1].repeat(3, -1) // 3 + 160, ax)
+    drawn = ax.imshow(view.depth_m, cmap="cividis_r", extent=(0, view.size[0], view.size[1], 0))
+    ax.figure.colorbar(drawn, ax=ax, label="depth (m)", shrink=0.85)
+    for point, text in zip(uv, texts, strict=True):
+        mark(ax, point, text)
+    return ax
+
+
+def matches(views: Sequence[View], uv1: np.ndarray, uv2: np.ndarray, truth2: np.ndarray, right_px: float = 5) -> Axes:
+    """Two views side by side and answers uv2 for pixels uv1: blue where within right_px of the truth, else orange-red.
+
+    A wrong answer carries its error in pixels, and a thin line to the truth. All (N, 2) pixels of their own view.
+    """
+    height, shift = max(view.size[1] for view in views), views[0].size[0]
+    images = [np.pad(v.image, ((0, height - v.size[1]), (0, 0), (0, 0)), constant_values=255) for v in views]
+    ax = show(np.hstack(images), plt.subplots(figsize=(8, 8 * height / sum(v.size[0] for v in views)))[1])
+    for a, b, t in zip(*(np.asarray(uv, float) for uv in (uv1, uv2, truth2)), strict=True):
+        error = np.linalg.norm(b - t)
+        color, style = (BLUE, "-") if error <= right_px else (RED, "--")
+        ax.plot([a[0], b[0] + shift], [a[1], b[1]], style, color=color, lw=1.2, marker="o", ms=4, mec="white")
+        if error > right_px:
+            ax.plot([b[0] + shift, t[0] + shift], [b[1], t[1]], color="white", lw=1)
+            mark(ax, (b[0] + shift, b[1]), f"{error:.0f} px", RED)
+    return ax
+
+
+def frusta(world_from_cams: Mapping[str, np.ndarray], camera: Camera, size_m: float = 0.3) -> Axes:
+    """Cameras in space, seen from behind and above: pyramids of size_m with a name each; axes in metres."""
+    ax = plt.subplots(figsize=(6, 5), subplot_kw={"projection": "3d"})[1]
+    (w, h), looks = camera.size, []
+    corners = rays(np.array([[0, 0], [w, 0], [w, h], [0, h]]), camera) * size_m
+    for (name, pose), color in zip(world_from_cams.items(), (BLUE, RED, GREEN, ORANGE) * 9, strict=False):
+        apex, rim = pose[:3, 3], transform(pose, corners)
+        outline = np.concatenate([rim[[0, 1, 2, 3, 0]], *([apex, corner, apex] for corner in rim)])
+        ax.plot(*outline[:, [0, 2, 1]].T, color=color, lw=1.5)
+        ax.text(*apex[[0, 2, 1]], f" {name}", color=color)
+        looks.append(outline)
+    points = np.concatenate(looks)
+    ax.set(xlabel="x, right (m)", ylabel="z, forward (m)", zlabel="y, down (m)")
+    ax.set_box_aspect(np.maximum(np.ptp(points, axis=0)[[0, 2, 1]], 0.1))
+    ax.invert_zaxis()
+    ax.view_init(elev=25, azim=-65)
+    return ax
+
+
+def boxes(view: View, texts: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
+    """A view with its boxes, each with its name and how far away it is, or with the given words."""
+    ax = show(view.image, ax)
+    for n, (box, color) in enumerate(zip(view.boxes, (RED, BLUE, GREEN, ORANGE) * 99, strict=False)):
+        size = box.xmax - box.xmin, box.ymax - box.ymin
+        ax.add_patch(plt.Rectangle((box.xmin, box.ymin), *size, fill=False, ec=color, lw=2))
+        far = f", {np.linalg.norm(box.centre_m):.2f} m" if box.centre_m else ""
+        label = texts[n] if texts else f"{box.name}{far}"
+        place = {"boxstyle": "square,pad=0.2", "fc": "white", "ec": color, "alpha": 0.9}
+        ax.text(box.xmin, box.ymin, label, fontsize=7, va="bottom", color="black", bbox=place)
+    return ax
 
 
 def img(picture: Figure | np.ndarray, alt: str, quality: int = 80) -> str:

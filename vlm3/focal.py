@@ -5,15 +5,16 @@ each image by focal_px / f makes f a constant, and a pixel offset the same viewi
 """
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from vlm3.geometry import Camera
-from vlm3.views import Box, View
+from vlm3.geometry import Camera, project, rays
+from vlm3.views import Box, Pair, View
 
 Calibrator = Callable[[np.ndarray], Camera]
 
@@ -58,6 +59,18 @@ def unify_focal(
     )
 
 
+def unify_pair(pair: Pair, **options) -> Pair:
+    """Both views of a pair, unified (options as for `unify_focal`), with the points that are still inside both."""
+    views = [unify_focal(view, **options) for view in (pair.view1, pair.view2)]
+    moved, inside = [], np.ones(len(pair.uv1), bool)
+    for uv, old, new in zip((pair.uv1, pair.uv2), (pair.view1.camera, pair.view2.camera), views, strict=True):
+        moved.append(project(rays(uv, old), new.camera))
+        scale = new.camera.fx / old.fx, new.camera.fy / old.fy
+        picture = np.minimum(new.size, np.floor(np.multiply(old.size, scale) + 1e-6))  # without the padding
+        inside &= ((moved[-1] >= 0) & (moved[-1] < picture)).all(-1)
+    return Pair(*views, *(uv[inside] for uv in moved))
+
+
 class _Axis(NamedTuple):
     """One side of the new image."""
 
@@ -68,9 +81,19 @@ class _Axis(NamedTuple):
 
 
 def _axes(camera: Camera, focal_px: float, multiple: int, fit: str, max_pixels: int | None) -> list[_Axis]:
-    if not (0 < focal_px < 1e6 and multiple >= 1 and (max_pixels is None or max_pixels >= multiple**2)):
-        raise ValueError(f"need focal_px > 0, multiple >= 1 and max_pixels >= multiple^2, got {focal_px}, "
-                         f"{multiple}, {max_pixels}")  # fmt: skip
+    most = MAX_PIXELS if max_pixels is None else max_pixels
+    if not (
+        isinstance(focal_px, (int, float, np.number))
+        and 0 < focal_px < 1e6
+        and isinstance(multiple, (int, np.integer))
+        and isinstance(most, (int, np.integer))
+        and 1 <= multiple**2 <= most <= MAX_PIXELS
+        and multiple > 0
+    ):
+        raise ValueError(
+            f"need 0 < focal_px < 1e6 and whole numbers multiple >= 1 and max_pixels from multiple^2 to {MAX_PIXELS}, "
+            f"got {focal_px!r}, {multiple!r}, {max_pixels!r}"
+        )
     scales = [focal_px / camera.fx, focal_px / camera.fy]
     full = [side * scale for side, scale in zip(camera.size, scales, strict=True)]
     became = f"the {camera.width}x{camera.height} image becomes {full[0]:.6g}x{full[1]:.6g} at f = {focal_px:g} px"
@@ -82,7 +105,7 @@ def _axes(camera: Camera, focal_px: float, multiple: int, fit: str, max_pixels: 
     if fit == "stretch":
         full = [float(length) for length in lengths]
         scales = [length / side for length, side in zip(lengths, camera.size, strict=True)]
-    if math.prod(lengths) > (max_pixels or MAX_PIXELS):
+    if math.prod(lengths) > most:
         if max_pixels is None:
             raise ValueError(f"{became}, more than {MAX_PIXELS} pixels: pass max_pixels to keep its centre only")
         lengths = _within(lengths, max_pixels, multiple)
@@ -142,7 +165,7 @@ def _nearest(depth_m: np.ndarray, x: _Axis, y: _Axis) -> np.ndarray:
 def _moved(box: Box, x: _Axis, y: _Axis) -> Box | None:
     xmin, xmax = (min(max(u * x.scale - x.start, 0.0), float(x.kept)) for u in (box.xmin, box.xmax))
     ymin, ymax = (min(max(v * y.scale - y.start, 0.0), float(y.kept)) for v in (box.ymin, box.ymax))
-    return Box(xmin, ymin, xmax, ymax, box.name) if xmin < xmax and ymin < ymax else None
+    return box._replace(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax) if xmin < xmax and ymin < ymax else None
 
 
 def _calibrated(image: np.ndarray, calibrator: Calibrator | None) -> Camera:
@@ -180,16 +203,17 @@ def read_rgb(path: str | Path) -> np.ndarray:
 
 
 def _upright(photo: Image.Image) -> np.ndarray:
-    return np.array(ImageOps.exif_transpose(photo).convert("RGB"))
+    return np.array(photo.convert("RGB"))
 
 
 def _read(path: Path) -> Image.Image:
-    if not path.is_file():
+    if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
         raise FileNotFoundError(f"{path}: no such photo")
     try:
         photo = Image.open(path)
         photo.load()
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        ImageOps.exif_transpose(photo, in_place=True)
+    except Exception as error:  # on broken files Pillow raises nearly anything, TypeError included
         raise ValueError(f"{path}: not a picture that can be read whole ({error})") from error
     if photo.mode[0] in "IF":
         raise ValueError(f"{path}: {photo.mode} is not a photo with 8 bits per colour: convert it first")
@@ -209,4 +233,5 @@ def focal_from_exif(photo: Image.Image) -> float | None:
         return None
     shape, recorded = sorted(photo.size), sorted((width, height))
     cropped = recorded[0] > 0 and abs(recorded[1] / recorded[0] / (shape[1] / shape[0]) - 1) > 0.01
-    return f35 * math.hypot(*shape) / math.hypot(36, 24) if f35 > 0 and math.isfinite(f35) and not cropped else None
+    plausible = 1 <= f35 <= 5000
+    return f35 * math.hypot(*shape) / math.hypot(36, 24) if plausible and not cropped else None

@@ -12,6 +12,7 @@ Conventions, stated here once and never varied:
   cam1_from_cam2. Yaw > 0 turns right, pitch > 0 looks up, roll > 0 banks right.
 """
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,7 +40,8 @@ class Camera:
                 raise ValueError(f"camera {name} must be a positive whole number of pixels, got {value!r}")
         for name in ("fx", "fy", "cx", "cy"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not np.isfinite(value):
+            number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            if not number or not abs(value) <= sys.float_info.max:
                 raise ValueError(f"camera {name} must be a finite number of pixels, got {value!r}")
         if self.fx <= 0 or self.fy <= 0:
             raise ValueError(f"focal lengths must be positive, got fx={self.fx}, fy={self.fy}")
@@ -48,6 +50,8 @@ class Camera:
     def from_opencv(cls, matrix: np.ndarray, width: int, height: int) -> "Camera":
         """matrix: 3x3, its principal point counted from pixel centres, as OpenCV and most files do."""
         K = np.asarray(matrix, float)
+        if K.shape != (3, 3):
+            raise ValueError(f"a camera matrix is 3x3, got shape {K.shape}")
         fx, fy, cx, cy = K[[0, 1, 0, 1], [0, 1, 2, 2]].tolist()
         return cls(fx, fy, cx + 0.5, cy + 0.5, width, height)
 

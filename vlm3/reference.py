@@ -5,6 +5,7 @@ that the same words mean the same place at any resolution. Sizes are (width, hei
 continuous (see `vlm3.geometry`).
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -19,7 +20,8 @@ class PixelText:
     scale: number of bins per side; 2000 for points, 1000 for boxes, as in the paper.
     rounding: "floor" (default) names the bin that holds the point, and decoding gives the bin's centre;
     "nearest" matches released labels: round(index / size * scale) for the centre of the pixel with that index.
-    A round trip is off by at most half a bin: size / scale / 2 pixels.
+    A round trip of a point ("floor") or of a pixel centre ("nearest") is off by at most half a bin: size / scale / 2
+    pixels; the far edge of a box, which may lie on the border, by at most one bin.
     """
 
     scale: int = 2000
@@ -41,6 +43,13 @@ class PixelText:
             u, v = u - 0.5, v - 0.5
         return f"({self._bin(u, width)}, {self._bin(v, height)})"
 
+    def position(self, uv: Point, size: Size) -> Point:
+        """(u, v) in pixels -> the exact (x, y) that the text rounds: a whole number where decoding is exact."""
+        width, height = _checked(size)
+        shift_px, shift = (0.5, 0.0) if self.rounding == "nearest" else (0.0, 0.5)
+        x, y = ((p - shift_px) / s * self.scale - shift for p, s in ((uv[0], width), (uv[1], height)))
+        return x, y
+
     def decode(self, text: str, size: Size) -> Point:
         """ "(x, y)" -> (u, v) in pixels, the centre of the bin. ValueError for any other text."""
         width, height = _checked(size)
@@ -59,6 +68,8 @@ class PixelText:
         """ "(x1, y1, x2, y2)" -> (xmin, ymin, xmax, ymax) in pixels; ValueError for any other text."""
         width, height = _checked(size)
         numbers = self._numbers(text, 4)
+        if numbers[0] > numbers[2] or numbers[1] > numbers[3]:
+            raise ValueError(f"box {text!r} ends before it begins: it is (xmin, ymin, xmax, ymax)")
         shift = 0.5 if self.rounding == "floor" else 0.0
         return tuple((n + shift) / self.scale * s for n, s in zip(numbers, (width, height) * 2, strict=True))
 
@@ -83,6 +94,6 @@ class PixelText:
 
 def _checked(size: Size) -> Size:
     width, height = size
-    if width < 1 or height < 1:
-        raise ValueError(f"image size must be positive, got {width}x{height}")
+    if not (1 <= width < math.inf and 1 <= height < math.inf):
+        raise ValueError(f"image size must be positive and finite, got {width}x{height}")
     return width, height

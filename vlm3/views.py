@@ -9,13 +9,19 @@ from vlm3.geometry import Camera, check_pose
 
 
 class Box(NamedTuple):
-    """An axis-aligned box in continuous pixel coordinates, and what it holds."""
+    """An axis-aligned box in continuous pixel coordinates, and what it holds.
+
+    centre_m: the middle of the object in camera coordinates; size_m: its width, height and depth as it stands,
+    width being the longer horizontal side. None where unknown.
+    """
 
     xmin: float
     ymin: float
     xmax: float
     ymax: float
     name: str = ""
+    centre_m: tuple[float, float, float] | None = None
+    size_m: tuple[float, float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +42,8 @@ class View:
     def __post_init__(self):
         _check_image(self.image)
         height, width = self.image.shape[:2]
+        if not isinstance(self.camera, Camera | None):
+            raise ValueError(f"camera must be a Camera, got {self.camera!r}")
         if self.camera is not None and self.camera.size != (width, height):
             raise ValueError(f"camera is {self.camera.width}x{self.camera.height}, image is {width}x{height}")
         if self.depth_m is not None:
@@ -87,6 +95,8 @@ def _checked_depth(depth_m: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     depth_m = np.asarray(depth_m)
     if depth_m.shape != shape or depth_m.dtype.kind != "f":
         raise ValueError(f"depth_m must be floats of shape {shape}, got {depth_m.dtype} of {depth_m.shape}")
+    with np.errstate(over="ignore", under="ignore"):
+        depth_m = depth_m.astype(np.float32, copy=False)  # before the check: 1e39 becomes inf, 1e-60 becomes 0
     bad = (depth_m <= 0) | (depth_m == np.inf)
     if bad.any():
         row, column = np.argwhere(bad)[0]
@@ -94,7 +104,7 @@ def _checked_depth(depth_m: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
             f"depth_m has {bad.sum()} values that are not positive and finite, the first {depth_m[row, column]} "
             f"at row {row}, column {column}; unknown depth is NaN"
         )
-    return depth_m.astype(np.float32, copy=False)
+    return depth_m
 
 
 def _checked_box(box: tuple, width: int, height: int) -> Box:

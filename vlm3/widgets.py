@@ -9,9 +9,11 @@ from string import Template
 from uuid import uuid4
 
 import ipywidgets
+import numpy as np
 from IPython.display import HTML
 from PIL import Image
 
+from vlm3.geometry import pixel_centres, unproject
 from vlm3.reference import PixelText
 from vlm3.views import View
 
@@ -102,5 +104,78 @@ def pixel_picker(view: View, alt: str, reference: PixelText = PixelText(), depth
             thick=width / 150,
             thin=width / 300,
             spec=json.dumps(spec),
+        )
+    )
+
+
+CLOUD = Template("""
+<figure id="$id" class="vlm3-cloud" style="margin:0">
+  <canvas width="900" height="600" tabindex="0" role="img" aria-label="$alt"
+    style="width:100%;background:#f6f6f6;cursor:grab;touch-action:none"></canvas>
+  <figcaption style="font-size:.95em">Drag to turn, or use the arrow keys; wheel or + and - to come closer.</figcaption>
+</figure>
+<script>
+(() => {
+  const canvas = document.querySelector("#$id canvas"), pen = canvas.getContext("2d"), {width, height} = canvas;
+  const read = (text, type) => new type(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
+  const xyz = read("$xyz", Float32Array), rgb = read("$rgb", Uint8Array), n = rgb.length / 3;
+  const [cx, cy, cz] = $centre, order = Array.from({length: n}, (_, i) => i), depth = new Float32Array(n);
+  let yaw = 0, pitch = 0, zoom = 1, held = null;
+  const draw = () => {
+    const [sy, cyaw, sp, cp] = [Math.sin(yaw), Math.cos(yaw), Math.sin(pitch), Math.cos(pitch)], at = [];
+    for (let i = 0; i < n; i++) {
+      const x = xyz[3 * i] - cx, y = xyz[3 * i + 1] - cy, z = xyz[3 * i + 2] - cz;
+      const u = cyaw * x + sy * z, w = cyaw * z - sy * x;
+      depth[i] = cp * w + sp * y + cz; at.push(u, cp * y - sp * w);
+    }
+    order.sort((a, b) => depth[b] - depth[a]);
+    pen.clearRect(0, 0, width, height);
+    const scale = zoom * $focal * width;
+    for (const i of order) {
+      if (depth[i] <= 0.05) continue;
+      const s = scale / depth[i], dot = Math.max(2, 1.3 * s * $spacing * xyz[3 * i + 2]);
+      pen.fillStyle = `rgb($${rgb[3 * i]},$${rgb[3 * i + 1]},$${rgb[3 * i + 2]})`;
+      pen.fillRect(width / 2 + at[2 * i] * s - dot / 2, height / 2 + at[2 * i + 1] * s - dot / 2, dot, dot);
+    }
+  };
+  canvas.addEventListener("pointerdown", e => {
+    held = [e.clientX, e.clientY]; canvas.setPointerCapture(e.pointerId);
+  });
+  canvas.addEventListener("pointerup", () => { held = null; });
+  canvas.addEventListener("pointermove", e => {
+    if (!held) return;
+    yaw += (e.clientX - held[0]) / 200; pitch += (e.clientY - held[1]) / 200; held = [e.clientX, e.clientY]; draw();
+  });
+  const closer = factor => { zoom = Math.min(Math.max(zoom * factor, 0.3), 6); draw(); };
+  const wheel = e => { e.preventDefault(); closer(e.deltaY < 0 ? 1.1 : 1 / 1.1); };
+  canvas.addEventListener("wheel", wheel, {passive: false});
+  canvas.addEventListener("keydown", e => {
+    const turn = {ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1]}[e.key];
+    if (turn) { yaw += turn[0]; pitch += turn[1]; draw(); } else if (e.key === "+") closer(1.1);
+    else if (e.key === "-") closer(1 / 1.1); else return;
+    e.preventDefault();
+  });
+  draw();
+})();
+</script>
+""")
+
+
+def point_cloud(view: View, alt: str, step: int = 6) -> HTML:
+    """Every step-th pixel of a view with depth as a coloured point in space that one can turn; no kernel is needed."""
+    pixels = pixel_centres(view.camera)[step // 2 :: step, step // 2 :: step]
+    columns, rows = pixels.astype(int).transpose(2, 0, 1)
+    known = np.isfinite(view.depth_m[rows, columns])
+    points = unproject(pixels[known], view.depth_m[rows, columns][known], view.camera)
+    colours = view.image[rows, columns][known]
+    return HTML(
+        CLOUD.substitute(
+            id=f"cloud-{uuid4().hex[:8]}",
+            alt=html.escape(alt),
+            xyz=base64.b64encode(points.astype("<f4").tobytes()).decode(),
+            rgb=base64.b64encode(colours.tobytes()).decode(),
+            centre=json.dumps(np.median(points, axis=0).round(3).tolist()),
+            focal=view.camera.fx / view.size[0],
+            spacing=step / view.camera.fx,
         )
     )

@@ -6,7 +6,8 @@ Koch et al. 2018, TU Munich; sampled label file as published with DepthLM. Not p
 """
 
 import json
-import math
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,8 @@ import numpy as np
 from vlm3.focal import read_rgb
 from vlm3.geometry import Camera
 from vlm3.views import View
+
+_SMALLEST_M, _LARGEST_M = (float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 
 
 class _Row(NamedTuple):
@@ -72,19 +75,23 @@ class Ibims:
     def _inside(self, image: str, where: str) -> Path:
         if not isinstance(image, str) or not image or "\0" in image:
             raise ValueError(f"{where}: image must be a path, got {image!r}")
-        path, root = (self.root / image).resolve(), self.root.resolve()
+        try:
+            path, root = (self.root / image).resolve(), self.root.resolve()
+        except (ValueError, OSError, RuntimeError) as error:  # not a file name; a loop of links
+            raise ValueError(f"{where}: image must be a path, got {image!r} ({error})") from None
         if not path.is_relative_to(root):
             raise ValueError(f"{where}: image {image!r} leaves the folder {self.root}")
-        if not path.is_file():
+        if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
             raise FileNotFoundError(f"{where}: image {image!r} is missing in {self.root}")
         return path
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text file ({error})") from None
+    return text.removesuffix("\n").split("\n") if text else []  # splitlines also splits where json does not
 
 
 def _camera(intrinsics: list, where: str) -> Camera:
@@ -105,11 +112,11 @@ def _labels(pixels: list, depth_m: list, camera: Camera, where: str) -> tuple[np
             raise ValueError(f"{where}: a pixel must be two whole numbers [x, y], got {pixel!r}")
         if not (0 <= pixel[0] < camera.width and 0 <= pixel[1] < camera.height):
             raise ValueError(f"{where}: pixel {pixel} lies outside the {camera.width}x{camera.height} image")
-        if not _numbers([depth], 1) or depth <= 0:
+        if not _numbers([depth], 1) or not _SMALLEST_M <= depth <= _LARGEST_M:
             raise ValueError(f"{where}: depth at pixel {pixel} must be a positive number of metres, got {depth!r}")
     return np.array(pixels), np.array(depth_m, np.float32)
 
 
 def _numbers(values: list, count: int) -> bool:
     plain = isinstance(values, list) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-    return plain and len(values) == count and all(math.isfinite(v) for v in values)
+    return plain and len(values) == count and all(abs(v) <= sys.float_info.max for v in values)

@@ -1,0 +1,99 @@
+"""Correspondence: what is asked is true, what is said is read, what is scored is right."""
+
+import math
+
+import numpy as np
+import pytest
+
+from vlm3 import Camera, PixelText, View
+from vlm3.geometry import (
+    invert,
+    pixel_centres,
+    project,
+    range_from_depth,
+    transform,
+    unproject,
+)
+from vlm3.tasks import correspondence
+from vlm3.tasks import text as words
+
+
+def two_views() -> tuple[View, View]:
+    """A wall at 4 m, and a post at 2 m in the middle that hides part of it from the right camera."""
+    camera = Camera(200, 200, 100, 75, 200, 150)
+    image = np.zeros((150, 200, 3), np.uint8)
+    views = []
+    for x in (0.0, 0.4):
+        depth_m = np.full((150, 200), 4.0, np.float32)
+        post = np.abs(pixel_centres(camera)[..., 0] - (100 + (0.0 - x) / 2 * 200)) < 12
+        depth_m[post] = 2.0
+        pose_ = np.eye(4)
+        pose_[0, 3] = x
+        views.append(View(image, camera, depth_m, pose_))
+    return tuple(views)
+
+
+def test_what_the_post_hides_is_not_covisible():
+    view1, view2 = two_views()
+    uv1 = np.array([[30.5, 75.5], [100.5, 75.5], [85.5, 75.5], [10.5, 75.5]])
+    uv2, seen = correspondence.covisible(view1, view2, uv1)
+    np.testing.assert_allclose(uv2[:, 0], [10.5, 60.5, 65.5, -9.5])
+    assert seen.tolist() == [True, True, False, False]  # wall, post, behind the post, outside
+
+
+def test_the_covisibility_tolerance_is_a_range_and_not_a_depth():
+    view1, view2 = two_views()
+    uv1 = np.array([[190.5, 10.5]])
+    shift = 0.2
+    range_m = range_from_depth(4.0, uv1, view1.camera)[0]
+    farther = View(view2.image, view2.camera, view2.depth_m + np.float32(shift), view2.world_from_cam)
+    limit = 0.1 + 0.005 * range_m + 0.1 * math.log(2)
+    assert correspondence.covisible(view1, farther, uv1)[1][0] == (shift * range_m / 4 < limit)
+    assert not correspondence.covisible(view1, farther, uv1, tolerance_m=0.0)[1][0]
+
+
+def test_matches_from_depth_and_pose_are_where_geometry_puts_them(rng):
+    view1, view2 = two_views()
+    for qa in correspondence.ask((view1, view2), 20, rng):
+        x, y = words.tuples(qa.question)[0]
+        u, v = PixelText().decode(f"({x:.0f}, {y:.0f})", view1.size)
+        point = unproject(np.array([u, v]), view1.depth_m[int(v), int(u)], view1.camera)
+        u2, v2 = project(transform(invert(view2.world_from_cam), point), view2.camera)
+        np.testing.assert_allclose(qa.truth, PixelText().position((u2, v2), view2.size), atol=1)
+
+
+def test_views_that_share_nothing_are_refused(rng):
+    view1, view2 = two_views()
+    away = np.diag([-1.0, 1.0, -1.0, 1.0])
+    with pytest.raises(ValueError, match="share no point"):
+        correspondence.ask((view1, View(view2.image, view2.camera, view2.depth_m, away)), 5, rng)
+    with pytest.raises(ValueError, match="second view"):
+        correspondence.ask((view1, View(view2.image, view2.camera, None, np.eye(4))), 5, rng)
+
+
+@pytest.mark.parametrize(
+    ("text", "point"),
+    [
+        ("(812, 1033)", (812, 1033)),
+        ("<think>look at (1, 2)</think> It is at (812, 1033).", (812, 1033)),
+        ("[812, 1033]", (812, 1033)),
+        ("(812,1033)", (812, 1033)),
+        ("(2000, 0)", None),
+        ("(-1, 5)", None),
+        ("(1, 2, 3)", None),
+        ("812 1033", None),
+        ("", None),
+    ],
+)
+def test_a_match_is_read_from_what_models_print(text, point):
+    assert correspondence.parse(text) == point
+
+
+def test_correspondence_scores_of_a_case_worked_by_hand():
+    pairs = [((100, 100), (100, 100)), ((107, 100), (100, 100)), ((100, 140), (100, 100)), (None, (5, 5))]
+    found = correspondence.score(pairs)
+    px = [0, 7 / 2000 * 560, 40 / 2000 * 420]  # 0, 1.96 and 8.4 pixels
+    assert found["epe_px"] == pytest.approx(sum(px) / 3)
+    assert found["epe_1000"] == pytest.approx((0 + 3.5 + 20) / 3)
+    assert [found[f"pck_{k}"] for k in (1, 3, 5, 10)] == [0.25, 0.5, 0.5, 0.75]
+    assert found["parsed"] == 0.75

@@ -1,0 +1,179 @@
+"""The iBims-1 reader: every fault is named with file and line, and the real labels survive unification."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import IBIMS_LABEL, ibims, position_image
+from vlm3.focal import unify_focal
+from vlm3.geometry import Camera
+from vlm3.sources.ibims import Ibims
+
+BESIDE = Path(__file__).parents[2] / "shared" / "data" / "ibims1"
+
+
+@pytest.fixture(scope="module")
+def real():
+    folder = Path(os.environ.get("VLM3_IBIMS1", BESIDE))
+    if "VLM3_IBIMS1" not in os.environ and not folder.is_dir():
+        pytest.skip("set VLM3_IBIMS1 to the folder that holds ibims1_val.jsonl and the photos of iBims-1")
+    return [(view, unify_focal(view)) for view in Ibims(folder)]
+
+
+def refused(folder, **changes):
+    """Ibims must refuse the second of two lines, with these changes, and name it."""
+    with pytest.raises((ValueError, FileNotFoundError), match=r"ibims1_val\.jsonl:2") as error:
+        ibims(folder, IBIMS_LABEL, {**IBIMS_LABEL, **changes})[1]
+    return str(error.value)
+
+
+def test_a_good_line_becomes_a_view_with_depth_at_its_pixels_only(tmp_path):
+    views = ibims(tmp_path, IBIMS_LABEL, {**IBIMS_LABEL, "depth": [4, 0.5]})
+    assert len(views) == 2
+    first, second = views
+    assert np.array_equal(first.image, position_image(8, 6))
+    assert first.camera == Camera(9.0, 9.5, 4.5, 3.5, 8, 6)  # the file counts from pixel centres
+    assert np.argwhere(np.isfinite(first.depth_m)).tolist() == [[2, 1], [5, 7]]  # row, column
+    assert (first.depth_m[2, 1], first.depth_m[5, 7]) == (1.5, 2.25)
+    assert (second.depth_m[2, 1], second.depth_m[5, 7]) == (4.0, 0.5)
+
+
+@pytest.mark.parametrize("place", ["../outside.png", "rgb/../../outside.png", "{}/outside.png", "rgb/link.png"])
+def test_a_path_that_leaves_the_folder_is_refused(place, tmp_path):
+    folder = tmp_path / "data"
+    (folder / "rgb").mkdir(parents=True)
+    (tmp_path / "outside.png").write_bytes(b"secret")
+    (folder / "rgb" / "link.png").symlink_to(tmp_path / "outside.png")
+    place = place.format(tmp_path)
+    message = refused(folder, image=place)
+    assert "leaves the folder" in message
+    assert place in message
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["rgb/gone.png", "rgb", "rgb/room.png/x", "rgb/" + "long" * 100, "loop", "\ud800"],
+    ids=["gone", "folder", "below", "long", "loop", "surrogate"],
+)
+def test_a_photo_that_is_not_there_is_named(image, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    refused(tmp_path, image=image)
+
+
+@pytest.mark.parametrize("image", [None, 7, "", ["rgb/room.png"], {"path": "rgb/room.png"}, "rgb/room.png\0"])
+def test_a_photo_that_is_no_path_is_quoted(image, tmp_path):
+    assert repr(image) in refused(tmp_path, image=image)
+
+
+@pytest.mark.parametrize("pixel", [[8, 0], [0, 6], [-1, 0], [0, -1], [1.0, 2], [1, 2, 3], ["1", 2], None, [True, 1]])
+def test_a_label_outside_the_photo_or_of_another_type_is_quoted(pixel, tmp_path):
+    assert str(pixel) in refused(tmp_path, pixel_coords=[[1, 2], pixel])
+
+
+@pytest.mark.parametrize("depth", [float("nan"), float("inf"), -float("inf"), -1.5, 0, "2.0", None, [2.0], True])
+def test_depth_that_is_not_a_positive_number_is_quoted_with_its_pixel(depth, tmp_path):
+    message = refused(tmp_path, depth=[1.5, depth])
+    assert repr(depth) in message
+    assert "[7, 5]" in message
+
+
+@pytest.mark.parametrize("depth", [1e39, 1e-60, 10**400], ids=["1e39", "1e-60", "10**400"])
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_depth_that_float32_cannot_hold_is_refused_with_its_line(depth, tmp_path):
+    refused(tmp_path, depth=[1.5, depth])
+
+
+@pytest.mark.parametrize(
+    "intrinsics",
+    [
+        [9.0, 9.5, 4.0, 3.0, 8],
+        [9.0, 9.5, 4.0, 3.0, 8.0, 6.0],
+        [0, 9.5, 4.0, 3.0, 8, 6],
+        [9.0, -9.5, 4.0, 3.0, 8, 6],
+        [float("nan"), 9.5, 4.0, 3.0, 8, 6],
+        ["9", 9.5, 4.0, 3.0, 8, 6],
+        [10**400, 9.5, 4.0, 3.0, 8, 6],
+        "9 9.5 4 3 8 6",
+        None,
+        {"fx": 9.0},
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_bad_intrinsics_are_refused(intrinsics, tmp_path):
+    refused(tmp_path, intrinsics=intrinsics)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"depth": [1.5]},
+        {"depth": [], "pixel_coords": []},
+        {"depth": 1.5},
+        {"depth": "ab", "pixel_coords": "ab"},
+        {"depth": {"a": 1, "b": 2}},
+        {"pixel_coords": None},
+    ],
+)
+def test_lists_that_do_not_fit_together_are_refused(changes, tmp_path):
+    assert "lists of the same length" in refused(tmp_path, **changes)
+
+
+@pytest.mark.parametrize("key", IBIMS_LABEL)
+def test_a_missing_entry_is_named(key, tmp_path):
+    line = {name: value for name, value in IBIMS_LABEL.items() if name != key}
+    with pytest.raises(ValueError, match=rf"ibims1_val\.jsonl:1: needs .*{key}"):
+        ibims(tmp_path, line)
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "7", "null", '"text"', "{}", "[" * 100_000, "1" * 5000, "\ufeff{}"])
+def test_a_line_that_is_no_label_is_refused_with_its_number(line, tmp_path):
+    with pytest.raises(ValueError, match=r"ibims1_val\.jsonl:3"):
+        ibims(tmp_path, IBIMS_LABEL, IBIMS_LABEL, line, IBIMS_LABEL)
+
+
+def test_lines_end_at_line_breaks_only(tmp_path):
+    odd = json.dumps({**IBIMS_LABEL, "scene": "a\u2028b"}, ensure_ascii=False)  # json allows it inside a string
+    assert len(ibims(tmp_path, odd, IBIMS_LABEL)) == 2
+
+
+def test_a_label_file_that_is_absent_empty_or_not_utf8_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"ibims1_val\.jsonl: no such label file"):
+        Ibims(tmp_path)
+    with pytest.raises(ValueError, match=r"ibims1_val\.jsonl: no labels"):
+        ibims(tmp_path, b"")
+    with pytest.raises(ValueError, match=r"ibims1_val\.jsonl: not a text file"):
+        ibims(tmp_path, b"\xff\xfe" + json.dumps(IBIMS_LABEL).encode("utf-16"))
+
+
+def test_a_photo_of_another_size_than_its_label_says_is_refused_with_both(tmp_path):
+    views = ibims(tmp_path, {**IBIMS_LABEL, "intrinsics": [9.0, 9.5, 4.0, 3.0, 16, 12]})
+    with pytest.raises(ValueError, match=r"room\.png: photo is 8x6, its label says 16x12"):
+        views[0]
+
+
+@pytest.mark.parametrize("length", [0, 20, 45])
+def test_a_photo_cut_short_is_refused_by_name(length, tmp_path):
+    views = ibims(tmp_path)
+    photo = tmp_path / "rgb" / "room.png"
+    photo.write_bytes(photo.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"room\.png: not a picture that can be read whole"):
+        views[0]
+
+
+def test_the_benchmark_has_100_photos_with_100_labels_each(real):
+    assert len(real) == 100
+    assert {int(np.isfinite(view.depth_m).sum()) for view, _ in real} == {100}
+    depths_m = np.concatenate([view.depth_m[np.isfinite(view.depth_m)] for view, _ in real])
+    assert (depths_m.min(), depths_m.max()) == pytest.approx((0.63, 22.34), abs=0.005)
+
+
+def test_all_100_labels_survive_unification_in_place_because_every_photo_is_enlarged(real):
+    for view, unified in real:
+        scale = np.array([1000 / view.camera.fx, 1000 / view.camera.fy])
+        assert scale.min() > 1
+        rows, columns = np.nonzero(np.isfinite(view.depth_m))
+        new_columns, new_rows = ((np.stack([columns, rows], -1) + 0.5) * scale).astype(int).T
+        assert np.array_equal(unified.depth_m[new_rows, new_columns], view.depth_m[rows, columns])

@@ -1,0 +1,168 @@
+"""Camera pose: what is asked is true, what is said is read, what is scored is right."""
+
+import math
+
+import numpy as np
+import pytest
+
+from vlm3 import Camera, View
+from vlm3.geometry import (
+    invert,
+    rotation_angle_deg,
+    rotation_from_ypr,
+)
+from vlm3.tasks import pose
+
+
+def test_pose_asks_all_four_questions_and_each_truth_is_the_relative_pose(rng):
+    yaw, pitch, roll = 20.0, -10.0, 5.0
+    world_from_cam1 = np.eye(4)
+    world_from_cam1[:3, :3], world_from_cam1[:3, 3] = rotation_from_ypr(33, 2, -8), (1, 2, 3)
+    cam1_from_cam2 = np.eye(4)
+    cam1_from_cam2[:3, :3], cam1_from_cam2[:3, 3] = rotation_from_ypr(yaw, pitch, roll), (3.0, 0.0, 4.0)
+    views = [
+        View(np.zeros((2, 2, 3), np.uint8), Camera(1, 1, 1, 1, 2, 2), world_from_cam=p)
+        for p in (world_from_cam1, world_from_cam1 @ cam1_from_cam2)
+    ]
+    qas = pose.ask(views, 4, rng)
+    merged = {k: v for qa in qas for k, v in qa.truth.items()}
+    assert [merged[k] for k in ("yaw_deg", "pitch_deg", "roll_deg")] == pytest.approx([yaw, pitch, roll])
+    assert merged["direction"] == pytest.approx((0.6, 0.0, 0.8))
+    assert merged["distance_m"] == pytest.approx(5.0)
+    assert merged["rotation_angle_deg"] == pytest.approx(rotation_angle_deg(rotation_from_ypr(yaw, pitch, roll)))
+    assert qas[1].answer == "yaw +20.0, pitch -10.0, roll +5.0 degrees"
+    assert qas[2].answer == "forward, right (+0.60, +0.00, +0.80)"
+    assert len(pose.ask(views, 4, rng, metric=False)) == 3
+    assert len(pose.ask(views, 2, rng)) == 2
+
+
+def test_two_cameras_in_one_place_have_no_direction(rng):
+    view = View(np.zeros((2, 2, 3), np.uint8), Camera(1, 1, 1, 1, 2, 2), world_from_cam=np.eye(4))
+    asked = [field for qa in pose.ask([view, view], 4, rng) for field in qa.truth]
+    assert "direction" not in asked
+    assert "distance_m" in asked
+
+
+def test_the_camera_frame_form_is_right_where_the_other_form_errs():
+    """Same camera centre, yaw wrong by 10 degrees: only the rotation is off, not the direction.
+
+    The other form feeds world-to-camera matrices to a formula for camera-to-world ones, and blames the direction.
+    """
+    w2c = []
+    for yaw, centre in ((0, (0, 0, 0)), (30, (1, 0, 0)), (40, (1, 0, 0))):
+        c2w = np.eye(4)
+        c2w[:3, :3], c2w[:3, 3] = rotation_from_ypr(yaw, 0, 0), centre
+        w2c.append(invert(c2w))
+    first, truth, answer = w2c
+    ours = [(first @ invert(other))[:3, 3] for other in (truth, answer)]
+    other_form = [(invert(first) @ other)[:3, 3] for other in (truth, answer)]
+    assert pose.angle_between_deg(*ours) == pytest.approx(0, abs=1e-6)
+    assert pose.angle_between_deg(*other_form) == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("12.5 degrees", {"rotation_angle_deg": 12.5}),
+        ("<think>30 degrees</think>12.5\u00b0", {"rotation_angle_deg": 12.5}),
+        ("yaw +12.3, pitch -1.0, roll +0.2 degrees", {"yaw_deg": 12.3, "pitch_deg": -1.0, "roll_deg": 0.2}),
+        (
+            "Yaw: 12.3\u00b0, Pitch: \u22121.0\u00b0, Roll: 0.2\u00b0",
+            {"yaw_deg": 12.3, "pitch_deg": -1, "roll_deg": 0.2},
+        ),
+        ("yaw, pitch, roll = 1.2, -3.4, 5.6", {"yaw_deg": 1.2, "pitch_deg": -3.4, "roll_deg": 5.6}),
+        ("left, forward (-0.60, +0.00, +0.80)", {"direction": (-0.6, 0.0, 0.8)}),
+        ("It moved 0.85 metres.", {"distance_m": 0.85}),
+        ("85 cm", {"distance_m": 0.85}),
+        (
+            "Turned by 9 degrees (yaw 1, pitch 2, roll 3), right [1, 0, 0], 2 m",
+            {
+                "rotation_angle_deg": 9,
+                "yaw_deg": 1,
+                "pitch_deg": 2,
+                "roll_deg": 3,
+                "direction": (1, 0, 0),
+                "distance_m": 2,
+            },
+        ),
+        ("190 degrees", None),
+        ("yaw 200", None),
+        ("(0.0, 0.0, 0.0)", None),
+        ("(300, 2, 5)", None),
+        ("12", None),
+        ("1 m or 2 m", None),
+        ("", None),
+    ],
+)
+def test_pose_is_read_from_what_models_print(text, fields):
+    found = pose.parse(text)
+    assert (found or {}).keys() == (fields or {}).keys()
+    for field, value in (fields or {}).items():
+        assert found[field] == pytest.approx(value)
+
+
+def test_pose_scores_of_a_case_worked_by_hand():
+    truth = {"yaw_deg": 10.0, "pitch_deg": 0.0, "roll_deg": 0.0, "direction": (0.0, 0.0, 1.0), "distance_m": 2.0}
+    off = {**truth, "yaw_deg": 14.5, "distance_m": 1.5}
+    turned = {**truth, "direction": (0.0, math.sin(math.radians(20)), -math.cos(math.radians(20)))}
+    found = pose.score([(off, truth), (turned, truth), (None, truth)])  # errors 4.5, 20 (signed 160), none
+    assert found["rotation_error_deg"] == pytest.approx(4.5 / 2)
+    assert found["direction_error_deg"] == pytest.approx(20 / 2)
+    assert found["direction_error_signed_deg"] == pytest.approx(160 / 2)
+    assert found["auc_30_exact"] == pytest.approx(((1 - 4.5 / 30) + (1 - 20 / 30)) / 3)
+    assert found["auc_30"] == pytest.approx(
+        (26 / 30 + 10 / 30) / 3, abs=1e-6
+    )  # 4.5 is in the fifth bin, 20 in the 21st
+    assert found["auc_5"] == pytest.approx((1 / 5) / 3)
+    assert found["auc_10_exact"] == pytest.approx((1 - 4.5 / 10) / 3)
+    assert found["distance_error_m"] == pytest.approx(0.5 / 2)
+    assert found["distance_abs_rel"] == pytest.approx(0.25 / 2)
+    assert found["parsed"] == pytest.approx(2 / 3)
+
+
+def test_four_answers_about_one_pose_are_one_sample():
+    parts = [
+        {"rotation_angle_deg": 8.0},
+        {"yaw_deg": 8.0, "pitch_deg": 0.0, "roll_deg": 0.0},
+        {"direction": (1.0, 0.0, 0.0)},
+        {"distance_m": 1.0},
+    ]
+    perfect, silent = [(part, part) for part in parts], [(None, part) for part in parts]
+    assert pose.score(perfect * 3)["auc_30"] == 1.0
+    assert pose.score(perfect + silent)["auc_30"] == 0.5
+    assert pose.score([perfect[0], perfect[1], silent[2], perfect[3]])["auc_30"] == 0.0
+
+
+def test_auc_is_the_published_sum_over_bins_and_the_exact_one_its_limit():
+    errors = np.random.default_rng(2).uniform(0, 50, 400)
+    bins = [sum(e < limit or e == limit == 30 for e in errors) / len(errors) for limit in range(1, 31)]
+    assert pose.auc(errors, 30) == pytest.approx(sum(bins) / 30)
+    grid = np.linspace(0, 30, 30_001)
+    recall = (errors[:, None] <= grid).mean(0)
+    assert pose.auc(errors, 30, binned=False) == pytest.approx(np.trapezoid(recall, grid) / 30, abs=1e-4)
+    assert pose.auc([30.0], 30) == pytest.approx(1 / 30)
+
+
+def test_rotation_errors_equal_those_of_quaternions():
+    """VGGT's own formula: arccos(1 - 2 (1 - <q, q'>^2)) of the unit quaternions."""
+    draw = np.random.default_rng(3)
+    for _ in range(50):
+        ypr = draw.uniform([-180, -85, -180], [180, 85, 180], (2, 3))
+        quaternions = [quaternion(*angles) for angles in ypr]
+        inner = float(np.dot(*quaternions))
+        expected = math.degrees(math.acos(1 - 2 * max(1 - inner**2, 1e-15)))
+        poses = [dict(zip(("yaw_deg", "pitch_deg", "roll_deg"), angles, strict=True)) for angles in ypr]
+        assert pose.score([tuple(poses)])["rotation_error_deg"] == pytest.approx(expected, abs=1e-4)
+
+
+def quaternion(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.ndarray:
+    """Unit quaternion (w, x, y, z) of Ry(yaw) Rx(pitch) Rz(roll), as the product of three half-angle ones."""
+    (cy, sy), (cx, sx), (cz, sz) = (
+        (math.cos(math.radians(a) / 2), math.sin(math.radians(a) / 2)) for a in (yaw_deg, pitch_deg, roll_deg)
+    )
+
+    def times(a, b):
+        w, v = a[0] * b[0] - a[1:] @ b[1:], a[0] * b[1:] + b[0] * a[1:] + np.cross(a[1:], b[1:])
+        return np.array([w, *v])
+
+    return times(times(np.array([cy, 0, sy, 0]), np.array([cx, sx, 0, 0])), np.array([cz, 0, 0, sz]))

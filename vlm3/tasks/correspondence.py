@@ -1,0 +1,131 @@
+"""Pixel correspondence: two images of one scene, a pixel of the first in words, its place in the second as the answer.
+
+Covisibility and the end-point error follow UFM's protocol: pooled over points, in a frame of 560x420 pixels.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from vlm3.geometry import Camera, invert, pixel_centres, project, range_from_depth, relative_pose, transform, unproject
+from vlm3.reference import PixelText
+from vlm3.tasks import text as words
+from vlm3.views import QA, View
+
+Point = tuple[float, float]
+FRAME = (560, 420)
+
+
+def ask(
+    views: Sequence[View],
+    n: int,
+    rng: np.random.Generator,
+    matches: tuple[np.ndarray, np.ndarray] | None = None,
+    templates: dict | None = None,
+) -> list[QA]:
+    """Up to n questions about different points that both views see.
+
+    matches: (uv1, uv2), each (N, 2) pixels; without them they come from depth and pose, see `covisible`.
+    truth: (x, y), the exact place in the units of the text. ValueError where nothing is seen by both views.
+    """
+    templates = templates or words.packaged("correspondence")
+    uv1, uv2 = matches or _sampled_matches(*views[:2], n, rng)
+    if not len(uv1):
+        raise ValueError("the two views share no point: nothing to ask about")
+    reference = PixelText(templates["scale"])
+    chosen = rng.choice(len(uv1), min(n, len(uv1)), replace=False)
+    sizes = views[0].size, views[1].size
+    return [_qa(uv1[i], uv2[i], sizes, reference, rng, templates) for i in chosen]
+
+
+def _qa(uv1: np.ndarray, uv2: np.ndarray, sizes: tuple, reference: PixelText, rng, templates: dict) -> QA:
+    question = words.question(templates, "match", rng, point=reference.encode(tuple(uv1), sizes[0]))
+    answer = templates["match"]["answer"].format(match=reference.encode(tuple(uv2), sizes[1]))
+    return QA(question, answer, reference.position(tuple(uv2.tolist()), sizes[1]))
+
+
+def _sampled_matches(view1: View, view2: View, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Some covisible points, more than n where there are: a few thousand pixels are tried, not all."""
+    if view1.depth_m is None:
+        raise ValueError("the correspondence task needs matches, or depth_m in the first view")
+    known = np.flatnonzero(np.isfinite(view1.depth_m))
+    tried = rng.choice(known, min(max(1000, 20 * n), len(known)), replace=False)
+    rows, columns = np.divmod(tried, view1.size[0])
+    uv1 = np.stack([columns + 0.5, rows + 0.5], -1)
+    uv2, seen = covisible(view1, view2, uv1)
+    return uv1[seen], uv2[seen]
+
+
+def covisible(
+    view1: View,
+    view2: View,
+    uv1: np.ndarray,
+    tolerance_m: float = 0.1,
+    relative_tolerance: float = 0.005,
+    temperature_m: float = 0.1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where pixels of view 1 lie in view 2, and whether they are seen there.
+
+    uv1: (N, 2) pixels. Returns uv2 (N, 2), NaN behind the camera, and (N,) bool. A point at range r from camera 2
+    is seen when it falls into the image and view 2's own range there, interpolated, differs from r by less than
+    tolerance_m + relative_tolerance x r + temperature_m x ln 2 (UFM's test without its refinement of uv2).
+    Needs depth and pose of both views.
+    """
+    for name, view in (("first", view1), ("second", view2)):
+        if view.depth_m is None or view.world_from_cam is None:
+            raise ValueError(f"covisibility needs depth_m and world_from_cam of the {name} view, or give matches")
+    columns, rows = uv1.astype(int).T
+    points1 = unproject(uv1, view1.depth_m[rows, columns], view1.camera)
+    cam2_from_cam1 = invert(relative_pose(view1.world_from_cam, view2.world_from_cam))
+    points2 = transform(cam2_from_cam1, points1)
+    uv2 = project(points2, view2.camera)
+    range_m = np.linalg.norm(points2, axis=-1)
+    gap = np.abs(_bilinear(_range_map(view2.depth_m, view2.camera), uv2) - range_m)
+    return uv2, gap < tolerance_m + relative_tolerance * range_m + temperature_m * math.log(2)
+
+
+def _range_map(depth_m: np.ndarray, camera: Camera) -> np.ndarray:
+    return range_from_depth(depth_m, pixel_centres(camera), camera)
+
+
+def _bilinear(values: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Values (H, W) at pixels (N, 2), constant in the outer half pixel; NaN outside and where a neighbour is NaN."""
+    height, width = values.shape
+    with np.errstate(invalid="ignore"):
+        inside = ((uv >= 0) & (uv < [width, height])).all(-1)
+    x, y = (
+        np.clip(p - 0.5, 0, s - 1) for p, s in zip(np.where(inside[:, None], uv, 0.5).T, (width, height), strict=True)
+    )
+    left, top = x.astype(int), y.astype(int)
+    right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
+    upper = values[top, left] * (1 - x + left) + values[top, right] * (x - left)
+    lower = values[bottom, left] * (1 - x + left) + values[bottom, right] * (x - left)
+    return np.where(inside, upper * (1 - y + top) + lower * (y - top), np.nan)
+
+
+def parse(text: str, scale: int = 2000) -> Point | None:
+    """The first "(x, y)" of the answer, in units of the text; None without one, or outside [0, scale)."""
+    pairs = [t for t in words.tuples(words.said(text)) if len(t) == 2]
+    return pairs[0] if pairs and all(0 <= p < scale for p in pairs[0]) else None
+
+
+def score(
+    pairs: Sequence[tuple[Point | None, Point]], scale: int = 2000, frame: tuple[int, int] = FRAME
+) -> dict[str, float]:
+    """epe_px: mean distance in pixels of the frame over the parsed answers; epe_1000: in units of [0, 1000).
+
+    pck_1, pck_3, pck_5, pck_10: share of all points closer than so many pixels; no answer counts as wrong.
+    parsed: share of answers. All pooled over points. Points are in the units of the text, [0, scale).
+    """
+    if not pairs:
+        raise ValueError("nothing to score: no pairs")
+    off = np.array([(p[0] - t[0], p[1] - t[1]) for p, t in pairs if p is not None], float).reshape(-1, 2) / scale
+    pixels = np.linalg.norm(off * frame, axis=-1)
+    mean = (lambda values: float(values.mean())) if len(off) else (lambda values: math.nan)
+    return {
+        "epe_px": mean(pixels),
+        "epe_1000": mean(np.linalg.norm(off * 1000, axis=-1)),
+        **{f"pck_{k}": float((pixels < k).sum() / len(pairs)) for k in (1, 3, 5, 10)},
+        "parsed": len(off) / len(pairs),
+    }

@@ -1,0 +1,82 @@
+"""Metric depth: one image, a pixel in words, metres as the answer.
+
+Scores follow DepthLM and VLM3: delta_k is the share of answers within a factor of 1.25**k of the truth.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from vlm3.geometry import range_from_depth
+from vlm3.reference import PixelText
+from vlm3.tasks import text as words
+from vlm3.views import QA, View
+
+Pair = tuple[float | None, float]
+
+
+def ask(
+    views: Sequence[View], n: int, rng: np.random.Generator, kind: str = "z", templates: dict | None = None
+) -> list[QA]:
+    """Up to n questions about different pixels of the first view whose depth is known.
+
+    kind: "z" asks for z-depth (along the optical axis), "range" for the distance from the camera centre.
+    truth is in metres. ValueError for a view without depth.
+    """
+    templates = templates or words.packaged("depth")
+    if kind not in ("z", "range"):
+        raise ValueError(f"kind must be 'z' or 'range', got {kind!r}")
+    view = views[0]
+    if view.depth_m is None or not len(known := np.flatnonzero(np.isfinite(view.depth_m))):
+        raise ValueError("the depth task needs a view with depth_m")
+    rows, columns = np.divmod(rng.choice(known, min(n, len(known)), replace=False), view.size[0])
+    uv = np.stack([columns + 0.5, rows + 0.5], -1)
+    metres = view.depth_m[rows, columns].astype(float)
+    if kind == "range":
+        metres = range_from_depth(metres, uv, view.camera)
+    reference = PixelText(templates["scale"])
+    return [
+        _qa(reference.encode(tuple(p), view.size), float(m), kind, rng, templates)
+        for p, m in zip(uv, metres, strict=True)
+    ]
+
+
+def _qa(point: str, metres: float, kind: str, rng: np.random.Generator, templates: dict) -> QA:
+    question = words.question(templates, kind, rng, point=point)
+    return QA(question, templates[kind]["answer"].format(value=metres), metres)
+
+
+def parse(text: str) -> float | None:
+    """Metres, from a bare number or one with a unit; None for no, several, or not positive numbers."""
+    return words.length_m(words.said(text))
+
+
+def score(pairs: Sequence[Pair]) -> dict[str, float]:
+    """delta_1, delta_2, delta_3: over all pairs; no answer, or one that is not positive, counts as wrong.
+
+    abs_rel (mean |p - g| / g) and rmse_m: over the answers that are positive numbers. parsed: their share.
+    Variants of delta_1: delta_1_answered leaves out what was not answered (the released notebook);
+    delta_1_depthlm takes max(p/g, g/p) < 1.25 of any number but 0, which a negative one passes (DepthLM).
+    """
+    if not pairs:
+        raise ValueError("nothing to score: no pairs")
+    truth = np.array([g for _, g in pairs], float)
+    answer = np.array([math.nan if p is None else p for p, _ in pairs], float)
+    good = np.isfinite(answer) & (answer > 0)
+    p, g = answer[good], truth[good]
+    ratio = np.maximum(p / g, g / p)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        depthlm = (np.maximum(answer / truth, truth / answer) < 1.25) & (answer != 0)
+    hits = {f"delta_{k}": float((ratio < 1.25**k).sum() / len(pairs)) for k in (1, 2, 3)}
+    return hits | {
+        "abs_rel": _mean(np.abs(p - g) / g),
+        "rmse_m": math.sqrt(_mean((p - g) ** 2)),
+        "parsed": float(good.mean()),
+        "delta_1_answered": _mean(ratio < 1.25),
+        "delta_1_depthlm": float(depthlm.mean()),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan

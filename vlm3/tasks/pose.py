@@ -1,0 +1,198 @@
+"""Relative camera pose: two images, four questions: rotation angle; yaw, pitch, roll; direction; distance.
+
+Camera 1 is the reference. The pose is cam1_from_cam2, so its translation is the centre of camera 2 as camera 1 sees
+it (the camera-frame form of VGGT). Errors and AUC follow VGGT's evaluation.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from vlm3.geometry import relative_pose, rotation_angle_deg, rotation_from_ypr, ypr_from_rotation
+from vlm3.tasks import text as words
+from vlm3.views import QA, View
+
+Pose = dict[str, object]  # of rotation_angle_deg, yaw_deg, pitch_deg, roll_deg, direction, distance_m, what is stated
+PARTS = {
+    "angle": ("rotation_angle_deg",),
+    "rotation": ("yaw_deg", "pitch_deg", "roll_deg"),
+    "direction": ("direction",),
+    "distance": ("distance_m",),
+}
+WORD_THRESHOLD = 0.1  # components of the direction below this get no word
+
+
+def ask(
+    views: Sequence[View],
+    n: int,
+    rng: np.random.Generator,
+    metric: bool = True,
+    templates: dict | None = None,
+) -> list[QA]:
+    """All four questions in their order, or n of them drawn with rng.
+
+    metric=False leaves out the distance, where the scale of the poses is unknown. Two cameras in one place have no
+    direction, so it is not asked. truth holds the fields that the question asks for. ValueError without poses.
+    """
+    templates = templates or words.packaged("pose")
+    truth = true_pose(*views[:2])
+    parts = [part for part, fields in PARTS.items() if fields[0] in truth and (metric or part != "distance")]
+    if n < len(parts):
+        parts = [parts[i] for i in sorted(rng.choice(len(parts), n, replace=False))]
+    return [_qa(part, truth, rng, templates) for part in parts]
+
+
+def true_pose(view1: View, view2: View) -> Pose:
+    """All fields of the pose of camera 2 in camera 1's frame, from both world_from_cam."""
+    if view1.world_from_cam is None or view2.world_from_cam is None:
+        raise ValueError("the pose task needs world_from_cam of both views")
+    cam1_from_cam2 = relative_pose(view1.world_from_cam, view2.world_from_cam)
+    rotation, translation = cam1_from_cam2[:3, :3], cam1_from_cam2[:3, 3]
+    yaw, pitch, roll = ypr_from_rotation(rotation)
+    distance_m = float(np.linalg.norm(translation))
+    pose: Pose = {"rotation_angle_deg": rotation_angle_deg(rotation), "yaw_deg": yaw, "pitch_deg": pitch}
+    pose |= {"roll_deg": roll, "distance_m": distance_m}
+    return pose if distance_m < 1e-9 else pose | {"direction": tuple((translation / distance_m).tolist())}
+
+
+def _qa(part: str, pose: Pose, rng: np.random.Generator, templates: dict) -> QA:
+    truth = {field: pose[field] for field in PARTS[part]}
+    fills = {"value": pose[PARTS[part][0]], **{k.removesuffix("_deg"): v for k, v in truth.items()}}
+    if part == "direction":
+        fills |= dict(zip("xyz", pose["direction"], strict=True)) | {"words": in_words(pose["direction"], templates)}
+    return QA(words.question(templates, part, rng), templates[part]["answer"].format(**fills), truth)
+
+
+def in_words(direction: Sequence[float], templates: dict) -> str:
+    """Such as "left, forward": the words of the axes along which the unit vector goes at all, largest first."""
+    order = sorted(zip(direction, "xyz", strict=True), key=lambda part: -abs(part[0]))
+    said = [templates["direction"][axis][value > 0] for value, axis in order if abs(value) >= WORD_THRESHOLD]
+    return ", ".join(said)
+
+
+_ANGLE = re.compile(rf"({words.NUMBER}) {{0,2}}(?:\u00b0|deg(?:rees?)?\b)", re.IGNORECASE)
+_AXES = {
+    name: re.compile(rf"\b{name}(?: angle)?(?: is| of|:|=)?\s{{0,3}}({words.NUMBER})", re.IGNORECASE)
+    for name in ("yaw", "pitch", "roll")
+}
+_LISTED = re.compile(r"\byaw\W{1,3}pitch\W{1,3}(?:and )?roll\b[^0-9+\-\u2212.]{0,20}", re.IGNORECASE)
+_LIMITS = {"rotation_angle_deg": (0, 180), "yaw_deg": (-180, 180), "pitch_deg": (-90, 90), "roll_deg": (-180, 180)}
+
+
+def parse(text: str) -> Pose | None:
+    """Those fields that the text states, known by their units or names; None where it states none within range.
+
+    direction is made a unit vector; one that is far from it (shorter than a half, longer than two) does not count.
+    """
+    said = words.said(text)
+    pose, rest = _axes(said)
+    if match := _ANGLE.search(rest):
+        pose["rotation_angle_deg"] = words.number(match[1])
+    vectors = [vector for vector in words.tuples(rest) if len(vector) == 3]
+    if vectors and 0.5 < (length := math.hypot(*vectors[0])) < 2:
+        pose["direction"] = tuple(value / length for value in vectors[0])
+    metres = {m.number * m.unit_m for m in words.measures(rest) if m.unit_m}
+    if len(metres) == 1 and 0 <= (distance_m := metres.pop()) < math.inf:
+        pose["distance_m"] = distance_m
+    pose = {k: v for k, v in pose.items() if k not in _LIMITS or _LIMITS[k][0] <= v <= _LIMITS[k][1]}
+    return pose or None
+
+
+def _axes(said: str) -> tuple[Pose, str]:
+    """Yaw, pitch and roll, each after its name or all three after all names; and the text without them."""
+    if match := _LISTED.search(said):
+        numbers = list(re.finditer(words.NUMBER, said[match.end() : match.end() + 60]))[:3]
+        if len(numbers) == 3:
+            values = [words.number(n[0]) for n in numbers]
+            rest = said[: match.start()] + said[match.end() + numbers[-1].end() :]
+            return dict(zip(PARTS["rotation"], values, strict=True)), rest
+    pose: Pose = {}
+    for name, pattern in _AXES.items():
+        if match := pattern.search(said):
+            pose[f"{name}_deg"] = words.number(match[1])
+            said = said[: match.start()] + said[match.end() :]
+    return pose, said
+
+
+def score(pairs: Sequence[tuple[Pose | None, Pose]]) -> dict[str, float]:
+    """Scores of poses; the answers about one pose come one after another, and a new one begins where a field repeats.
+
+    auc_5, auc_10, auc_30 (degrees): area under the recall of max(rotation error, direction error), in bins of one
+    degree as published (VGGT, `auc`); auc_5_exact and so on: without bins. Over all poses of which rotation and
+    direction were asked; what was not answered counts as wrong. The direction error ignores the sign of the vector.
+    rotation_error_deg, direction_error_deg (sign ignored), direction_error_signed_deg, angle_error_deg,
+    distance_error_m, distance_abs_rel: means over what was answered. parsed: share of questions whose every field
+    was answered.
+    """
+    if not pairs:
+        raise ValueError("nothing to score: no pairs")
+    answered = [set(truth) <= set(answer or {}) for answer, truth in pairs]
+    errors = [_errors(*sample) for sample in _samples(pairs)]
+    names = ("rotation_error_deg", "direction_error_deg", "direction_error_signed_deg", "angle_error_deg")
+    names += ("distance_error_m", "distance_abs_rel")
+    means = {name: _mean([e[name] for e in errors if name in e]) for name in names}
+    both = [max(e["rotation"], e["direction"]) for e in errors if {"rotation", "direction"} <= set(e)]
+    areas = {f"auc_{t}": auc(both, t) for t in (5, 10, 30)} | {
+        f"auc_{t}_exact": auc(both, t, False) for t in (5, 10, 30)
+    }
+    return areas | means | {"parsed": sum(answered) / len(pairs)}
+
+
+def auc(errors_deg: Sequence[float], threshold_deg: int, binned: bool = True) -> float:
+    """Area under the recall curve up to the threshold, 0..1; NaN without errors.
+
+    binned: errors are counted in bins of one degree, the last one closed, and the cumulative shares averaged (the code
+    of VGGT's evaluation); else the exact mean of max(0, 1 - e / threshold).
+    """
+    errors = np.asarray(errors_deg, float)
+    if not len(errors):
+        return math.nan
+    if not binned:
+        return float(np.maximum(0, 1 - errors / threshold_deg).mean())
+    counts, _ = np.histogram(errors, bins=np.arange(threshold_deg + 1))
+    return float((counts.cumsum() / len(errors)).mean())
+
+
+def _samples(pairs: Sequence[tuple[Pose | None, Pose]]) -> list[tuple[Pose, Pose]]:
+    """Answers and truths merged over each pose."""
+    merged: list[tuple[Pose, Pose]] = []
+    for answer, truth in pairs:
+        if not merged or set(truth) & set(merged[-1][1]):
+            merged.append(({}, {}))
+        merged[-1][0].update({k: v for k, v in (answer or {}).items() if k in truth})
+        merged[-1][1].update(truth)
+    return merged
+
+
+def _errors(answer: Pose, truth: Pose) -> dict[str, float]:
+    """Errors of one pose; "rotation" and "direction" are infinite where they were asked and not answered."""
+    errors: dict[str, float] = {}
+    if "yaw_deg" in truth:
+        errors["rotation"] = math.inf
+        if answer.keys() >= set(PARTS["rotation"]):
+            a, t = (rotation_from_ypr(*(pose[f] for f in PARTS["rotation"])) for pose in (answer, truth))
+            errors["rotation"] = errors["rotation_error_deg"] = rotation_angle_deg(a.T @ t)
+    if "direction" in truth:
+        errors["direction"] = math.inf
+        if "direction" in answer:
+            signed = angle_between_deg(answer["direction"], truth["direction"])
+            errors |= {"direction_error_signed_deg": signed, "direction_error_deg": min(signed, 180 - signed)}
+            errors["direction"] = errors["direction_error_deg"]
+    if "rotation_angle_deg" in truth and "rotation_angle_deg" in answer:
+        errors["angle_error_deg"] = abs(answer["rotation_angle_deg"] - truth["rotation_angle_deg"])
+    if "distance_m" in truth and "distance_m" in answer:
+        errors["distance_error_m"] = abs(answer["distance_m"] - truth["distance_m"])
+        if truth["distance_m"] > 0:
+            errors["distance_abs_rel"] = errors["distance_error_m"] / truth["distance_m"]
+    return errors
+
+
+def angle_between_deg(a: Sequence[float], b: Sequence[float]) -> float:
+    """Angle between two vectors, 0..180 degrees."""
+    return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b)), np.dot(a, b))))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else math.nan
