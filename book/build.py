@@ -25,8 +25,11 @@ import yaml
 from vendor import vendor
 
 ROOT = Path(__file__).resolve().parent.parent
-BOOK, BUILD = ROOT / "book", ROOT / "_build"
+BOOK = ROOT / "book"
+BUILD = Path(os.environ.get("VLM3_BUILD", ROOT / "_build"))  # where pages are made
 HTML = BUILD / "html"
+EXECUTED = ROOT / "_build" / "executed"  # what chapters gave, for whatever pages
+UNKNOWN = "-OWNER-/vlm3"  # no account on GitHub begins with a hyphen
 
 
 def main() -> None:
@@ -82,7 +85,7 @@ def files(folder: Path) -> list[Path]:
 def execute(chapter: Path, profile: str, force: bool, place: str) -> Path:
     """The executed copy of a chapter, made now or found unchanged."""
     name = chapter.relative_to(BOOK)
-    target = BUILD / "executed" / profile / name
+    target = EXECUTED / profile / name
     key = key_of(chapter, profile)
     if not force and target.exists() and nbformat.read(target, 4).metadata.get("vlm3", {}).get("key") == key:
         print(f"{name} ({place}): unchanged", flush=True)
@@ -187,7 +190,7 @@ def assemble(chapters: list[Path], executed: list[Path]) -> Path:
         text = path.read_text()
         run = json.loads(text)["metadata"]["vlm3"]
         rows.append(f"| [](../{name}) | {run['profile']} | {run['date']} | {run['seconds']:.0f} | {run['memory_mb']} |")
-        target.write_text(text.replace("OWNER/vlm3", repository() or "OWNER/vlm3"))
+        target.write_text(text.replace(UNKNOWN, repository() or UNKNOWN))
         save_glued_pictures(nbformat.reads(text, 4), source / "_glued")
     (source / "guide" / "_runs.md").write_text("\n".join(rows) + "\n")
     shutil.copytree(

@@ -1,6 +1,7 @@
 """What several tests share: a small random model, small images, random cameras, an iBims-1 folder of one photo."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,12 @@ def rng():
 @pytest.fixture(scope="session")
 def motorcycle():
     return unify_pair(photos.motorcycle())
+
+
+@pytest.fixture(scope="session")
+def ibims_views():
+    """The real iBims-1, which may not be packaged: from VLM3_IBIMS1, or from shared data beside the checkout."""
+    beside = Path(__file__).parents[2] / "shared" / "data" / "ibims1"
+    if "VLM3_IBIMS1" not in os.environ and not beside.is_dir():
+        pytest.skip("set VLM3_IBIMS1 to the folder that holds ibims1_val.jsonl and the photos of iBims-1")
+    return Ibims(os.environ.get("VLM3_IBIMS1", beside))

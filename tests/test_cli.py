@@ -31,7 +31,7 @@ def test_doctor_says_what_is_missing_and_what_to_type(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_gpus", list)
     assert vlm3(monkeypatch, "doctor") == 1
     said = capsys.readouterr().out
-    assert "papermill (pip install -e '.[book]')" in said
+    assert "papermill<3,>=2.6 (pip install -e '.[book]')" in said
     assert "a CUDA GPU with 16 GB" in said
 
 
@@ -54,7 +54,9 @@ def test_unify_shows_the_camera_before_and_after(monkeypatch, capsys, tmp_path):
         ([PHOTO, "--focal-px", "-3"], "-3"),
         ([PHOTO, "--focal-px", "nan"], "nan"),
         ([PHOTO, "--focal-px", "1e-5"], "is its focal length"),
-        ([PHOTO, "--focal-px", "900", "--fit", "squeeze"], "'squeeze'"),
+        ([PHOTO, "--focal-px", "900", "--max-pixels", "3"], "3"),
+        ([PHOTO, "--focal-px", "900", "--save", PHOTO], "the photo itself"),
+        ([PHOTO, "--focal-px", "900", "--save", "picture"], "ends in .png"),
         ([PHOTO, "--focal-px", "900", "--save", "no/such/folder/a.png"], "no folder"),
         ([PHOTO, "--focal-px", "900", "--save", "picture.xyz"], "xyz"),
     ],
@@ -67,3 +69,42 @@ def test_bad_input_to_unify_ends_in_one_line_that_names_it(monkeypatch, capsys, 
     assert said.startswith("vlm3: ")
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("depth", [PHOTO]),
+        ("correspondence", [PHOTO, PHOTO]),
+        ("pose", [PHOTO, PHOTO]),
+        ("objects", [PHOTO, "--box", "10,20,300,300", "--box", "350,100,700,400"]),
+    ],
+)
+def test_questions_are_printed_for_a_photo_without_labels(monkeypatch, capsys, task, words):
+    assert vlm3(monkeypatch, "questions", *words, "--task", task, "--focal-px", "900") == 0
+    asked = capsys.readouterr().out.splitlines()
+    assert len(asked) == 4
+    assert all("{" not in question for question in asked)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([PHOTO, "--task", "pose"], "2 photos"),
+        ([PHOTO, PHOTO], "1 photo"),
+        ([PHOTO, "--task", "objects", "--box", "a,b"], "xmin,ymin,xmax,ymax"),
+        ([PHOTO, "--task", "objects", "--box", "1,2,3000,4"], "3000"),
+    ],
+)
+def test_bad_input_to_questions_ends_in_one_line(monkeypatch, capsys, words, message):
+    assert vlm3(monkeypatch, "questions", *words, "--focal-px", "900") == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_rooms_writes_a_contact_sheet(monkeypatch, tmp_path):
+    sheet = tmp_path / "sheet.png"
+    assert vlm3(monkeypatch, "rooms", str(sheet), "--collection", "small", "--n", "2") == 0
+    assert min(Image.open(sheet).size) > 90
+    assert vlm3(monkeypatch, "rooms", str(sheet), "--collection", "castles") == 2

@@ -94,6 +94,7 @@ def test_correspondence_scores_of_a_case_worked_by_hand():
     found = correspondence.score(pairs)
     px = [0, 7 / 2000 * 560, 40 / 2000 * 420]  # 0, 1.96 and 8.4 pixels
     assert found["epe_px"] == pytest.approx(sum(px) / 3)
+    assert found["epe_px_all"] == pytest.approx((sum(px) + 700) / 4)  # 700 px: the diagonal of 560 x 420
     assert found["epe_1000"] == pytest.approx((0 + 3.5 + 20) / 3)
     assert [found[f"pck_{k}"] for k in (1, 3, 5, 10)] == [0.25, 0.5, 0.5, 0.75]
     assert found["parsed"] == 0.75

@@ -1,12 +1,17 @@
 """What figures and widgets put on a page."""
 
+import base64
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from myst_nb.ext.glue import GLUE_PREFIX, extract_glue_data_cell
 from nbformat.v4 import new_code_cell, new_output
 
-from vlm3 import Camera, View, figures, widgets
+from vlm3 import QA, Box, Camera, View, figures, widgets
+from vlm3.focal import unify_pair
+from vlm3.sources import photos
 
 
 def glued(monkeypatch, **values):
@@ -64,3 +69,58 @@ def test_two_pickers_on_a_page_do_not_share_an_id():
     assert first != second
     assert 'alt="a picture"' in first
     assert "NaN" not in first
+
+
+@pytest.fixture
+def pair():
+    return unify_pair(photos.motorcycle(), focal_px=200)
+
+
+def texts(ax) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+def test_a_depth_map_names_its_unit_and_its_points(pair):
+    ax = figures.depth_map(pair.view1, [(30, 40)], ["2.41 m"])
+    assert texts(ax) == ["2.41 m"]
+    assert any("(m)" in other.get_ylabel() for other in ax.figure.axes)
+    plt.close(ax.figure)
+
+
+def test_right_matches_are_blue_and_wrong_ones_carry_their_error(pair):
+    truth = pair.uv2[:2]
+    ax = figures.matches(pair[:2], pair.uv1[:2], truth + [[0, 0], [30, 40]], truth)
+    assert texts(ax) == ["50 px"]
+    assert {line.get_color() for line in ax.lines} >= {figures.BLUE, figures.RED}
+    plt.close(ax.figure)
+
+
+def test_a_frustum_opens_the_way_the_camera_looks(pair):
+    back = np.diag([-1.0, 1.0, -1.0, 1.0])
+    ax = figures.frusta({"forward": np.eye(4), "backward": back}, pair.view1.camera, size_m=1.0)
+    forward, backward = (np.array(line.get_data_3d())[1] for line in ax.lines)  # z is drawn as the second axis
+    assert forward.max() == pytest.approx(1.0)
+    assert backward.min() == pytest.approx(-1.0)
+    plt.close(ax.figure)
+
+
+def test_boxes_say_their_name_and_distance_or_the_given_words(pair):
+    box = Box(5, 5, 40, 40, "lamp", (0.0, 3.0, 4.0))
+    view = View(pair.view1.image, pair.view1.camera, boxes=(box,))
+    assert texts(figures.boxes(view)) == ["lamp, 5.00 m"]
+    assert texts(figures.boxes(view, ["left of it"])) == ["left of it"]
+    plt.close("all")
+
+
+def test_the_question_and_the_answer_stand_below_the_picture(pair):
+    qa = QA("How deep is it, in metres?", "2.41", 2.41)
+    ax = figures.asked(plt.subplots()[1], "depth", pair[:1], qa) or plt.gca()
+    assert texts(ax) == [qa.question, qa.answer]
+    plt.close("all")
+
+
+def test_a_point_cloud_holds_a_point_for_every_known_pixel_it_takes(pair):
+    page = widgets.point_cloud(pair.view1, "a cloud", step=5).data
+    rgb = base64.b64decode(re.search(r'read\("([^"]*)", Uint8Array', page)[1])
+    assert len(rgb) == 3 * np.isfinite(pair.view1.depth_m[2::5, 2::5]).sum()
+    assert 'aria-label="a cloud"' in page

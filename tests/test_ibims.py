@@ -1,8 +1,6 @@
 """The iBims-1 reader: every fault is named with file and line, and the real labels survive unification."""
 
 import json
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,15 +10,10 @@ from vlm3.focal import unify_focal
 from vlm3.geometry import Camera
 from vlm3.sources.ibims import Ibims
 
-BESIDE = Path(__file__).parents[2] / "shared" / "data" / "ibims1"
-
 
 @pytest.fixture(scope="module")
-def real():
-    folder = Path(os.environ.get("VLM3_IBIMS1", BESIDE))
-    if "VLM3_IBIMS1" not in os.environ and not folder.is_dir():
-        pytest.skip("set VLM3_IBIMS1 to the folder that holds ibims1_val.jsonl and the photos of iBims-1")
-    return [(view, unify_focal(view)) for view in Ibims(folder)]
+def real(ibims_views):
+    return [(view, unify_focal(view)) for view in ibims_views]
 
 
 def refused(folder, **changes):

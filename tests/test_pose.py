@@ -11,6 +11,7 @@ from vlm3.geometry import (
     rotation_angle_deg,
     rotation_from_ypr,
 )
+from vlm3.sources import photos
 from vlm3.tasks import pose
 
 
@@ -34,6 +35,15 @@ def test_pose_asks_all_four_questions_and_each_truth_is_the_relative_pose(rng):
     assert qas[2].answer == "forward, right (+0.60, +0.00, +0.80)"
     assert len(pose.ask(views, 4, rng, metric=False)) == 3
     assert len(pose.ask(views, 2, rng)) == 2
+    assert len({qa.truth["pair"] for qa in qas}) == 1
+
+
+def test_questions_about_different_pairs_are_never_one_pose(rng):
+    """Two pairs, asked for different parts: no rotation of one may meet the direction of the other."""
+    pairs = photos.chessboards()[:2]
+    first, second = (pose.ask([p.view1, p.view2], 4, rng) for p in pairs)
+    mixed = [(qa.truth, qa.truth) for qa in (first[1], second[2])]
+    assert math.isnan(pose.score(mixed)["auc_30"])
 
 
 def test_two_cameras_in_one_place_have_no_direction(rng):
@@ -70,7 +80,9 @@ def test_the_camera_frame_form_is_right_where_the_other_form_errs():
             "Yaw: 12.3\u00b0, Pitch: \u22121.0\u00b0, Roll: 0.2\u00b0",
             {"yaw_deg": 12.3, "pitch_deg": -1, "roll_deg": 0.2},
         ),
-        ("yaw, pitch, roll = 1.2, -3.4, 5.6", {"yaw_deg": 1.2, "pitch_deg": -3.4, "roll_deg": 5.6}),
+        ("yaw = 12.3, pitch = -1.0, roll = 0.5", {"yaw_deg": 12.3, "pitch_deg": -1, "roll_deg": 0.5}),
+        ("Yaw is about 12.3 degrees", {"yaw_deg": 12.3}),
+        ("yaw, pitch, roll = 1.2,-3.4,5.6", {"yaw_deg": 1.2, "pitch_deg": -3.4, "roll_deg": 5.6}),
         ("left, forward (-0.60, +0.00, +0.80)", {"direction": (-0.6, 0.0, 0.8)}),
         ("It moved 0.85 metres.", {"distance_m": 0.85}),
         ("85 cm", {"distance_m": 0.85}),

@@ -1,15 +1,19 @@
 """All tasks: by name, in words, and on real photographs."""
 
+import dataclasses
 import math
 import random
 import string
 
+import numpy as np
 import pytest
 
-from vlm3 import tasks
-from vlm3.focal import unify_pair
+from vlm3 import Box, tasks
+from vlm3.focal import unify_focal, unify_pair
+from vlm3.geometry import unproject
 from vlm3.sources import photos
-from vlm3.tasks import correspondence, depth, pose
+from vlm3.sources.rooms import Rooms
+from vlm3.tasks import correspondence, depth, objects, pose
 from vlm3.tasks import text as words
 
 PARSERS = {"depth": depth.parse, "correspondence": correspondence.parse, "pose": pose.parse}
@@ -99,11 +103,51 @@ def test_perturbed_answers_get_the_score_worked_by_hand(rng, motorcycle):
 
 
 def test_chessboard_poses_and_corners_go_through_both_pair_tasks(rng):
-    first, other = (unify_pair(photos.chessboards()[i]) for i in (0, 7))
-    views, matches = (first.view1, other.view2), (first.uv1, other.uv2)
-    if len(matches[0]) == len(matches[1]) == 54:
-        qas = correspondence.ask(views, 54, rng, matches)
+    for pair in map(unify_pair, photos.chessboards()[:3]):
+        views, corners = (pair.view1, pair.view2), (pair.uv1, pair.uv2)
+        assert len(corners[0]) == 54
+        qas = correspondence.ask(views, 54, rng, corners)
         assert correspondence.score(asked_and_parsed(correspondence, qas))["pck_1"] == 1.0
-    found = pose.score(asked_and_parsed(pose, pose.ask(views, 4, rng)))
-    assert found["auc_5"] == 1.0
-    assert found["rotation_error_deg"] < 0.1
+        found = pose.score(asked_and_parsed(pose, pose.ask(views, 4, rng)))
+        assert found["auc_5"] > 0.79  # angles are written with one decimal, directions with two
+        assert found["rotation_error_deg"] < 0.1
+
+
+@pytest.fixture(scope="module")
+def labelled(ibims_views):
+    """iBims-1 photos with two boxes each, drawn here around labelled pixels far apart, and their places in space."""
+    found = []
+    for view in ibims_views[:10]:
+        unified = unify_focal(view)
+        rows, columns = np.nonzero(np.isfinite(unified.depth_m))
+        uv = np.stack([columns, rows], -1) + 0.5
+        ends = [uv[:, 0].argmin(), uv[:, 0].argmax()]
+        places = unproject(uv[ends], unified.depth_m[rows[ends], columns[ends]], unified.camera)
+        boxes = []
+        for name, (u, v), place in zip(("left thing", "right thing"), uv[ends], places, strict=True):
+            xmin, ymin = max(u - 15, 0), max(v - 15, 0)
+            boxes.append(Box(xmin, ymin, xmin + 20, ymin + 20, name, tuple(place.tolist())))
+        found.append(dataclasses.replace(unified, boxes=tuple(boxes)))
+    return found
+
+
+def test_ibims_photos_go_through_depth_and_objects(labelled, rng):
+    pairs = [pair for view in labelled for pair in asked_and_parsed(depth, depth.ask([view], 100, rng))]
+    assert len(pairs) == 1000
+    assert depth.score(pairs)["delta_1"] == 1.0
+    assert depth.score([(answer * 1.3, truth) for answer, truth in pairs])["delta_1"] == 0.0
+    asked = [qa for view in labelled for qa in objects.ask([view], 6, rng)]
+    found = objects.score(asked_and_parsed(objects, asked))
+    assert found["qualitative"] == found["quantitative"] == found["parsed"] == 1.0
+    assert all(objects.judge(qa, qa.answer) for qa in asked)
+
+
+def test_rooms_go_through_all_four_tasks(rng):
+    for views in Rooms("medium", "test").batch(range(5)):
+        assert depth.score(asked_and_parsed(depth, depth.ask(views, 20, rng)))["delta_1"] == 1.0
+        matches = asked_and_parsed(correspondence, correspondence.ask(views, 20, rng))
+        assert correspondence.score(matches)["pck_1"] == 1.0
+        assert pose.score(asked_and_parsed(pose, pose.ask(views, 4, rng)))["auc_10"] > 0.8
+    boxed = next(views for views in Rooms("medium", "test") if len(views[0].boxes) > 2)
+    found = objects.score(asked_and_parsed(objects, objects.ask(boxed, 20, rng)))
+    assert found["parsed"] == found["qualitative"] == 1.0

@@ -4,17 +4,20 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+import numpy as np
 import psutil
 import tyro
 from packaging.requirements import Requirement
+from PIL import Image
 
 import vlm3
+from vlm3 import tasks
 
 GB = 1e9
 
@@ -45,7 +48,7 @@ def doctor() -> int:
     print(f"machine      {os.cpu_count()} cores, {memory.total / GB:.0f} GB memory ({memory.available / GB:.0f} free), "
           f"{disk.free / GB:.0f} GB disk free")  # fmt: skip
     gpus = _gpus()
-    print(f"GPU          {', '.join(f'{name}, {size:.0f} GB' for name, size in gpus) or 'none that torch can use'}")
+    print(f"GPU          {', '.join(f'{name}, {size:.0f} GB' for name, size in gpus) or 'no CUDA device'}")
     wanting = {name: list(_wanting(profile, gpus)) for name, profile in PROFILES.items()}
     for name, missing in wanting.items():
         print(
@@ -57,7 +60,8 @@ def doctor() -> int:
 def unify(
     photo: Annotated[Path, tyro.conf.Positional],
     focal_px: float | None = None,
-    fit: str = "pad",
+    fit: Literal["pad", "crop", "stretch"] = "pad",
+    max_pixels: int | None = None,
     save: Path | None = None,
 ) -> int:
     """Bring a photo to a focal length of 1000 px, and show it before and after.
@@ -65,11 +69,14 @@ def unify(
     Args:
         photo: any picture that Pillow reads.
         focal_px: its focal length in pixels; without it, EXIF must know.
-        fit: pad, crop or stretch to multiples of 32.
+        fit: how to come to multiples of 32.
+        max_pixels: keep no more than this, around the centre.
         save: write both pictures, drawn to scale, to this file (.png, .jpg, .pdf, ...).
     """
+    if save and save.resolve() == photo.resolve():
+        raise ValueError(f"--save {save} is the photo itself: choose another name")
     before = vlm3.open_photo(photo, focal_px)
-    after = vlm3.unify_focal(before, fit=fit)
+    after = vlm3.unify_focal(before, fit=fit, max_pixels=max_pixels)
     print(f"{'':8}{'size':>12}{'fx':>10}{'fy':>10}{'cx':>10}{'cy':>10}{'tokens':>8}")
     for name, view in (("before", before), ("after", after)):
         c, (width, height) = view.camera, view.size
@@ -81,10 +88,72 @@ def unify(
     return 0
 
 
+def questions(
+    photos: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    task: Literal["depth", "correspondence", "pose", "objects"] = "depth",
+    n: int = 4,
+    focal_px: float | None = None,
+    box: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    seed: int = 0,
+) -> int:
+    """Print what a task would ask about a photo of yours, or about two: what a model is given to answer.
+
+    Args:
+        photos: one, or two for correspondence and pose.
+        task: depth, correspondence, pose or objects.
+        n: how many questions.
+        focal_px: focal length of the photos in pixels; without it, EXIF must know.
+        box: an object as xmin,ymin,xmax,ymax in pixels of the photo; say it at least twice for objects.
+        seed: another seed, other pixels and other wordings.
+    """
+    wanted = 2 if task in ("correspondence", "pose") else 1
+    if len(photos) != wanted:
+        raise ValueError(f"{task} asks about {wanted} photo{'s' * (wanted - 1)}, got {len(photos)}")
+    rng = np.random.default_rng(seed)
+    opened = [vlm3.open_photo(path, focal_px) for path in photos]
+    views = [vlm3.unify_focal(_labelled(view, box, shift_m=0.1 * k)) for k, view in enumerate(opened)]
+    for qa in tasks.get(task).ask(views, n, rng):
+        print(qa.question)
+    return 0
+
+
+def _labelled(view: vlm3.View, boxes: tuple[str, ...], shift_m: float) -> vlm3.View:
+    """The view with made-up depth and pose: enough to be asked about, and no answer of theirs is ever shown."""
+    try:
+        found = tuple(tuple(map(float, box.split(","))) for box in boxes)
+    except ValueError as error:
+        raise ValueError(f"a box is xmin,ymin,xmax,ymax in pixels ({error})") from None
+    pose = np.eye(4)
+    pose[0, 3] = shift_m
+    return vlm3.View(view.image, view.camera, np.ones(view.image.shape[:2], np.float32), pose, found)
+
+
+def rooms(
+    save: Annotated[Path, tyro.conf.Positional], collection: str = "medium", n: int = 6, views: int = 2, seed: int = 0
+) -> int:
+    """Write a contact sheet of toy rooms: each scene's views and their depth.
+
+    Args:
+        save: the picture to write (.png, .jpg, ...).
+        collection: small, medium, large or endless.
+        n: how many scenes.
+        views: how many cameras in each.
+        seed: another seed, other rooms.
+    """
+    from vlm3.sources.rooms import contact_sheet
+
+    _write(save, Image.fromarray(contact_sheet(collection, n, views, seed=seed)).save)
+    print(f"saved {save}")
+    return 0
+
+
+COMMANDS = {command.__name__: command for command in (doctor, unify, questions, rooms)}
+
+
 def main() -> None:
     """Run a subcommand; bad input ends in one line that says what is wrong, and exit code 2."""
     try:
-        code = tyro.extras.subcommand_cli_from_dict({"doctor": doctor, "unify": unify}, prog="vlm3")
+        code = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="vlm3")
     except (ValueError, OSError) as error:
         print(f"vlm3: {error}", file=sys.stderr)
         code = 2
@@ -98,12 +167,19 @@ def _save_both(before: vlm3.View, after: vlm3.View, path: Path) -> None:
     from vlm3 import figures
 
     titles = [f"{name}: f = {v.camera.fx:.0f} px" for name, v in (("before", before), ("after", after))]
+    figure = figures.to_scale([before, after], titles, width=12)[0].figure
+    _write(path, lambda draft: figure.savefig(draft, dpi=150))
+
+
+def _write(path: Path, save: Callable[[Path], object]) -> None:
+    """Save to a draft beside the file and move it, so that the file is there in full or not at all."""
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}")
-    figure = figures.to_scale([before, after], titles, width=12)[0].figure
+    if not path.suffix or path.is_dir():
+        raise ValueError(f"cannot save {path}: give a file name that ends in .png, .jpg or another kind of picture")
     draft = path.with_name(f".{path.stem}.draft{path.suffix}")
     try:
-        figure.savefig(draft, dpi=150)
+        save(draft)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
@@ -125,10 +201,10 @@ def _gpus() -> list[tuple[str, float]]:
 
 
 def _wanting(profile: Profile, gpus: list[tuple[str, float]]) -> Iterator[str]:
-    for extra in profile.extras:
-        lacking = [r.name for r in _requirements(extra) if not _satisfied(r)]
+    for extra in ("", *profile.extras):
+        lacking = [str(r).split(";")[0].strip() for r in _requirements(extra) if not _satisfied(r)]
         if lacking:
-            yield f"{', '.join(lacking)} (pip install -e '.[{extra}]')"
+            yield f"{', '.join(lacking)} (pip install -e '.{extra and f'[{extra}]'}')"
     if psutil.virtual_memory().total / GB < profile.memory_gb:
         yield f"{profile.memory_gb:.0f} GB of memory"
     if profile.gpu_gb > max((size for _, size in gpus), default=0):
@@ -141,11 +217,10 @@ def _satisfied(requirement: Requirement) -> bool:
 
 
 def _requirements(extra: str) -> list[Requirement]:
-    """What an extra of vlm3 adds to the base."""
-    found = map(Requirement, requires("vlm3") or [])
-    return [
-        r for r in found if r.marker and r.marker.evaluate({"extra": extra}) and not r.marker.evaluate({"extra": ""})
-    ]
+    """What an extra of vlm3 adds to the base, or the base itself for ""."""
+    found = list(map(Requirement, requires("vlm3") or []))
+    base = [r for r in found if not r.marker or r.marker.evaluate({"extra": ""})]
+    return base if not extra else [r for r in found if r not in base and r.marker.evaluate({"extra": extra})]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import base64
 import html
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vlm3.geometry import Camera, rays, transform
-from vlm3.views import View
+from vlm3.views import QA, Box, View
 
 # Okabe and Ito's colours for all kinds of colour vision.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6b6b6b"
@@ -104,7 +106,7 @@ def frusta(world_from_cams: Mapping[str, np.ndarray], camera: Camera, size_m: fl
     ax = plt.subplots(figsize=(6, 5), subplot_kw={"projection": "3d"})[1]
     (w, h), looks = camera.size, []
     corners = rays(np.array([[0, 0], [w, 0], [w, h], [0, h]]), camera) * size_m
-    for (name, pose), color in zip(world_from_cams.items(), (BLUE, RED, GREEN, ORANGE) * 9, strict=False):
+    for (name, pose), color in zip(world_from_cams.items(), cycle((BLUE, RED, GREEN, ORANGE)), strict=False):
         apex, rim = pose[:3, 3], transform(pose, corners)
         outline = np.concatenate([rim[[0, 1, 2, 3, 0]], *([apex, corner, apex] for corner in rim)])
         ax.plot(*outline[:, [0, 2, 1]].T, color=color, lw=1.5)
@@ -121,14 +123,31 @@ def frusta(world_from_cams: Mapping[str, np.ndarray], camera: Camera, size_m: fl
 def boxes(view: View, texts: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
     """A view with its boxes, each with its name and how far away it is, or with the given words."""
     ax = show(view.image, ax)
-    for n, (box, color) in enumerate(zip(view.boxes, (RED, BLUE, GREEN, ORANGE) * 99, strict=False)):
-        size = box.xmax - box.xmin, box.ymax - box.ymin
-        ax.add_patch(plt.Rectangle((box.xmin, box.ymin), *size, fill=False, ec=color, lw=2))
+    outline(ax, view.boxes)
+    for n, box in enumerate(view.boxes):
         far = f", {np.linalg.norm(box.centre_m):.2f} m" if box.centre_m else ""
-        label = texts[n] if texts else f"{box.name}{far}"
-        place = {"boxstyle": "square,pad=0.2", "fc": "white", "ec": color, "alpha": 0.9}
-        ax.text(box.xmin, box.ymin, label, fontsize=7, va="bottom", color="black", bbox=place)
+        place = {"boxstyle": "square,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.9}
+        text = texts[n] if texts else f"{box.name}{far}"
+        ax.text(box.xmin, box.ymin, text, fontsize=7, va="bottom", color="black", bbox=place)
     return ax
+
+
+def outline(ax: Axes, boxes: Sequence[Box]) -> None:
+    """Boxes drawn on an image, in turning colours."""
+    for box, color in zip(boxes, cycle((RED, BLUE, GREEN, ORANGE)), strict=False):
+        size = box.xmax - box.xmin, box.ymax - box.ymin
+        ax.add_patch(plt.Rectangle(box[:2], *size, fill=False, ec=color, lw=2))
+
+
+def asked(ax: Axes, title: str, views: Sequence[View], qa: QA, wrap: int = 80) -> None:
+    """Views of one size side by side, the question below them in black and its answer in blue."""
+    show(np.hstack([view.image for view in views]), ax)
+    ax.set_title(title, fontweight="bold", loc="left")
+    lines = textwrap.wrap(qa.question, wrap)
+    place = {"xycoords": "axes fraction", "textcoords": "offset points", "va": "top"}
+    ax.annotate("\n".join(lines), (0, 0), (0, -4), fontsize=7.5, **place)
+    answer = {"color": BLUE, "weight": "bold", "fontsize": 10}
+    ax.annotate(qa.answer, (0, 0), (0, -8 - 9.5 * len(lines)), **answer, **place)
 
 
 def img(picture: Figure | np.ndarray, alt: str, quality: int = 80) -> str:

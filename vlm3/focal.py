@@ -44,6 +44,9 @@ def unify_focal(
     The camera stays exact. Depth is that of the nearest pixel, NaN in the padding; boxes are clipped to the image,
     and those that end up outside it are left out.
 
+    Qwen3-VL's own processor leaves the result as it is, unless it has less than 65,536 pixels, which the processor
+    of the hub's checkpoints enlarges; `vlm3.model.patches` does not.
+
     Raises ValueError without intrinsics (naming the ways out), for a picture that would become too small or too
     large, and for arguments out of range.
     """
@@ -223,8 +226,9 @@ def _read(path: Path) -> Image.Image:
 def focal_from_exif(photo: Image.Image) -> float | None:
     """Focal length in pixels from EXIF's 35 mm equivalent, or None where EXIF does not know it.
 
-    f = f35 x diagonal in pixels / 43.27 mm, the diagonal of 36 x 24 mm film. None also when EXIF records another
-    shape than the photo has: after a crop the equivalent is no longer true.
+    f = f35 x diagonal in pixels / 43.27 mm, the diagonal of 36 x 24 mm film. None also when EXIF records sides
+    in another proportion than the photo has: after a crop the equivalent is no longer true (a crop that keeps the
+    proportion goes unnoticed).
     """
     try:
         exif = photo.getexif().get_ifd(0x8769)

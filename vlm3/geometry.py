@@ -130,7 +130,7 @@ def rotation_from_ypr(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.n
 
 
 def ypr_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
-    """(yaw_deg, pitch_deg, roll_deg) of a 3x3 cam1_from_cam2; pitch in [-90, 90], the others in (-180, 180].
+    """(yaw_deg, pitch_deg, roll_deg) of a 3x3 cam1_from_cam2; pitch in [-90, 90], the others in [-180, 180].
 
     Looking straight up or down leaves only one of yaw and roll defined; roll is then 0.
     """

@@ -7,7 +7,7 @@ is already right. Letters in shapes: N patches.
 
 import json
 import re
-import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,13 +152,13 @@ def save(vlm: VLM, folder: str | Path) -> None:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not empty: choose another name or remove it first")
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    vlm.net.save_pretrained(partial)
-    describe(vlm.net.config, vlm.tokenizer, partial)
-    if folder.exists():
-        folder.rmdir()
-    partial.rename(folder)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        draft = Path(scratch) / folder.name
+        vlm.net.save_pretrained(draft)
+        describe(vlm.net.config, vlm.tokenizer, draft)
+        if folder.exists():
+            folder.rmdir()
+        draft.rename(folder)
 
 
 def describe(settings: Qwen3VLConfig, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -57,7 +57,7 @@ PICKER = Template("""
     }
     const cell = i => Math.floor(i / spec.depth.step), depth = spec.depth && spec.depth.rows[cell(row)][cell(column)];
     caption.innerHTML = `pixel (column $${column}, row $${row}) &nbsp;→&nbsp; <b>$${text}</b>, $${text.length} tokens` +
-      (spec.depth ? `<br>measured depth there: ` + (depth ? `<b>$${depth.toFixed(2)} m</b>` : "unknown") : "");
+      (spec.depth ? `<br>measured depth about there: ` + (depth ? `<b>$${depth.toFixed(2)} m</b>` : "unknown") : "");
   };
   figure.querySelector("div").addEventListener("click", event => {
     const box = event.currentTarget.getBoundingClientRect();
@@ -78,16 +78,20 @@ PICKER = Template("""
 
 
 def pixel_picker(view: View, alt: str, reference: PixelText = PixelText(), depth_step: int = 8) -> HTML:  # noqa: B008
-    """Click a pixel (or move with the arrow keys) and read how it is written, and its depth where the view has one.
+    """Click a pixel (or move with the arrow keys) and read how it is written, and the depth about there if known.
 
-    The browser computes what `PixelText.encode` does for pixel centres, so no kernel is needed.
+    The browser computes what `PixelText.encode` does for pixel centres, rounding "floor", so no kernel is needed.
+    Depth is one value for depth_step x depth_step pixels, that in their middle.
     """
+    if reference.rounding != "floor":
+        raise ValueError(f"the picker writes pixels with rounding 'floor' only, got {reference.rounding!r}")
     width, height = view.size
     buffer = io.BytesIO()
     Image.fromarray(view.image).save(buffer, "webp", quality=85)
     depth = None
     if view.depth_m is not None:
-        coarse = view.depth_m[depth_step // 2 :: depth_step, depth_step // 2 :: depth_step]
+        rows, columns = (np.minimum(np.arange(0, n, depth_step) + depth_step // 2, n - 1) for n in (height, width))
+        coarse = view.depth_m[rows][:, columns]
         depth = {
             "step": depth_step,
             "rows": [[round(float(z), 2) if z == z else 0 for z in row] for row in coarse],

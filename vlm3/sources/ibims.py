@@ -50,7 +50,9 @@ class Ibims:
     def __iter__(self) -> Iterator[View]:
         return (self[i] for i in range(len(self)))
 
-    def __getitem__(self, index: int) -> View:
+    def __getitem__(self, index: int | slice) -> View | list[View]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
         row = self._rows[index]
         image = read_rgb(row.image)
         if image.shape[:2] != (row.camera.height, row.camera.width):

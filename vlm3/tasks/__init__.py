@@ -4,9 +4,10 @@
 """
 
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 
-NAMES = ("depth", "correspondence", "pose", "objects")
+NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.toml")))
 
 
 def get(name: str) -> ModuleType:

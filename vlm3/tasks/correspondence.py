@@ -113,7 +113,8 @@ def parse(text: str, scale: int = 2000) -> Point | None:
 def score(
     pairs: Sequence[tuple[Point | None, Point]], scale: int = 2000, frame: tuple[int, int] = FRAME
 ) -> dict[str, float]:
-    """epe_px: mean distance in pixels of the frame over the parsed answers; epe_1000: in units of [0, 1000).
+    """epe_px: mean distance in pixels of the frame over the parsed answers, as published; epe_1000: the same in units
+    of [0, 1000). epe_px_all: over all points, no answer counting as the frame's diagonal.
 
     pck_1, pck_3, pck_5, pck_10: share of all points closer than so many pixels; no answer counts as wrong.
     parsed: share of answers. All pooled over points. Points are in the units of the text, [0, scale).
@@ -125,6 +126,7 @@ def score(
     mean = (lambda values: float(values.mean())) if len(off) else (lambda values: math.nan)
     return {
         "epe_px": mean(pixels),
+        "epe_px_all": float((pixels.sum() + math.hypot(*frame) * (len(pairs) - len(off))) / len(pairs)),
         "epe_1000": mean(np.linalg.norm(off * 1000, axis=-1)),
         **{f"pck_{k}": float((pixels < k).sum() / len(pairs)) for k in (1, 3, 5, 10)},
         "parsed": len(off) / len(pairs),

@@ -34,6 +34,8 @@ def ask(
     uv = np.stack([columns + 0.5, rows + 0.5], -1)
     metres = view.depth_m[rows, columns].astype(float)
     if kind == "range":
+        if view.camera is None:
+            raise ValueError("range needs the view's camera")
         metres = range_from_depth(metres, uv, view.camera)
     reference = PixelText(templates["scale"])
     return [
@@ -55,7 +57,7 @@ def parse(text: str) -> float | None:
 def score(pairs: Sequence[Pair]) -> dict[str, float]:
     """delta_1, delta_2, delta_3: over all pairs; no answer, or one that is not positive, counts as wrong.
 
-    abs_rel (mean |p - g| / g) and rmse_m: over the answers that are positive numbers. parsed: their share.
+    abs_rel (mean abs(p - g) / g) and rmse_m: over the answers that are positive numbers. parsed: their share.
     Variants of delta_1: delta_1_answered leaves out what was not answered (the released notebook);
     delta_1_depthlm takes max(p/g, g/p) < 1.25 of any number but 0, which a negative one passes (DepthLM).
     """

@@ -4,6 +4,7 @@ Camera 1 is the reference. The pose is cam1_from_cam2, so its translation is the
 it (the camera-frame form of VGGT). Errors and AUC follow VGGT's evaluation.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ def ask(
     """All four questions in their order, or n of them drawn with rng.
 
     metric=False leaves out the distance, where the scale of the poses is unknown. Two cameras in one place have no
-    direction, so it is not asked. truth holds the fields that the question asks for. ValueError without poses.
+    direction, so it is not asked. truth holds the fields that the question asks for, and "pair", equal for all
+    questions about one pair of views. ValueError without poses.
     """
     templates = templates or words.packaged("pose")
     truth = true_pose(*views[:2])
@@ -54,11 +56,12 @@ def true_pose(view1: View, view2: View) -> Pose:
     distance_m = float(np.linalg.norm(translation))
     pose: Pose = {"rotation_angle_deg": rotation_angle_deg(rotation), "yaw_deg": yaw, "pitch_deg": pitch}
     pose |= {"roll_deg": roll, "distance_m": distance_m}
+    pose["pair"] = hashlib.sha1(cam1_from_cam2.tobytes()).hexdigest()[:8]
     return pose if distance_m < 1e-9 else pose | {"direction": tuple((translation / distance_m).tolist())}
 
 
 def _qa(part: str, pose: Pose, rng: np.random.Generator, templates: dict) -> QA:
-    truth = {field: pose[field] for field in PARTS[part]}
+    truth = {field: pose[field] for field in (*PARTS[part], "pair")}
     fills = {"value": pose[PARTS[part][0]], **{k.removesuffix("_deg"): v for k, v in truth.items()}}
     if part == "direction":
         fills |= dict(zip("xyz", pose["direction"], strict=True)) | {"words": in_words(pose["direction"], templates)}
@@ -74,7 +77,7 @@ def in_words(direction: Sequence[float], templates: dict) -> str:
 
 _ANGLE = re.compile(rf"({words.NUMBER}) {{0,2}}(?:\u00b0|deg(?:rees?)?\b)", re.IGNORECASE)
 _AXES = {
-    name: re.compile(rf"\b{name}(?: angle)?(?: is| of|:|=)?\s{{0,3}}({words.NUMBER})", re.IGNORECASE)
+    name: re.compile(rf"\b{name}(?:\s?(?:angle|is|of|about|:|=)){{0,3}}\s{{0,3}}({words.NUMBER})", re.IGNORECASE)
     for name in ("yaw", "pitch", "roll")
 }
 _LISTED = re.compile(r"\byaw\W{1,3}pitch\W{1,3}(?:and )?roll\b[^0-9+\-\u2212.]{0,20}", re.IGNORECASE)
@@ -103,7 +106,7 @@ def parse(text: str) -> Pose | None:
 def _axes(said: str) -> tuple[Pose, str]:
     """Yaw, pitch and roll, each after its name or all three after all names; and the text without them."""
     if match := _LISTED.search(said):
-        numbers = list(re.finditer(words.NUMBER, said[match.end() : match.end() + 60]))[:3]
+        numbers = list(re.finditer(words.COORDINATE, said[match.end() : match.end() + 60]))[:3]
         if len(numbers) == 3:
             values = [words.number(n[0]) for n in numbers]
             rest = said[: match.start()] + said[match.end() + numbers[-1].end() :]
@@ -117,7 +120,9 @@ def _axes(said: str) -> tuple[Pose, str]:
 
 
 def score(pairs: Sequence[tuple[Pose | None, Pose]]) -> dict[str, float]:
-    """Scores of poses; the answers about one pose come one after another, and a new one begins where a field repeats.
+    """Scores of poses; the answers about one pair of views come one after another.
+
+    A new pose begins where "pair" changes, or where a field repeats.
 
     auc_5, auc_10, auc_30 (degrees): area under the recall of max(rotation error, direction error), in bins of one
     degree as published (VGGT, `auc`); auc_5_exact and so on: without bins. Over all poses of which rotation and
@@ -128,7 +133,7 @@ def score(pairs: Sequence[tuple[Pose | None, Pose]]) -> dict[str, float]:
     """
     if not pairs:
         raise ValueError("nothing to score: no pairs")
-    answered = [set(truth) <= set(answer or {}) for answer, truth in pairs]
+    answered = [set(truth) - {"pair"} <= set(answer or {}) for answer, truth in pairs]
     errors = [_errors(*sample) for sample in _samples(pairs)]
     names = ("rotation_error_deg", "direction_error_deg", "direction_error_signed_deg", "angle_error_deg")
     names += ("distance_error_m", "distance_abs_rel")
@@ -159,7 +164,8 @@ def _samples(pairs: Sequence[tuple[Pose | None, Pose]]) -> list[tuple[Pose, Pose
     """Answers and truths merged over each pose."""
     merged: list[tuple[Pose, Pose]] = []
     for answer, truth in pairs:
-        if not merged or set(truth) & set(merged[-1][1]):
+        same = merged and merged[-1][1].get("pair") == truth.get("pair")
+        if not same or (set(truth) - {"pair"}) & set(merged[-1][1]):
             merged.append(({}, {}))
         merged[-1][0].update({k: v for k, v in (answer or {}).items() if k in truth})
         merged[-1][1].update(truth)

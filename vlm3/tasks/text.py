@@ -19,9 +19,12 @@ METRES = {
     "mm": 0.001, "millimetre": 0.001, "millimetres": 0.001, "millimeter": 0.001, "millimeters": 0.001,
     "km": 1000.0, "in": 0.0254, "inch": 0.0254, "inches": 0.0254, "ft": 0.3048, "foot": 0.3048, "feet": 0.3048,
 }  # fmt: skip
-NUMBER = r"(?<![\w.])[-+\u2212]?+(?>[0-9]++(?:\.[0-9]++)?+|\.[0-9]++)(?!\.?[0-9])"
-_MEASURE = re.compile(rf"({NUMBER})(?:[ \u00a0]{{0,2}}({'|'.join(METRES)})\b|(?!\w))", re.IGNORECASE)
-_TUPLE = re.compile(rf"[(\[] {{0,2}}{NUMBER}(?:, {{0,2}}{NUMBER}){{1,3}} {{0,2}}[)\]]")
+COORDINATE = r"(?<![\w.])[-+\u2212]?+(?>[0-9]++(?:\.[0-9]++)?+|\.[0-9]++)(?!\.?[0-9])"
+NUMBER = rf"(?<![0-9],){COORDINATE}(?!,[0-9])"  # 1,234 and 2,5 could be two things each, so they are none
+_UNIT = rf"(?!in\s++[a-z])(?:{'|'.join(METRES)})\b"  # "2.5 in metres" are no inches
+_MEASURE = re.compile(rf"({NUMBER})(?:[ \u00a0]{{0,2}}((?ai:{_UNIT}))|(?!\w))")
+_TUPLE = re.compile(rf"[(\[] {{0,2}}{COORDINATE}(?:, {{0,2}}{COORDINATE}){{1,3}} {{0,2}}[)\]]")
+_RANGE = re.compile(rf"{NUMBER} {{0,2}}(?:-|\u2013|to|and|or) {{0,2}}{NUMBER}", re.IGNORECASE)
 
 
 class Measure(NamedTuple):
@@ -65,7 +68,7 @@ def number(written: str) -> float:
 
 def tuples(text: str) -> list[tuple[float, ...]]:
     """All "(x, y)" up to "(x, y, z, w)", in round or square brackets, in their order."""
-    return [tuple(map(number, re.findall(NUMBER, match[0]))) for match in _TUPLE.finditer(text)]
+    return [tuple(map(number, re.findall(COORDINATE, match[0]))) for match in _TUPLE.finditer(text)]
 
 
 def measures(text: str) -> list[Measure]:
@@ -77,9 +80,11 @@ def measures(text: str) -> list[Measure]:
 def length_m(text: str) -> float | None:
     """The one positive length that the text states; a bare number counts as metres where no number has a unit.
 
-    None where it states none, one that is not positive and finite, or several that differ by more than 2 per cent
-    (the same length in metres and in feet, each rounded, does not).
+    None where it states none, one that is not positive and finite, a range such as "2 to 3 m", or several that differ
+    by more than 2 per cent (the same length in metres and in feet, each rounded, does not).
     """
+    if _RANGE.search(text):
+        return None
     found = measures(text)
     found = [m for m in found if m.unit_m] or found
     lengths = [m.number * (m.unit_m or 1.0) for m in found]

@@ -1,0 +1,211 @@
+"""Label files as published with VLM3, DepthLM and SpatialRGPT-Bench: questions and answers in the files' own words.
+
+A file is one json object, a json list of them, or one a line (`.jsonl`). What an object holds tells its task:
+
+- depth: `image` or `image_path`; `samples` [{`pixel_coord_normalized_2000`, `depth_meters`}], or `pixel_coords`,
+  `depth` and `intrinsics` [fx, fy, cx, cy, W, H]. These files hold no question; see `read`.
+- correspondence: `image_1`, `image_2`, `prompt_template` with {x1} and {y1}, `correspondences` [{`img1_norm_1000`,
+  `img2_norm_1000`}].
+- pose: `image_1`, `image_2`, `qa_pairs` [{`question_id`, `question`, `answer`}], `ground_truth_pose`.
+- objects: `qa_info` {`category`, `class`}, and `image`, `prompt`, `answer`; or, in the benchmark, `image_info`
+  {`file_path`, `width`, `height`}, `text_q`, `conversations` [{`value`}], `bbox`, where "Region [k]" and "<mask>"
+  become boxes in words, as VLM3 does. Columns that were stored as strings are read all the same.
+"""
+
+import ast
+import json
+import math
+import re
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+from vlm3.focal import read_rgb
+from vlm3.geometry import Camera
+from vlm3.reference import PixelText
+from vlm3.views import QA, Sample, View
+
+POSE_FIELDS = {"rotation_angle": ("rotation_angle_deg",), "euler_natural": ("yaw_deg", "pitch_deg", "roll_deg"),
+               "translation_direction": ("direction",), "translation_distance": ("distance_m",)}  # fmt: skip
+
+
+class Labels(NamedTuple):
+    """The questions about one image or two. Images are read by `sample`; until then they may be absent.
+
+    Truths: metres; (x, y) of image 2 in [0, 1000]; a dict of the pose fields asked for, as `vlm3.tasks.pose` has them;
+    (category, answer, names), which `vlm3.tasks.objects.typed` understands. cameras: None where not stated.
+    """
+
+    task: str
+    images: tuple[Path, ...]
+    qas: tuple[QA, ...]
+    cameras: tuple[Camera | None, ...]
+
+    def sample(self) -> Sample:
+        """With the images. FileNotFoundError or ValueError where one is absent or not as large as its camera says."""
+        images = [read_rgb(path) for path in self.images]
+        for path, image, camera in zip(self.images, images, self.cameras, strict=True):
+            if camera is not None and camera.size != image.shape[1::-1]:
+                raise ValueError(f"{path}: photo is {image.shape[1]}x{image.shape[0]}, its label says {camera.size}")
+        return Sample(tuple(map(View, images, self.cameras)), self.qas, self.task, "released")
+
+
+def read(path: str | Path, root: str | Path | None = None, prompt: str = "({x}, {y})") -> list[Labels]:
+    """All labels of a file, images relative to root (the folder of the file by default) and never outside it.
+
+    prompt: the question of depth files, which hold none: {x} and {y} become the pixel in [0, 2000).
+    FileNotFoundError or ValueError, naming file and entry, for anything that is not as described above.
+    """
+    path = Path(path)
+    root = path.parent if root is None else Path(root)
+    found = []
+    for where, entry in _entries(path):
+        kind = next((k for key, k in _KINDS.items() if isinstance(entry, dict) and key in entry), None)
+        if kind is None:
+            raise ValueError(f"{where}: not a json object with one of {', '.join(_KINDS)}")
+        try:
+            task, names, qas, cameras = kind(entry, prompt)
+            if not qas:
+                raise ValueError("no question or point in it")
+        except KeyError as error:
+            raise ValueError(f"{where}: {error} is missing") from None
+        except (ValueError, TypeError, AttributeError, IndexError, ArithmeticError, SyntaxError, RuntimeError) as error:
+            raise ValueError(f"{where}: {error}") from None
+        found.append(Labels(task, tuple(_inside(root, name, where) for name in names), tuple(qas), tuple(cameras)))
+    if not found:
+        raise ValueError(f"{path}: no labels in it")
+    return found
+
+
+def _entries(path: Path) -> list[tuple[str, object]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such label file")
+    where = str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".jsonl":
+            lines = enumerate(text.removesuffix("\n").split("\n") if text else [], 1)
+            return [(where := f"{path}:{n}", json.loads(line)) for n, line in lines]
+        entries = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: not json ({error})") from None
+    return [(f"{path}:{n}", e) for n, e in enumerate(entries, 1)] if isinstance(entries, list) else [(where, entries)]
+
+
+def _inside(root: Path, name: object, where: str) -> Path:
+    try:
+        path, folder = (root / _text(name)).resolve(), root.resolve()
+    except (ValueError, OSError, RuntimeError) as error:  # not a file name; a loop of links
+        raise ValueError(f"{where}: image must be a path, got {name!r} ({error})") from None
+    if not path.is_relative_to(folder):
+        raise ValueError(f"{where}: image {name!r} leaves the folder {root}")
+    return path
+
+
+def _depth(entry: dict, prompt: str) -> tuple:
+    if "samples" in entry:
+        labels = [(s["pixel_coord_normalized_2000"], s["depth_meters"]) for s in entry["samples"]]
+        camera = _camera(entry.get("intrinsics_after_focal_normalization_to_1000"), entry.get("image_size"))
+    else:
+        fx, fy, cx, cy, width, height = _numbers(entry["intrinsics"], 6)
+        camera = _camera({"fx": fx, "fy": fy, "cx": cx, "cy": cy}, {"width": width, "height": height})
+        text, pixels = PixelText(2000, rounding="nearest"), entry["pixel_coords"]
+        points = [text.encode([c + 0.5 for c in _numbers(pixel, 2)], camera.size) for pixel in pixels]
+        points = [[int(n) for n in point[1:-1].split(",")] for point in points]
+        labels = list(zip(points, entry["depth"], strict=True))
+    image = entry["image_path"] if "image_path" in entry else entry["image"]
+    return "depth", [image], [_depth_qa(point, depth, prompt) for point, depth in labels], [camera]
+
+
+def _depth_qa(pixel: object, depth_m: object, prompt: str) -> QA:
+    x, y = _numbers(pixel, 2)
+    (metres,) = _numbers([depth_m], 1)
+    if not (0 <= x < 2000 and 0 <= y < 2000) or metres <= 0:
+        raise ValueError(f"pixel {pixel!r} must lie in [0, 2000) and its depth be positive, got {depth_m!r}")
+    return QA(prompt.replace("{x}", f"{x:.0f}").replace("{y}", f"{y:.0f}"), f"{metres:.2f}", float(metres))
+
+
+def _correspondence(entry: dict, _: str) -> tuple:
+    template, qas = _text(entry["prompt_template"]), []
+    for match in entry["correspondences"]:
+        (x1, y1), (x2, y2) = (_numbers(match[f"img{k}_norm_1000"], 2) for k in (1, 2))
+        if not all(0 <= c <= 1000 for c in (x1, y1, x2, y2)):
+            raise ValueError(f"{match!r} is not in [0, 1000]")
+        question = template.replace("{x1}", f"{x1:.0f}").replace("{y1}", f"{y1:.0f}")
+        qas.append(QA(question, f"({x2:.0f}, {y2:.0f})", (float(x2), float(y2))))
+    return "correspondence", [entry["image_1"], entry["image_2"]], qas, [None, None]
+
+
+def _pose(entry: dict, _: str) -> tuple:
+    stated, qas = entry["ground_truth_pose"], []
+    vector = stated["translation_unit_vector"]
+    vector = [float(n) for n in vector.strip(" ()[]").split(",")] if isinstance(vector, str) else vector
+    truth = {**stated, "direction": tuple(_numbers(vector, 3)), "distance_m": stated.get("translation_distance_m")}
+    for pair in entry["qa_pairs"]:
+        if (asked := pair["question_id"]) not in POSE_FIELDS:
+            raise ValueError(f"question_id {asked!r} is none of {', '.join(POSE_FIELDS)}")
+        values = {field: truth[field] for field in POSE_FIELDS[asked]}
+        if asked != "translation_direction":
+            _numbers(list(values.values()), len(values))
+        qas.append(QA(_text(pair["question"]), _text(pair["answer"]), values))
+    cameras = [_camera(entry.get(f"intrinsics_{k}_resized"), entry.get(f"image_{k}_size_resized")) for k in (1, 2)]
+    return "pose", [entry["image_1"], entry["image_2"]], qas, cameras
+
+
+def _objects(entry: dict, _: str) -> tuple:
+    info = _parsed(entry["qa_info"])
+    category, names = _text(info["category"]), tuple(map(_text, info.get("class") or ()))
+    camera = _camera(entry.get("intrinsics_after_focal_normalization_to_1000"), entry.get("image_size_resized"))
+    image, turns = (entry["image"], [entry["prompt"], entry["answer"]]) if "prompt" in entry else _benchmark(entry)
+    pairs = zip(turns[::2], turns[1::2], strict=True)
+    return "objects", [image], [QA(_text(q), _text(a), (category, a, names)) for q, a in pairs], [camera]
+
+
+def _benchmark(entry: dict) -> tuple[str, list[str]]:
+    """Image, questions and answers in turn; `text_q` replaces the question where there is one."""
+    about, turns = _parsed(entry["image_info"]), [_text(turn["value"]) for turn in _parsed(entry["conversations"])]
+    boxes, masks = [_box_text(box, [about["width"], about["height"]]) for box in _parsed(entry["bbox"])], count()
+    if len(turns) == 2 and "text_q" in entry:
+        turns[0] = _text(entry["text_q"])
+    return about["file_path"], [_with_boxes(turn, boxes, masks) for turn in turns]
+
+
+def _with_boxes(text: str, boxes: list[str], masks: count) -> str:
+    """ "Region [k]" as the k-th box in words, "<mask>" as the next one; without "<image>"."""
+    text = re.sub("<mask>", lambda _: boxes[next(masks)], text.replace("<image>", "").strip())
+    return re.sub(r"Region \[([0-9]{1,4})\]", lambda m: boxes[int(m[1])], text)
+
+
+def _box_text(box: list, size: list) -> str:
+    sides = [round(v / s * 1000) for v, s in zip(_numbers(box, 4), _numbers(size, 2) * 2, strict=True)]
+    return f"bounding box region ({', '.join(str(min(max(side, 0), 999)) for side in sides)})"
+
+
+def _camera(intrinsics: dict | None, size: dict | None) -> Camera | None:
+    """From {fx, fy, cx, cy}, counted from pixel centres, and {width, height}; None where either is absent."""
+    if intrinsics is None or size is None:
+        return None
+    fx, fy, cx, cy = (intrinsics[name] for name in ("fx", "fy", "cx", "cy"))
+    return Camera.from_opencv([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], size["width"], size["height"])
+
+
+def _parsed(value: object) -> object:
+    """A nested column, which some copies of the benchmark store as a string."""
+    return ast.literal_eval(value) if isinstance(value, str) else value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(f"expected text, got {value!r}")
+    return value
+
+
+def _numbers(values: object, many: int) -> list:
+    plain = isinstance(values, list) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    if not plain or len(values) != many or not all(map(math.isfinite, values)):
+        raise ValueError(f"expected {many} finite number(s), got {values!r}")
+    return values
+
+
+_KINDS = {"samples": _depth, "pixel_coords": _depth, "correspondences": _correspondence, "qa_pairs": _pose,
+          "qa_info": _objects}  # fmt: skip
