@@ -42,23 +42,30 @@ def html() -> Path:
     return pages / "html"
 
 
-@pytest.fixture
-def small_book(tmp_path) -> Path:
-    """A book of one page and one chapter, built by the same script."""
+def small_book(folder: Path) -> Path:
+    """A book of one page and one chapter, for the same script to build."""
     for name in ("book/build.py", "book/vendor.py", "book/vendor.json", "book/references.bib", "_config.yml"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, tmp_path / name)
-    for folder in ("book/profiles", "book/_static", "book/_extra"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    for name in ("book/profiles", "book/_static", "book/_extra"):
+        shutil.copytree(ROOT / name, folder / name)
     if (ROOT / "_build" / "vendor").exists():
-        shutil.copytree(ROOT / "_build" / "vendor", tmp_path / "_build" / "vendor")
-    (tmp_path / "vlm3").mkdir()
-    (tmp_path / "requirements.lock").touch()
-    (tmp_path / "book" / "guide").mkdir()
-    (tmp_path / "book" / "intro.md").write_text("# A small book\n\nSee {doc}`chapter`.\n")
-    (tmp_path / "book" / "_toc.yml").write_text("format: jb-book\nroot: intro\nchapters:\n  - file: chapter\n")
-    write_chapter(tmp_path, 'print("fine")')
-    return tmp_path
+        shutil.copytree(ROOT / "_build" / "vendor", folder / "_build" / "vendor")
+    (folder / "vlm3").mkdir()
+    (folder / "requirements.lock").touch()
+    (folder / "book" / "guide").mkdir()
+    (folder / "book" / "intro.md").write_text("# A small book\n\nSee {doc}`chapter`.\n")
+    (folder / "book" / "_toc.yml").write_text("format: jb-book\nroot: intro\nchapters:\n  - file: chapter\n")
+    write_chapter(folder, 'print("fine")')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A small book, built once; to be copied, not changed."""
+    folder = small_book(tmp_path_factory.mktemp("finished"))
+    assert run_build(folder).returncode == 0
+    return folder
 
 
 def write_chapter(root: Path, code: str, prose: str = "# A chapter") -> None:
@@ -69,51 +76,56 @@ def write_chapter(root: Path, code: str, prose: str = "# A chapter") -> None:
 
 
 @pytest.fixture
-def execute(small_book, monkeypatch):
+def book(tmp_path) -> Path:
+    return small_book(tmp_path)
+
+
+@pytest.fixture
+def execute(book, monkeypatch):
     """The part of the build that executes the chapter of the small book."""
-    for name, path in (("ROOT", small_book), ("BOOK", small_book / "book"), ("EXECUTED", small_book / "executed")):
+    for name, path in (("ROOT", book), ("BOOK", book / "book"), ("EXECUTED", book / "executed")):
         monkeypatch.setattr(build, name, path)
-    return lambda force=False: build.execute(small_book / "book" / "chapter.ipynb", "ci", force, "1 of 1")
+    return lambda force=False: build.execute(book / "book" / "chapter.ipynb", "ci", force, "1 of 1")
 
 
-def test_a_failing_cell_fails_the_build_and_shows_its_traceback(small_book, execute, capfd):
-    write_chapter(small_book, "depth_m = 1 / 0")
+def test_a_failing_cell_fails_the_build_and_shows_its_traceback(book, execute, capfd):
+    write_chapter(book, "depth_m = 1 / 0")
     with pytest.raises(SystemExit, match="chapter.ipynb failed"):
         execute()
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
-def test_a_warning_in_a_cell_fails_the_build(small_book, execute):
-    write_chapter(small_book, 'import warnings\nwarnings.warn("half a pixel off")')
+def test_a_warning_in_a_cell_fails_the_build(book, execute):
+    write_chapter(book, 'import warnings\nwarnings.warn("half a pixel off")')
     with pytest.raises(SystemExit, match="half a pixel off"):
         execute()
 
 
-def test_an_unchanged_chapter_is_not_executed_again_unless_forced(small_book, execute):
-    write_chapter(small_book, "import time; print(time.time_ns())")
+def test_an_unchanged_chapter_is_not_executed_again_unless_forced(book, execute):
+    write_chapter(book, "import time; print(time.time_ns())")
     first = execute().read_text()
     assert execute().read_text() == first
     assert (second := execute(force=True).read_text()) != first
-    (small_book / "vlm3" / "geometry.py").write_text("# changed")
+    (book / "vlm3" / "geometry.py").write_text("# changed")
     assert execute().read_text() != second
 
 
-def test_a_missing_reference_fails_the_build_and_keeps_the_last_good_pages(small_book):
-    assert run_build(small_book).returncode == 0
-    page = small_book / "_build" / "html" / "chapter.html"
+def test_a_missing_reference_fails_the_build_and_keeps_the_last_good_pages(finished, tmp_path):
+    book = shutil.copytree(finished, tmp_path / "book")
+    page = book / "_build" / "html" / "chapter.html"
     good = page.read_text()
-    write_chapter(small_book, 'print("fine")', "# A chapter\n\nSee {numref}`fig-nowhere`.")
-    done = run_build(small_book)
+    write_chapter(book, 'print("fine")', "# A chapter\n\nSee {numref}`fig-nowhere`.")
+    done = run_build(book)
     assert done.returncode != 0
     assert "fig-nowhere" in done.stdout + done.stderr
     assert page.read_text() == good
 
 
-def test_buttons_for_a_repository_appear_only_where_there_is_one(small_book):
-    page = small_book / "_build" / "html" / "chapter.html"
-    assert run_build(small_book).returncode == 0
+def test_buttons_for_a_repository_appear_only_where_there_is_one(finished, tmp_path):
+    book = shutil.copytree(finished, tmp_path / "book")
+    page = book / "_build" / "html" / "chapter.html"
     assert not re.search(r"colab|github\.com", page.read_text())
-    assert run_build(small_book, VLM3_REPOSITORY="someone/somewhere").returncode == 0
+    assert run_build(book, VLM3_REPOSITORY="someone/somewhere").returncode == 0
     colab = "https://colab.research.google.com/github/someone/somewhere/blob/main/book/chapter.ipynb"
     for link in (colab, "github.com/someone/somewhere/edit/main/book/chapter.ipynb", "somewhere/issues/new"):
         assert link in page.read_text()

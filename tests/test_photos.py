@@ -176,3 +176,11 @@ def test_any_two_of_the_26_views_agree_about_the_board(boards):
         points = centre - rays * (centre[2] / rays[:, 2:])  # where the rays meet the board, z = 0
         carried = geometry.project(geometry.transform(geometry.invert(view2.world_from_cam), points), view2.camera)
         assert np.sqrt(((carried - uv2) ** 2).sum(-1).mean()) < 0.7
+
+
+def test_aloe_matches_have_the_same_colour_and_those_a_pixel_beside_have_not():
+    pair = photos.aloe()
+    right = colour_difference(pair, pair.uv1, pair.uv2)
+    inside = (pair.uv2[:, 0] > 1) & (pair.uv2[:, 0] < 1281)
+    for shift in (-1, 1):
+        assert right < 0.9 * colour_difference(pair, pair.uv1[inside], pair.uv2[inside] + [shift, 0])

@@ -151,3 +151,12 @@ def test_rooms_go_through_all_four_tasks(rng):
     boxed = next(views for views in Rooms("medium", "test") if len(views[0].boxes) > 2)
     found = objects.score(asked_and_parsed(objects, objects.ask(boxed, 20, rng)))
     assert found["parsed"] == found["qualitative"] == 1.0
+
+
+def test_the_aloe_goes_through_correspondence_and_pose(rng):
+    pair = unify_pair(photos.aloe())
+    qas = correspondence.ask(pair[:2], 100, rng, matches=pair[2:])
+    assert correspondence.score(asked_and_parsed(correspondence, qas))["pck_1"] == 1.0
+    found = pose.score(asked_and_parsed(pose, pose.ask(pair[:2], 4, rng)))
+    assert found["auc_5"] == 1.0
+    assert found["distance_abs_rel"] == 0.0

@@ -1,4 +1,4 @@
-"""Real photographs that travel with the package: a stereo pair with depth, and a calibrated chessboard.
+"""Real photographs that travel with the package: stereo pairs, one with depth, and a calibrated chessboard.
 
 Sources and terms: `vlm3/sources/data/README.md`.
 """
@@ -36,11 +36,32 @@ def motorcycle() -> Pair:
     world_from_right[0, 3] = BASELINE_M
     depth_m = np.where(np.isfinite(disparity), FOCAL_PX * BASELINE_M / (disparity + DOFFS_PX), np.nan)
     cameras = [Camera(FOCAL_PX, FOCAL_PX, cx + 0.5, CY + 0.5, width, height) for cx in (CX, CX + DOFFS_PX)]
+    view1 = View(left, cameras[0], depth_m.astype(np.float32), np.eye(4))
+    return _kept(Pair(view1, View(right, cameras[1], None, world_from_right), *_matches(disparity)))
+
+
+@cache
+def aloe() -> Pair:
+    """The Middlebury "Aloe" stereo pair, 1282x1110, for correspondence: neither view has depth.
+
+    view2 (right) stands 0.16 m to the right. uv1, uv2: all left pixel centres (N, 2) seen by both, and where they are
+    on the right. At this crop the disparities have an unstated offset to depth, so none is derived.
+    """
+    left, right = (_photo(f"aloe{side}.jpg") for side in "LR")
+    disparity = np.array(Image.open(DATA / "aloeGT.png").convert("L"), np.float32)
+    height, width = disparity.shape
+    camera = Camera(3740.0, 3740.0, width / 2, height / 2, width, height)  # focal length published, centre assumed
+    world_from_right = np.eye(4)
+    world_from_right[0, 3] = 0.16
+    views = View(left, camera, None, np.eye(4)), View(right, camera, None, world_from_right)
+    return _kept(Pair(*views, *_matches(np.where(disparity > 0, disparity, np.inf))))
+
+
+def _matches(disparity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """uv1, uv2 (N, 2): the left pixel centres that both views show, and their places on the right."""
     rows, columns = np.nonzero(seen_by_both(disparity))
     uv1 = np.stack([columns + 0.5, rows + 0.5], -1)
-    uv2 = uv1 - np.stack([disparity[rows, columns], np.zeros(len(rows))], -1)
-    view1 = View(left, cameras[0], depth_m.astype(np.float32), np.eye(4))
-    return _kept(Pair(view1, View(right, cameras[1], None, world_from_right), uv1, uv2))
+    return uv1, uv1 - np.stack([disparity[rows, columns], np.zeros(len(rows))], -1)
 
 
 def seen_by_both(disparity: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray:

@@ -224,9 +224,9 @@ def score(pairs: Sequence[tuple[Answer | None, Truth]]) -> dict[str, float]:
     """Success of each bucket and the errors behind it, NaN where a bucket has no question.
 
     Success as in `judge`; no answer, or one of another type, counts as wrong; `qualitative` and `quantitative` are
-    micro averages, the latter with `direction` (SpatialRGPT's evaluation). the names that end in _abs_rel: mean abs(p - g) / g, and
-    clock_error_deg: 30 x mean hours on the circle, both over what was answered; abs_rel: over all lengths.
-    parsed: share of answers of the right type.
+    micro averages, the latter with `direction` (SpatialRGPT's evaluation). Names that end in _abs_rel: mean
+    abs(p - g) / g, and clock_error_deg: 30 x mean hours on the circle, both over what was answered; abs_rel: over all
+    lengths. parsed: share of answers of the right type.
     """
     if not pairs:
         raise ValueError("nothing to score: no pairs")
