@@ -277,5 +277,5 @@ def test_a_file_that_is_absent_or_not_utf8_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.json"):
         released.read(tmp_path / "gone.json")
     (tmp_path / "odd.json").write_bytes(b"\xff\xfe" + string.printable.encode("utf-16"))
-    with pytest.raises(ValueError, match=r"odd\.json: not json \(.*utf-8"):
+    with pytest.raises(ValueError, match=r"odd\.json: not a text file"):
         released.read(tmp_path / "odd.json")

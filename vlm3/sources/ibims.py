@@ -7,7 +7,6 @@ Koch et al. 2018, TU Munich; sampled label file as published with DepthLM. Not p
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ import numpy as np
 
 from vlm3.focal import read_rgb
 from vlm3.geometry import Camera
+from vlm3.sources.labels import inside, lines, numbers
 from vlm3.views import View
 
 _SMALLEST_M, _LARGEST_M = (float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
@@ -40,7 +40,7 @@ class Ibims:
         path = self.root / labels
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such label file; give the folder that holds {labels}")
-        self._rows = [self._row(line, f"{path}:{n}") for n, line in enumerate(_lines(path), 1)]
+        self._rows = [self._row(line, f"{path}:{n}") for n, line in enumerate(lines(path), 1)]
         if not self._rows:
             raise ValueError(f"{path}: no labels in it")
 
@@ -72,32 +72,14 @@ class Ibims:
             raise ValueError(f"{where}: needs image, intrinsics, pixel_coords and depth ({error!r})") from None
         image, intrinsics, pixels, depth_m = values
         camera = _camera(intrinsics, where)
-        return _Row(self._inside(image, where), camera, *_labels(pixels, depth_m, camera, where))
-
-    def _inside(self, image: str, where: str) -> Path:
-        if not isinstance(image, str) or not image or "\0" in image:
-            raise ValueError(f"{where}: image must be a path, got {image!r}")
-        try:
-            path, root = (self.root / image).resolve(), self.root.resolve()
-        except (ValueError, OSError, RuntimeError) as error:  # not a file name; a loop of links
-            raise ValueError(f"{where}: image must be a path, got {image!r} ({error})") from None
-        if not path.is_relative_to(root):
-            raise ValueError(f"{where}: image {image!r} leaves the folder {self.root}")
+        path = inside(self.root, image, where)
         if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
             raise FileNotFoundError(f"{where}: image {image!r} is missing in {self.root}")
-        return path
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file ({error})") from None
-    return text.removesuffix("\n").split("\n") if text else []  # splitlines also splits where json does not
+        return _Row(path, camera, *_labels(pixels, depth_m, camera, where))
 
 
 def _camera(intrinsics: list, where: str) -> Camera:
-    if not _numbers(intrinsics, 6):
+    if not numbers(intrinsics, 6):
         raise ValueError(f"{where}: intrinsics must be [fx, fy, cx, cy, W, H], got {intrinsics!r}")
     fx, fy, cx, cy, width, height = intrinsics
     try:
@@ -110,15 +92,10 @@ def _labels(pixels: list, depth_m: list, camera: Camera, where: str) -> tuple[np
     if not isinstance(pixels, list) or not isinstance(depth_m, list) or len(pixels) != len(depth_m) or not pixels:
         raise ValueError(f"{where}: pixel_coords and depth must be lists of the same length, at least 1")
     for pixel, depth in zip(pixels, depth_m, strict=True):
-        if not _numbers(pixel, 2) or not all(isinstance(p, int) for p in pixel):
+        if not numbers(pixel, 2) or not all(isinstance(p, int) for p in pixel):
             raise ValueError(f"{where}: a pixel must be two whole numbers [x, y], got {pixel!r}")
         if not (0 <= pixel[0] < camera.width and 0 <= pixel[1] < camera.height):
             raise ValueError(f"{where}: pixel {pixel} lies outside the {camera.width}x{camera.height} image")
-        if not _numbers([depth], 1) or not _SMALLEST_M <= depth <= _LARGEST_M:
+        if not numbers([depth], 1) or not _SMALLEST_M <= depth <= _LARGEST_M:
             raise ValueError(f"{where}: depth at pixel {pixel} must be a positive number of metres, got {depth!r}")
     return np.array(pixels), np.array(depth_m, np.float32)
-
-
-def _numbers(values: list, count: int) -> bool:
-    plain = isinstance(values, list) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-    return plain and len(values) == count and all(abs(v) <= sys.float_info.max for v in values)

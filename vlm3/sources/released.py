@@ -14,7 +14,6 @@ A file is one json object, a json list of them, or one a line (`.jsonl`). What a
 
 import ast
 import json
-import math
 import re
 from itertools import count
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import NamedTuple
 from vlm3.focal import read_rgb
 from vlm3.geometry import Camera
 from vlm3.reference import PixelText
+from vlm3.sources.labels import inside, lines, numbers
 from vlm3.views import QA, Sample, View
 
 POSE_FIELDS = {"rotation_angle": ("rotation_angle_deg",), "euler_natural": ("yaw_deg", "pitch_deg", "roll_deg"),
@@ -71,7 +71,7 @@ def read(path: str | Path, root: str | Path | None = None, prompt: str = "({x}, 
             raise ValueError(f"{where}: {error} is missing") from None
         except (ValueError, TypeError, AttributeError, IndexError, ArithmeticError, SyntaxError, RuntimeError) as error:
             raise ValueError(f"{where}: {error}") from None
-        found.append(Labels(task, tuple(_inside(root, name, where) for name in names), tuple(qas), tuple(cameras)))
+        found.append(Labels(task, tuple(inside(root, name, where) for name in names), tuple(qas), tuple(cameras)))
     if not found:
         raise ValueError(f"{path}: no labels in it")
     return found
@@ -80,26 +80,14 @@ def read(path: str | Path, root: str | Path | None = None, prompt: str = "({x}, 
 def _entries(path: Path) -> list[tuple[str, object]]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such label file")
-    where = str(path)
+    where, text = str(path), lines(path)
     try:
-        text = path.read_text(encoding="utf-8")
         if path.suffix == ".jsonl":
-            lines = enumerate(text.removesuffix("\n").split("\n") if text else [], 1)
-            return [(where := f"{path}:{n}", json.loads(line)) for n, line in lines]
-        entries = json.loads(text)
+            return [(where := f"{path}:{n}", json.loads(line)) for n, line in enumerate(text, 1)]
+        entries = json.loads("\n".join(text))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: not json ({error})") from None
     return [(f"{path}:{n}", e) for n, e in enumerate(entries, 1)] if isinstance(entries, list) else [(where, entries)]
-
-
-def _inside(root: Path, name: object, where: str) -> Path:
-    try:
-        path, folder = (root / _text(name)).resolve(), root.resolve()
-    except (ValueError, OSError, RuntimeError) as error:  # not a file name; a loop of links
-        raise ValueError(f"{where}: image must be a path, got {name!r} ({error})") from None
-    if not path.is_relative_to(folder):
-        raise ValueError(f"{where}: image {name!r} leaves the folder {root}")
-    return path
 
 
 def _depth(entry: dict, prompt: str) -> tuple:
@@ -201,8 +189,7 @@ def _text(value: object) -> str:
 
 
 def _numbers(values: object, many: int) -> list:
-    plain = isinstance(values, list) and all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-    if not plain or len(values) != many or not all(map(math.isfinite, values)):
+    if not numbers(values, many):
         raise ValueError(f"expected {many} finite number(s), got {values!r}")
     return values
 

@@ -135,8 +135,8 @@ class Rooms(Sequence):
         """(scenes, cameras, poses), one entry per view, and what each view shows: depth, object ids and rgb."""
         scenes, cameras, poses = [], [], []
         for index in indices:
-            scene, stands = self.scene(index)
-            for camera, pose in stands:
+            scene, taken = self.scene(index)
+            for camera, pose in taken:
                 scenes.append(scene)
                 cameras.append(camera)
                 poses.append(pose)
