@@ -12,6 +12,7 @@ import numpy as np
 from IPython.display import HTML, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from vlm3.geometry import Camera, rays, transform
@@ -115,6 +116,8 @@ def frusta(world_from_cams: Mapping[str, np.ndarray], camera: Camera, size_m: fl
     points = np.concatenate(looks)
     ax.set(xlabel="x, right (m)", ylabel="z, forward (m)", zlabel="y, down (m)")
     ax.set_box_aspect(np.maximum(np.ptp(points, axis=0)[[0, 2, 1]], 0.1))
+    for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
+        axis.set_major_locator(MaxNLocator(4))
     ax.invert_zaxis()
     ax.view_init(elev=25, azim=-65)
     return ax
