@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,8 @@ settings.register_profile("stable", deadline=None, derandomize=True, max_example
 settings.load_profile("stable")
 
 QUESTION = "What is the depth of the surface seen at pixel (812, 1033), in metres along the optical axis?"
+ROOT = Path(__file__).parent.parent
+CHAPTERS = sorted(path for path in (ROOT / "book").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
 SMALL = dict(text={"num_hidden_layers": 4}, vision={"depth": 3})
 
 
@@ -86,3 +90,12 @@ def ibims_views():
     if "VLM3_IBIMS1" not in os.environ and not beside.is_dir():
         pytest.skip("set VLM3_IBIMS1 to the folder that holds ibims1_val.jsonl and the photos of iBims-1")
     return Ibims(os.environ.get("VLM3_IBIMS1", beside))
+
+
+def run_build(root: Path, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, root / "book" / "build.py"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"VLM3_REPOSITORY": ""} | environment,
+    )
