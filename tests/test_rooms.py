@@ -14,6 +14,7 @@ from vlm3.geometry import Camera
 from vlm3.sources import furnish, raycast, rooms
 from vlm3.sources.raycast import SOLID, Scene, Skin, Solid
 from vlm3.sources.rooms import COLLECTIONS, SPLITS, Lens, Rooms
+from vlm3.sources.stands import _clearance
 
 MANY = 200  # scenes, of two views each, for claims about a whole collection
 
@@ -243,7 +244,7 @@ def test_every_point_lies_in_the_room_and_on_the_solid_that_its_id_names():
         assert np.abs(points[shot.ids == raycast.CEILING][:, 1] + h).max(initial=0) < 1e-3
         for k, solid in enumerate(scene.solids):
             for point in points[shot.ids == SOLID + k][::50]:
-                assert furnish._clearance(solid, point) < 1e-3
+                assert _clearance(solid, point) < 1e-3
 
 
 # Boxes and names
@@ -325,7 +326,7 @@ def test_cameras_stand_free_in_the_room(world):
                 w, h, d = scene.size_m
                 assert max(abs(x) - w / 2, abs(z) - d / 2) < -0.29
                 assert 0.2 < -y < h - 0.19
-                assert min((furnish._clearance(solid, (x, y, z)) for solid in scene.solids), default=1) > 0.25
+                assert min((_clearance(solid, (x, y, z)) for solid in scene.solids), default=1) > 0.25
 
 
 def test_solids_do_not_run_through_each_other_nor_through_the_walls():

@@ -18,8 +18,9 @@ import numpy as np
 
 from vlm3 import geometry
 from vlm3.geometry import Camera
-from vlm3.sources.furnish import KINDS, Collection, Draw, Lens, furnished, stands
+from vlm3.sources.furnish import KINDS, Collection, furnished
 from vlm3.sources.raycast import SOLID, Scene, Shot, render
+from vlm3.sources.stands import Draw, Lens, stands
 from vlm3.views import Box, View
 
 SPLITS = ("train", "validation", "test")
