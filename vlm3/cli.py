@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Union
 
 import numpy as np
 import psutil
@@ -18,8 +18,20 @@ from PIL import Image
 
 import vlm3
 from vlm3 import tasks
+from vlm3.config import PRESETS, Config
 
 GB = 1e9
+Presets = tyro.conf.OmitArgPrefixes[
+    Annotated[
+        Union[  # noqa: UP007, made from a list
+            tuple(
+                Annotated[Config, tyro.conf.subcommand(name, default=preset, prefix_name=False)]
+                for name, preset in PRESETS.items()
+            )
+        ],
+        tyro.conf.arg(name=""),
+    ]
+]
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ class Profile:
 PROFILES = {
     "ci": Profile(("book",), memory_gb=4),
     "cpu": Profile(("book",), memory_gb=8),
-    "gpu": Profile(("book", "gpu"), memory_gb=16, gpu_gb=16),  # 4B weights in bfloat16 alone take 9 GB
+    "gpu": Profile(("book", "train"), memory_gb=16, gpu_gb=16),  # 4B weights in bfloat16 alone take 9 GB
 }
 
 
@@ -147,7 +159,21 @@ def rooms(
     return 0
 
 
-COMMANDS = {command.__name__: command for command in (doctor, unify, questions, rooms)}
+def train(config: Presets, tensorboard: bool = False) -> int:
+    """Fine-tune a Qwen3-VL on a mixture of sources; the same command again resumes.
+
+    Args:
+        config: settings by name; each can be changed.
+        tensorboard: write event files beside the log, too.
+    """
+    from vlm3 import runs, sft
+
+    folder = sft.train(config, on_step=runs.events(config.out) if tensorboard else lambda record: None)
+    print(f"saved {folder}")
+    return 0
+
+
+COMMANDS = {command.__name__: command for command in (doctor, unify, questions, rooms, train)}
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 from safetensors import safe_open
+from torch.nn.functional import linear
 from transformers import (
     GenerationConfig,
     PreTrainedTokenizerFast,
@@ -32,7 +33,7 @@ TOWER = {"patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size"
 PACKAGED = Path(__file__).parent / "checkpoints" / "tiny"
 SIZES = {
     "tiny": {
-        "text": dict(vocab_size=1024, hidden_size=192, intermediate_size=512, num_hidden_layers=6,
+        "text": dict(vocab_size=1536, hidden_size=192, intermediate_size=512, num_hidden_layers=6,
                      num_attention_heads=6, num_key_value_heads=2, head_dim=32, max_position_embeddings=8192,
                      rope_parameters=dict(rope_theta=1e4, mrope_section=[6, 5, 5])),
         "vision": dict(depth=4, hidden_size=128, intermediate_size=512, num_heads=4,
@@ -144,8 +145,10 @@ def load(name_or_path: str | Path, device: str = "cpu", dtype: torch.dtype | Non
     return VLM(vlm.net.to(device), vlm.tokenizer)
 
 
-def save(vlm: VLM, folder: str | Path) -> None:
+def save(vlm: VLM, folder: str | Path, weights: dict[str, torch.Tensor] | None = None) -> None:
     """Write a folder in hub format that `load` and transformers read. An existing folder must be empty.
+
+    weights: to be written instead of the network's own.
 
     Everything is written beside it first and then moved, so the folder is there in full or not at all.
     """
@@ -154,7 +157,7 @@ def save(vlm: VLM, folder: str | Path) -> None:
         raise FileExistsError(f"{folder} exists and is not empty: choose another name or remove it first")
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         draft = Path(scratch) / folder.name
-        vlm.net.save_pretrained(draft)
+        vlm.net.save_pretrained(draft, state_dict=weights)
         describe(vlm.net.config, vlm.tokenizer, draft)
         if folder.exists():
             folder.rmdir()
@@ -192,8 +195,19 @@ def patches(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return blocks.reshape(grid.prod(), -1), grid
 
 
+class LinearPatches(torch.nn.Conv3d):
+    """The patch embedding as the matrix product that it is: kernel, stride and patch are of one size.
+
+    The weights keep their names and shapes. As a convolution it is slow on CPUs and was so on GPUs in torch 2.9.
+    """
+
+    def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        return linear(patches.flatten(1), self.weight.flatten(1), self.bias)
+
+
 def _vlm(net: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> VLM:
     net.generation_config = _greedy(tokenizer)
+    net.model.visual.patch_embed.proj.__class__ = LinearPatches
     return VLM(net.eval(), tokenizer)
 
 

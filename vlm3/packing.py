@@ -1,15 +1,29 @@
-"""A question about images, as the model reads it: chat layout, tokens, positions.
+"""Samples as the model reads them: tokens, positions, who sees whom, and what is to be predicted.
+
+Isolated packing: the images come once, then each question with its answer as a branch of its own, which sees the
+images and itself, nothing else. Its logits are those of the question asked alone, so an answer never leans on
+another, and ten questions cost little more than one. What all questions begin with is shared as the images are.
 
 Written out in a few lines each and tested against transformers' own processor, which needs torchvision.
-Letters in shapes: L tokens, N patches, n images.
+Letters in shapes: L tokens, N patches, n images, T tokens of several samples.
 """
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
+from transformers import PreTrainedTokenizerFast
 
+from vlm3.attention import Tree
 from vlm3.model import MERGE, VLM, patches
+from vlm3.views import Sample
+
+LAYOUTS = ("isolated", "chat")
+WEIGHTINGS = ("token", "answer", "sample")
+SHARED = 0  # the branch that all others see; questions are 1, 2, ...
+UNSUPERVISED = -100
 
 
 def prompt(question: str, n_images: int, answer: str | None = None) -> str:
@@ -20,6 +34,122 @@ def prompt(question: str, n_images: int, answer: str | None = None) -> str:
     images = "<|vision_start|><|image_pad|><|vision_end|>" * n_images
     turns = f"<|im_start|>user\n{images}{question}<|im_end|>\n<|im_start|>assistant\n"
     return turns if answer is None else f"{turns}{answer}<|im_end|>\n"
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """One sample as arrays.
+
+    ids (L,); positions (3, L): time, row, column; branches (L,): SHARED, or the number of the question;
+    targets (L,): the token to predict after this one, UNSUPERVISED where none is; weights (L,): what it counts in
+    the loss; pixels (N, 1536) and grids (n, 3) as from `model.patches`.
+    """
+
+    ids: np.ndarray
+    positions: np.ndarray
+    branches: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    pixels: np.ndarray
+    grids: np.ndarray
+    task: str = ""
+    source: str = ""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def pack(sample: Sample, tokenizer: PreTrainedTokenizerFast, layout: str = "isolated",
+         weighting: str = "answer") -> Packed:  # fmt: skip
+    """A sample, ready to be learned from; its images must have sides that are multiples of 32.
+
+    layout: "isolated", or "chat", where questions follow each other and see all that went before.
+    weighting: what counts the same in the loss: each "token" of an answer, each "answer", or each "sample".
+    ValueError for a sample without questions or images, for control tokens in its text, and for unknown names.
+    """
+    if layout not in LAYOUTS or weighting not in WEIGHTINGS:
+        raise ValueError(f"layout is one of {LAYOUTS}, weighting one of {WEIGHTINGS}: got {layout!r}, {weighting!r}")
+    if not sample.qas:
+        raise ValueError(f"a sample of {sample.task!r} from {sample.source!r} has no questions")
+    turns = _turns(sample, tokenizer, chat=layout == "chat")
+    ids, branches, supervised = _row(turns) if layout == "chat" else _tree(turns)
+    pixels, grids = _patches([view.image for view in sample.views])
+    image_pad = tokenizer.convert_tokens_to_ids("<|image_pad|>")
+    copies = _copies(ids, grids, image_pad)
+    ids, branches, supervised = (np.repeat(array, copies) for array in (ids, branches, supervised))
+    targets = np.append(np.where(supervised[1:] > 0, ids[1:], UNSUPERVISED), UNSUPERVISED)
+    where = _branch_positions(positions(ids, grids, image_pad), branches)
+    weights = _weights(np.append(supervised[1:], 0), weighting)
+    return Packed(ids, where, branches, targets, weights, pixels, grids, sample.task, sample.source)
+
+
+def _turns(sample: Sample, tokenizer: PreTrainedTokenizerFast, chat: bool) -> list[tuple[list[int], list[int]]]:
+    """(question, answer) of each QA as tokens; only in a chat do later questions come without images."""
+    n_images = len(sample.views)
+    asked = [prompt(qa.question, 0 if chat and k else n_images) for k, qa in enumerate(sample.qas)]
+    closed = [prompt("", 0, qa.answer)[len(prompt("", 0)):] for qa in sample.qas]  # fmt: skip
+    tokens = tokenizer(asked + closed, add_special_tokens=False)["input_ids"]
+    return list(zip(tokens[: len(asked)], tokens[len(asked) :], strict=True))
+
+
+def _row(turns: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A chat: ids, branches (all shared), and for each token the number of the answer that it belongs to, or 0."""
+    ids = [token for asked, answer in turns for token in asked + answer]
+    supervised = [n for k, turn in enumerate(turns, 1) for n in _marks(k, *turn)]
+    return np.array(ids), np.zeros(len(ids), int), np.array(supervised)
+
+
+def _tree(turns: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What all questions begin with, once, and the rest of each: ids, branches, and the answers' numbers."""
+    shared = _common(*(asked for asked, _ in turns))
+    ids, branches, supervised = list(turns[0][0][:shared]), [SHARED] * shared, [0] * shared
+    for k, (asked, answer) in enumerate(turns, 1):
+        ids += asked[shared:] + answer
+        branches += [k] * (len(asked) - shared + len(answer))
+        supervised += _marks(k, asked[shared:], answer)
+    return np.array(ids), np.array(branches), np.array(supervised)
+
+
+def _marks(number: int, asked: list[int], answer: list[int]) -> list[int]:
+    """An answer is supervised up to the end of its turn, without the line break after it."""
+    return [0] * len(asked) + [number] * (len(answer) - 1) + [0]
+
+
+def _common(*rows: list[int]) -> int:
+    """How many tokens all rows begin with; each keeps one of its own, from which its answer is predicted."""
+    shortest = min(map(len, rows)) - 1
+    return next((i for i in range(shortest) if len({row[i] for row in rows}) > 1), shortest)
+
+
+def _weights(supervised: np.ndarray, weighting: str) -> np.ndarray:
+    counts = np.bincount(supervised)  # of tokens, by answer
+    weights = (supervised > 0).astype(np.float32)
+    if weighting != "token":
+        weights /= counts[supervised]
+    return weights / (len(counts) - 1) if weighting == "sample" else weights
+
+
+def _patches(images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    if len(images) == 0:
+        raise ValueError("a question needs at least one image")
+    pixels, grids = zip(*map(patches, images), strict=True)
+    return np.concatenate(pixels), np.stack(grids)
+
+
+def _copies(ids: np.ndarray, grids: np.ndarray, image_pad: int) -> np.ndarray:
+    """How often each token stands in the row: an image's as often as it has blocks of patches."""
+    copies = np.ones_like(ids)
+    copies[ids == image_pad] = grids.prod(1) // MERGE**2
+    return copies
+
+
+def _branch_positions(counted: np.ndarray, branches: np.ndarray) -> np.ndarray:
+    """Every branch counts on from the end of what is shared, as if it were alone."""
+    starts = np.flatnonzero(np.diff(branches, prepend=SHARED))
+    if len(starts):
+        lengths = np.diff(starts, append=len(branches))
+        counted[:, starts[0] :] -= np.repeat(counted[:, starts] - counted[:, starts[:1]], lengths, axis=1)
+    return counted
 
 
 def positions(input_ids: np.ndarray, grids: np.ndarray, image_pad: int) -> np.ndarray:
@@ -48,14 +178,109 @@ def inputs(vlm: VLM, images: list[np.ndarray], question: str) -> dict[str, torch
 
     Returns input_ids (1, L), position_ids (3, 1, L), pixel_values (N, 1536), image_grid_thw (n, 3).
     """
-    if len(images) == 0:
-        raise ValueError("a question needs at least one image")
-    pixels, grids = zip(*map(patches, images), strict=True)
-    grids = np.stack(grids)
+    pixels, grids = _patches(images)
     ids = np.array(vlm.tokenizer(prompt(question, len(images)), add_special_tokens=False)["input_ids"])
-    copies = np.ones_like(ids)
-    copies[ids == vlm.image_pad] = grids.prod(1) // MERGE**2
-    ids = np.repeat(ids, copies)
+    ids = np.repeat(ids, _copies(ids, grids, vlm.image_pad))
     arrays = {"input_ids": ids[None], "position_ids": positions(ids, grids, vlm.image_pad)[:, None],
-              "pixel_values": np.concatenate(pixels), "image_grid_thw": grids}  # fmt: skip
+              "pixel_values": pixels, "image_grid_thw": grids}  # fmt: skip
     return {name: torch.from_numpy(array).to(vlm.device) for name, array in arrays.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples end to end in one row of T tokens, so that nothing is filled up: what `Packed` holds, as tensors.
+
+    samples (T,): the number of each token's sample; tree: who sees whom, see `vlm3.attention`; tasks, sources: of each
+    sample.
+    """
+
+    ids: torch.Tensor  # (T,)
+    positions: torch.Tensor  # (3, T)
+    branches: torch.Tensor  # (T,)
+    targets: torch.Tensor  # (T,)
+    weights: torch.Tensor  # (T,) float32
+    samples: torch.Tensor  # (T,)
+    pixels: torch.Tensor  # (N, 1536)
+    grids: torch.Tensor  # (n, 3)
+    tree: Tree
+    tasks: tuple[str, ...]
+    sources: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def supervised(self) -> torch.Tensor:
+        """(T,) bool, the tokens after which one is to be predicted."""
+        return self.targets != UNSUPERVISED
+
+    def to(self, device: torch.device | str) -> "Batch":
+        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor | Tree)}
+        return replace(self, **moved)
+
+    def inputs(self, masked: bool = False) -> dict[str, torch.Tensor]:
+        """For `net(**batch.inputs(), use_cache=False)`: logits (R, V) of the R supervised tokens only.
+
+        masked: with a mask that any attention of transformers understands, (1, 1, T, T) and most of it empty, instead
+        of the tree, which needs `attention.use`.
+        """
+        seen = {"attention_mask": visible(self.samples, self.branches)} if masked else {"tree": self.tree}
+        return seen | {
+            "input_ids": self.ids[None],
+            "position_ids": self.positions[:, None],
+            "pixel_values": self.pixels,
+            "image_grid_thw": self.grids,
+            "logits_to_keep": self.supervised[None],
+        }
+
+
+def visible(samples: torch.Tensor, branches: torch.Tensor) -> torch.Tensor:
+    """Who sees whom: (T,) samples and branches -> (1, 1, T, T) bool, [0, 0, i, j] where token i sees token j.
+
+    A token sees what its sample shares and what is of its own branch, up to itself.
+    """
+    same = samples[:, None] == samples
+    near = (branches == SHARED) | (branches[:, None] == branches)
+    return (same & near).tril()[None, None]
+
+
+def collate(packs: Sequence[Packed]) -> Batch:
+    """Samples end to end."""
+    joined = {f.name: np.concatenate([getattr(p, f.name) for p in packs], -1) for f in fields(Packed)
+              if f.name not in ("pixels", "grids", "task", "source")}  # fmt: skip
+    joined["samples"] = np.repeat(np.arange(len(packs)), [len(p) for p in packs])
+    joined |= {name: np.concatenate([getattr(p, name) for p in packs]) for name in ("pixels", "grids")}
+    tensors = {name: torch.from_numpy(array) for name, array in joined.items()}
+    tree = Tree(*map(torch.from_numpy, _tree_of(joined["samples"], joined["branches"])))
+    return Batch(**tensors, tree=tree, tasks=tuple(p.task for p in packs), sources=tuple(p.source for p in packs))
+
+
+def _tree_of(samples: np.ndarray, branches: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Stems, twigs, owners and the way back, as `attention.Tree` has them."""
+    starts = np.flatnonzero(np.diff(samples, prepend=-1) | np.diff(branches, prepend=-1))
+    lengths = np.diff(starts, append=len(samples))
+    stem = branches[starts] == SHARED
+    stems, twigs = (_ranges(starts[part], lengths[part]) for part in (stem, ~stem))
+    laid = np.concatenate([stems.ravel(), twigs.ravel()])
+    back = np.empty(len(samples), np.int64)
+    back[laid[laid >= 0]] = np.flatnonzero(laid >= 0)
+    return stems, twigs, samples[starts[~stem]], back
+
+
+def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Rows start, start + 1, ..., filled up with -1."""
+    steps = np.arange(lengths.max(initial=0))
+    return np.where(steps < lengths[:, None], starts[:, None] + steps, -1)
+
+
+def batches(packs: Sequence[Packed], tokens: int) -> list[Batch]:
+    """All samples in batches of at most `tokens`, those with long questions first, so that like meets like.
+
+    A sample that is longer has a batch of its own.
+    """
+    groups: list[list[Packed]] = [[]]
+    for packed in sorted(packs, key=lambda p: np.bincount(p.branches)[SHARED + 1 :].max(initial=0), reverse=True):
+        if groups[-1] and sum(map(len, groups[-1])) + len(packed) > tokens:
+            groups.append([])
+        groups[-1].append(packed)
+    return [collate(group) for group in groups]

@@ -1,8 +1,9 @@
 """The tiny tokenizer: byte-level BPE with Qwen's special tokens and Qwen's way with numbers.
 
-Every digit and every punctuation mark is a token of its own, as is the space before it, so that a number is
-always spelled digit by digit. Words keep the space before them. Any text makes the round trip, byte by byte
-if need be.
+Every digit is a token of its own and so is every punctuation mark, with the space before it, if there is one: a
+number is always spelled digit by digit. Words keep the space before them, and words that always follow each other in
+the questions become one token, phrases that they are: a question is then hardly longer than the numbers in it. Any
+text makes the round trip, byte by byte if need be.
 
 `python -m vlm3.tokenizer` writes the packaged files anew, all but the weights. The tokenizer depends on the
 questions in `vlm3/tasks/*.toml` and on a seed, on nothing else. Weights fit the tokenizer of their training.
@@ -16,10 +17,10 @@ import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-VOCABULARY = 1024
+VOCABULARY = 1536
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
             "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>")  # fmt: skip
-PIECES = r"\p{N}| ?\p{L}+|\s|[^\s\p{L}\p{N}]"  # one digit, one word, one space, one mark
+PIECES = r"\p{N}|(?: ?\p{L}+)+| ?[^\s\p{L}\p{N}]|\s"  # one digit, a phrase, one mark, one space
 CHAT_TEMPLATE = """\
 {%- for message in messages %}
 {{- '<|im_start|>' + message.role + '\\n' }}
@@ -64,7 +65,7 @@ def corpus(rng: np.random.Generator) -> Iterator[str]:
         for table in (value for value in task.values() if isinstance(value, dict)):
             for question in table["questions"] * _FILLS:
                 filling = _filling(table, task.get("scale", 1), rng)
-                yield f"user\n{question} {task['note']}".format(**filling)
+                yield f"user\n{task['note']} {question}".format(**filling)
                 yield f"assistant\n{table['answer']}".format(**filling)
 
 

@@ -1,4 +1,4 @@
-"""The nouns of the book: Box, View, Pair, QA, Sample."""
+"""The nouns of the book: Box, View, Pair, QA, Sample; and what a task says when a view has nothing for it."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -83,6 +83,10 @@ class Sample:
     qas: tuple[QA, ...]
     task: str
     source: str
+
+
+class NothingToAsk(ValueError):
+    """Views that are as they should be, but give a task no question: no object in sight, nothing seen twice."""
 
 
 def _check_image(image: np.ndarray) -> None:

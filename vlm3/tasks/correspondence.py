@@ -11,7 +11,7 @@ import numpy as np
 from vlm3.geometry import Camera, invert, pixel_centres, project, range_from_depth, relative_pose, transform, unproject
 from vlm3.reference import PixelText
 from vlm3.tasks import text as words
-from vlm3.views import QA, View
+from vlm3.views import QA, NothingToAsk, View
 
 Point = tuple[float, float]
 FRAME = (560, 420)
@@ -27,12 +27,13 @@ def ask(
     """Up to n questions about different points that both views see.
 
     matches: (uv1, uv2), each (N, 2) pixels; without them they come from depth and pose, see `covisible`.
-    truth: (x, y), the exact place in the units of the text. ValueError where nothing is seen by both views.
+    truth: (x, y), the exact place in the units of the text.
+    NothingToAsk, a ValueError, where nothing is seen by both views.
     """
     templates = templates or words.packaged("correspondence")
     uv1, uv2 = matches or _sampled_matches(*views[:2], n, rng)
     if not len(uv1):
-        raise ValueError("the two views share no point: nothing to ask about")
+        raise NothingToAsk("the two views share no point: nothing to ask about")
     reference = PixelText(templates["scale"])
     chosen = rng.choice(len(uv1), min(n, len(uv1)), replace=False)
     sizes = views[0].size, views[1].size

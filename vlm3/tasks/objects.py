@@ -14,7 +14,7 @@ from vlm3.reference import PixelText
 from vlm3.tasks import english
 from vlm3.tasks import text as words
 from vlm3.tasks.english import Answer, Hour
-from vlm3.views import QA, View
+from vlm3.views import QA, NothingToAsk, View
 
 NEAR_M = 0.1  # objects closer than this, along the axis that a question is about, are not asked about
 NEAR_SHARE = 0.05  # the same in the image, as a share of its side
@@ -47,16 +47,16 @@ def ask(views: Sequence[View], n: int, rng: np.random.Generator, templates: dict
     Left and right are those of the camera, above and below those of gravity; where image and space disagree, or
     two objects are nearly level (NEAR_M, NEAR_SHARE, ALIKE), nothing is asked. Down is +y of the world where
     world_from_cam is known, else of the camera. As many statements hold as do not, and likewise for choices.
-    ValueError where the boxes allow no question.
+    NothingToAsk, a ValueError, where the boxes allow no question.
     """
     templates = templates or words.packaged("objects")
     view = views[0]
     if not view.boxes:
-        raise ValueError("the objects task needs a view with boxes")
+        raise NothingToAsk("the objects task needs a view with boxes")
     places = [PixelText(templates["scale"]).encode_box(box, view.size) for box in view.boxes]
     groups = [group for group in _askable(_facts(view, places), templates) if group]
     if not groups:
-        raise ValueError(
+        raise NothingToAsk(
             f"nothing to ask about {len(view.boxes)} box(es): relations need two that clearly differ, "
             "distances centre_m of two, sizes size_m"
         )

@@ -49,9 +49,9 @@ def packaged(task: str) -> dict:
 
 
 def question(templates: dict, table: str, rng: np.random.Generator, **fills: object) -> str:
-    """One wording of a question, drawn with rng, filled in, and followed by the file's note."""
+    """The file's note, which all its questions begin with, and one wording, drawn with rng and filled in."""
     wordings = templates[table]["questions"]
-    wording = f"{wordings[rng.integers(len(wordings))]} {templates.get('note', '')}".rstrip()
+    wording = f"{templates.get('note', '')} {wordings[rng.integers(len(wordings))]}".lstrip()
     return wording.format(scale=templates.get("scale"), **fills)
 
 

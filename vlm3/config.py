@@ -1,0 +1,102 @@
+"""The settings of a run, and the named ones.
+
+The paper's settings per task are those of Qwen3-VL-4B (`facts` in the chapter on fine-tuning); batches count samples
+over all processes, so they hold for any number of GPUs.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+PARTS = {  # what may be frozen, by its place in the network
+    "vision": "model.visual",
+    "merger": "model.visual.merger",
+    "deepstack": "model.visual.deepstack_merger_list",
+    "text": "model.language_model",
+    "embeddings": "model.language_model.embed_tokens",
+}
+ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+FREE = ("out", "workers", "save_every", "keep", "progress", "peak_tflops")  # may change on resume
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that a run depends on.
+
+    Args:
+        out: folder of the run; what is there already is resumed.
+        model: a folder, a hub name, "tiny", or "random:tiny" and "random:4b" for new weights.
+        mixture: a packaged one or a TOML file, see `vlm3.mixture.read`.
+        validation: another one, whose loss is logged every validate_every steps.
+        layout: "isolated" or "chat", see `vlm3.packing.pack`.
+        weighting: what counts the same in the loss: each "token", each "answer" or each "sample".
+        steps: how often the weights change.
+        batch: samples per step, over all processes.
+        tokens: at most so many go through the network at once; gradients of the rest are added up.
+        lr: the highest, reached after `warmup` and left along a cosine that ends at zero.
+        warmup: share of the steps.
+        decay: AdamW's weight decay.
+        clip: the gradient's norm is cut to this.
+        seed: of new weights, of the stream, and of the questions.
+        precision: "bf16" (autocast) or "fp32"; weights and optimiser are float32 in both.
+        checkpointing: forget activations and compute them again: less memory, a third more work.
+        freeze: parts that stay as they are: vision, text, merger, deepstack, embeddings.
+        lora: rank of adapters on the language model, merged at the end; 0 trains the weights themselves.
+        shard: how many processes hold one copy of the network together; 0: those of one machine.
+        workers: processes that prepare samples.
+        save_every: steps between checkpoints.
+        keep: how many checkpoints are kept.
+        validate_every: steps between validations; 0 for none.
+        validate_samples: samples per validation.
+        progress: show a bar.
+        peak_tflops: of the device, for MFU; 0 looks it up, or measures it on a CPU.
+    """
+
+    out: Path = Path("run")
+    model: str = "random:tiny"
+    mixture: str = "rooms"
+    validation: str = ""
+    layout: str = "isolated"
+    weighting: str = "answer"
+    steps: int = 100
+    batch: int = 16
+    tokens: int = 8192
+    lr: float = 1e-3
+    warmup: float = 0.1
+    decay: float = 0.0
+    clip: float = 1.0
+    seed: int = 0
+    precision: str = "bf16"
+    checkpointing: bool = False
+    freeze: tuple[str, ...] = ()
+    lora: int = 0
+    shard: int = 0
+    workers: int = 1
+    save_every: int = 100
+    keep: int = 2
+    validate_every: int = 0
+    validate_samples: int = 64
+    progress: bool = True
+    peak_tflops: float = 0.0
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "tokens", "save_every", "keep", "lr", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.precision not in ("bf16", "fp32"):
+            raise ValueError(f"precision is bf16 or fp32, got {self.precision!r}")
+        if unknown := set(self.freeze) - set(PARTS):
+            raise ValueError(f"cannot freeze {', '.join(unknown)}: parts are {', '.join(PARTS)}")
+        if self.validate_every and not self.validation:
+            raise ValueError("validate_every needs a mixture to validate on: give validation")
+
+
+TINY = Config(steps=4000, batch=32, tokens=6000, lr=1e-3)
+PAPER = Config(model="Qwen/Qwen3-VL-4B-Instruct", mixture="", tokens=16384, clip=0.02, checkpointing=True,
+               workers=8, save_every=500)  # fmt: skip
+PRESETS = {
+    "tiny": TINY,
+    "depth-4b": replace(PAPER, lr=5.5e-5, batch=1344, steps=32_000_000 // 1344),
+    "objects-4b": replace(PAPER, lr=3.5e-4, batch=640, steps=1_000_000 // 640),
+    "correspondence-4b": replace(PAPER, lr=2e-5, batch=2816, steps=80_000_000 // 2816),
+    "pose-4b": replace(PAPER, lr=5e-5, batch=448, steps=10_000_000 // 448),
+}

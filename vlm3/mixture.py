@@ -1,0 +1,233 @@
+"""Ingredient 3: a weighted, endless, resumable stream of samples from many sources.
+
+`mixture[i]` depends on the seed and on i alone, so a run resumes from one whole number, and the samples are the same
+for any number of loader workers and machines.
+
+How: source k with weight w takes its draw j at the time (j + u) / w, where u in [0, 1) is drawn anew for every j:
+one draw in each stretch of 1 / w, so shares hold from the first batch on. The stream is all draws in order of time.
+"""
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import NamedTuple
+
+import numpy as np
+
+from vlm3 import tasks
+from vlm3.focal import unify_focal, unify_pair
+from vlm3.views import NothingToAsk, Pair, Sample, View
+
+PACKAGED = Path(__file__).parent / "mixtures"
+_ATTEMPTS = 100  # items in a row that may have nothing to ask about
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sequence of items, each a View, a Pair or a tuple of Views, and what is asked about them.
+
+    questions: how many per sample; focal_px: what the views are unified to; options: further ones of `task.ask`.
+    """
+
+    items: Sequence
+    task: str
+    questions: int = 10
+    focal_px: float = 1000.0
+    options: Mapping = None
+
+    def sample(self, index: int, name: str, rng: np.random.Generator) -> Sample:
+        item, options = self.items[index], dict(self.options or {})
+        if isinstance(item, Pair):
+            item = unify_pair(item, focal_px=self.focal_px)
+            options |= {"matches": (item.uv1, item.uv2)} if self.task == "correspondence" else {}
+            views = (item.view1, item.view2)
+        else:
+            views = tuple(unify_focal(v, self.focal_px) for v in ((item,) if isinstance(item, View) else item))
+        return Sample(views, tuple(tasks.get(self.task).ask(views, self.questions, rng, **options)), self.task, name)
+
+
+class Draw(NamedTuple):
+    """Where sample i comes from: the source's name, the item, and how often the source has been gone through."""
+
+    source: str
+    item: int
+    passes: int
+
+
+class Mixture:
+    """An endless stream of samples.
+
+    sources: Source by name; weights: "uniform", "size" (of the sources), a power of the size (0 is uniform,
+    1 is size), or a number for each name; seed: of the order of the stream and of the questions.
+    Each source is gone through in a random order, another one each pass, so no item comes again before all have
+    come; only where a task finds nothing to ask about an item, the next one takes its place.
+    Raises ValueError for weights and sources that cannot be, IndexError for i < 0, and RuntimeError, naming source
+    and item, for whatever a source or a task raises.
+    """
+
+    def __init__(
+        self, sources: Mapping[str, Source], weights: str | float | Mapping[str, float] = "size", seed: int = 0
+    ):
+        if not sources:
+            raise ValueError("a mixture needs at least one source")
+        if empty := [name for name, source in sources.items() if not len(source.items)]:
+            raise ValueError(f"nothing to draw from {', '.join(empty)}: leave empty sources out")
+        self.sources, self.seed, self.names = dict(sources), seed, tuple(sources)
+        self.sizes = np.array([len(source.items) for source in sources.values()])
+        weights = self._weights(weights)
+        self.shares = weights / weights.sum()
+
+    def _weights(self, weights: str | float | Mapping[str, float]) -> np.ndarray:
+        power = {"uniform": 0.0, "size": 1.0}.get(weights, weights) if isinstance(weights, str) else weights
+        if isinstance(power, (int, float)) and math.isfinite(power):
+            return (self.sizes / self.sizes.max()) ** power
+        if not isinstance(power, Mapping):
+            raise ValueError(f"weights are 'uniform', 'size', a power of the size, or a number for each: {weights!r}")
+        if power.keys() != self.sources.keys():
+            wrong = ", ".join(sorted(power.keys() ^ self.sources.keys()))
+            raise ValueError(f"weights and sources must have the same names; only one of them has {wrong}")
+        found = np.array([power[name] for name in self.names], float)
+        if not (np.isfinite(found).all() and (found > 0).all()):
+            raise ValueError(f"weights must be positive, got {dict(power)}: leave a source out to leave it out")
+        return found
+
+    def __getitem__(self, index: int) -> Sample:
+        name, item, _ = self.draw(index)
+        rng = np.random.default_rng([self.seed, index])
+        for attempt in range(_ATTEMPTS):
+            place = (item + attempt) % len(self.sources[name].items)
+            try:
+                return self.sources[name].sample(place, name, rng)
+            except NothingToAsk as nothing:
+                reason = nothing
+            except Exception as error:
+                raise RuntimeError(f"sample {index}, item {place} of source {name!r}: {error}") from error
+        raise RuntimeError(f"{_ATTEMPTS} items of source {name!r} from {item} on give no question: {reason}")
+
+    def draw(self, index: int) -> Draw:
+        """Where sample `index` comes from, without making it."""
+        source, count, _ = self._find(index)
+        passes, place = divmod(count, int(self.sizes[source]))
+        return Draw(self.names[source], shuffled(place, int(self.sizes[source]), (self.seed, source, passes)), passes)
+
+    def counts(self, n: int) -> dict[str, int]:
+        """How many of the first n samples come from each source."""
+        time = self._find(n)[2] if n else 0.0
+        return {name: self._drawn(k, time) for k, name in enumerate(self.names)}
+
+    def passes(self, n: int) -> dict[str, float]:
+        """How often each source has been gone through after n samples: much above 1, and over-fitting sets in."""
+        return {name: count / size for (name, count), size in zip(self.counts(n).items(), self.sizes, strict=True)}
+
+    @cached_property
+    def description(self) -> dict[str, dict]:
+        """What a run stores to know this mixture again."""
+        return {
+            name: {
+                "size": int(size),
+                "share": float(share),
+                "task": source.task,
+                "questions": source.questions,
+                "focal_px": source.focal_px,
+                "options": dict(source.options or {}),
+            }
+            for (name, source), size, share in zip(self.sources.items(), self.sizes, self.shares, strict=True)
+        }
+
+    def _find(self, index: int) -> tuple[int, int, float]:
+        """Sample `index` of the stream: its source, the number of its draw there, its time.
+
+        Of source k, less than one draw more or less than w t is taken before the time t, so of all K together less
+        than K; the sample's time lies within K of its index.
+        """
+        if index < 0:
+            raise IndexError(f"sample {index}: the stream begins at 0")
+        low, high = max(0, index - len(self.names)), index + len(self.names) + 1
+        before = [self._drawn(k, low) for k in range(len(self.names))]
+        near = [(self._time(k, j), k, j) for k, first in enumerate(before) for j in range(first, self._drawn(k, high))]
+        time, source, count = sorted(near)[index - sum(before)]
+        return source, count, time
+
+    def _drawn(self, source: int, time: float) -> int:
+        """How many draws of a source come before a time."""
+        whole = math.floor(self.shares[source] * time)
+        return whole + (self._time(source, whole) < time)
+
+    def _time(self, source: int, count: int) -> float:
+        return (count + _uniform(self.seed, source, count)) / self.shares[source]
+
+
+def shuffled(place: int, size: int, key: tuple[int, ...]) -> int:
+    """Where `place` lies in a random order of range(size), one for each key, without making the whole order.
+
+    A Feistel network permutes a square a little larger; what falls outside the range is permuted again until it
+    does not (cycle walking; Black and Rogaway 2002).
+    """
+    side = math.isqrt(size - 1) + 1
+    while True:
+        left, right = divmod(place, side)
+        for turn in range(4):
+            left, right = right, (left + _hash(*key, turn, right)) % side
+        place = left * side + right
+        if place < size:
+            return place
+
+
+def _uniform(*key: int) -> float:
+    return _hash(*key) / 2**64
+
+
+def _hash(*key: int) -> int:
+    """64 bits from whole numbers (SplitMix64 over the key)."""
+    state = 0
+    for number in key:
+        state = (state ^ number) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+        state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state
+
+
+def read(path: str | Path, seed: int = 0) -> Mixture:
+    """A mixture from a TOML file, or a packaged one by its name.
+
+    `weights` may be a word or a power. Each table under `sources` names what makes the items, as "module:callable"
+    in `from`, with its arguments in `arguments`, and may set task, questions, focal_px, options and weight.
+    Raises FileNotFoundError or ValueError, naming the file and the source.
+    """
+    path = _path(path)
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a mixture ({error})") from error
+    tables = found.get("sources", {})
+    given = {name: table.pop("weight") for name, table in tables.items() if "weight" in table}
+    sources = {name: _source(table, f"{path}, source {name!r}") for name, table in tables.items()}
+    try:
+        return Mixture(sources, given or found.get("weights", "size"), seed)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _path(path: str | Path) -> Path:
+    packaged = PACKAGED / f"{path}.toml"
+    path = packaged if packaged.exists() else Path(path)
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PACKAGED.glob("*.toml")))
+        raise FileNotFoundError(f"{path}: no such mixture; give a TOML file, or one of {known}")
+    return path
+
+
+def _source(table: dict, where: str) -> Source:
+    table = dict(table)
+    try:
+        maker, arguments = resolve_name(table.pop("from")), table.pop("arguments", {})
+        return Source(maker(**arguments), **table)
+    except KeyError as error:
+        raise ValueError(f"{where}: {error} is missing") from error
+    except (ImportError, AttributeError, TypeError, ValueError, OSError) as error:
+        raise ValueError(f"{where}: {error}") from error

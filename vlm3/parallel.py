@@ -1,0 +1,78 @@
+"""What several processes need to learn as one: a network in parts, sums over all, the same number of turns.
+
+Alone, every function here gives back what it was given. The network is sharded by torch's FSDP2, on GPUs and, with
+gloo, on CPUs, so that what runs on many machines is tested on one.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+
+Item = TypeVar("Item")
+
+
+def sharded(net: torch.nn.Module, device: torch.device, shard: int = 0, precision: str = "fp32") -> torch.nn.Module:
+    """The network on its device; with several processes, in parts that groups of `shard` of them hold together.
+
+    The groups are copies of each other (hybrid shard): with shard 0 a group is a machine, so that weights are gathered
+    inside machines and only gradients travel between them. ValueError where groups of that size do not come out even.
+    """
+    if not dist.is_initialized():
+        return net.to(device)
+    world = dist.get_world_size()
+    shard = shard or int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    if world % shard:
+        raise ValueError(f"{world} processes do not make groups of {shard}: choose a shard that divides them")
+    mesh = init_device_mesh(device.type, (world // shard, shard), mesh_dim_names=("replicate", "shard"))
+    half = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    policy = half if precision == "bf16" else MixedPrecisionPolicy()
+    qwen = net.get_base_model() if hasattr(net, "get_base_model") else net
+    layers = [*qwen.model.visual.blocks, *qwen.model.language_model.layers]
+    for module in (*layers, net):  # the rest, with the tied embeddings, is one part of its own
+        fully_shard(module, mesh=mesh if shard < world else mesh["shard"], mp_policy=policy)
+    return net
+
+
+def total(values: Sequence[float]) -> list[float]:
+    """Sums over all processes."""
+    if not dist.is_initialized():
+        return list(values)
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    sums = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(sums)
+    return sums.tolist()
+
+
+def evened(items: Sequence[Item]) -> Iterator[tuple[Item, bool]]:
+    """(item, True) for each; then the last again with False, as long as another process has items left.
+
+    Every pass through a sharded network is one of all processes, so all must make the same number.
+    """
+    most = len(items)
+    if dist.is_initialized():
+        counts = [None] * dist.get_world_size()
+        dist.all_gather_object(counts, len(items))
+        most = max(counts)
+    for turn in range(most):
+        yield items[min(turn, len(items) - 1)], turn < len(items)
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor that may be in parts, put together."""
+    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes."""
+    return not dist.is_initialized() or dist.get_rank() == 0
+
+
+def wait() -> None:
+    """For all processes to come here."""
+    if dist.is_initialized():
+        dist.barrier()

@@ -1,0 +1,234 @@
+"""Supervised fine-tuning: one readable loop, from a laptop to many machines.
+
+A step is a function of the weights, the configuration and its number: the mixture gives the samples of step s
+whatever came before, and nothing else is random. So a run resumes bit by bit from its last checkpoint, and several
+processes learn what one would. Each takes its share of a step's samples; together they hold the network in parts
+(`vlm3.parallel`).
+"""
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+from vlm3 import attention, flops, mixture, model, packing, parallel
+from vlm3.config import ADAPTED, FREE, PARTS, Config
+from vlm3.mixture import Mixture
+from vlm3.model import VLM
+from vlm3.packing import Batch
+from vlm3.runs import Run
+
+
+class Steps(Dataset):
+    """What each step of a run sees in one process: `steps[s]` is a list of batches within the token budget."""
+
+    def __init__(self, samples: Mixture, config: Config, tokenizer, rank: int = 0, world: int = 1):
+        self.samples, self.config, self.tokenizer = samples, config, tokenizer
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        return self.config.steps
+
+    def __getitem__(self, step: int) -> list[Batch]:
+        c = self.config
+        mine = range(step * c.batch + self.rank, (step + 1) * c.batch, self.world)
+        packs = [packing.pack(self.samples[i], self.tokenizer, c.layout, c.weighting) for i in mine]
+        return packing.batches(packs, c.tokens)
+
+
+def train(
+    config: Config,
+    samples: Mixture | None = None,
+    validation: Mixture | None = None,
+    on_step: Callable[[dict], None] = lambda record: None,
+) -> Path:
+    """Fine-tune, and return the folder of the finished model, in hub format and bfloat16.
+
+    samples, validation: mixtures made in Python, instead of those that the configuration names; on_step: called, in
+    the leading process, with each record of the log. What is in `config.out` is resumed; after SIGTERM the run saves
+    and ends with exit code 143. Raises ValueError where another configuration began the run, FloatingPointError for
+    a loss that is not a number; whatever stops a run, its last checkpoint stays whole.
+    """
+    accelerator = _accelerator(config)
+    samples = samples or mixture.read(config.mixture, config.seed)
+    identity = {k: v for k, v in asdict(config).items() if k not in FREE} | {"sources": samples.description}
+    vlm = start(config)
+    net = parallel.sharded(prepared(vlm, config), accelerator.device, config.shard, config.precision)
+    optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], config.lr, betas=(0.9, 0.95),
+                                  weight_decay=config.decay, fused=True)  # fmt: skip
+    learner = Learner(config, net, optimizer, accelerator, sorted({s.task for s in samples.sources.values()}))
+    place = accelerator.process_index, accelerator.num_processes
+    checked = _validation(config, validation, vlm, place)
+    with Run(config.out, identity, net, optimizer, config.keep) as run, _asked_to_stop() as stop:
+        bar = tqdm(total=config.steps, initial=run.step, disable=not (config.progress and run.leads), unit="step")
+        for step, batches, wait_s in _stream(Steps(samples, config, vlm.tokenizer, *place), run.step, config.workers):
+            began = time.perf_counter()
+            record = {"step": step + 1} | learner.step(step, batches)
+            record |= learner.speed(batches, time.perf_counter() - began + wait_s, wait_s)
+            if checked and (step + 1) % config.validate_every == 0:
+                record["validation"] = learner.validate(checked)
+            run.log(record)
+            if run.leads:
+                on_step(record)
+            bar.set_postfix(loss=f"{record['loss']:.3f}")
+            bar.update()
+            stopped = parallel.total([stop.is_set()])[0] > 0
+            if stopped or (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+                run.save(step + 1)
+            if stopped:
+                raise SystemExit(128 + signal.SIGTERM)
+        return run.finish(vlm)
+
+
+def _validation(config: Config, samples: Mixture | None, vlm: VLM, place: tuple[int, int]) -> Steps | None:
+    if not config.validate_every:
+        return None
+    samples = samples or mixture.read(config.validation, config.seed)
+    return Steps(samples, replace(config, batch=config.validate_samples), vlm.tokenizer, *place)
+
+
+class Learner:
+    """The network and what changes it."""
+
+    def __init__(self, config: Config, net: torch.nn.Module, optimizer, accelerator: Accelerator, tasks: list[str]):
+        self.config, self.net, self.optimizer, self.accelerator, self.tasks = config, net, optimizer, accelerator, tasks
+        self.peak = config.peak_tflops * 1e12 or flops.peak(accelerator.device, config.precision)
+
+    def step(self, step: int, batches: list[Batch]) -> dict:
+        """One change of the weights. Returns what there is to tell."""
+        weight = parallel.total([sum(float(b.weights.sum()) for b in batches)])[0]
+        sums = torch.zeros(len(self.tasks), 2)
+        for batch, counts in parallel.evened(batches):
+            losses = self.losses(batch)
+            (losses.sum() * (counts * self.accelerator.num_processes / weight)).backward()
+            sums += counts * self._by(batch, losses, self.tasks, batch.tasks)
+        told = self._told(sums, self.tasks)
+        norm = parallel.whole(torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)).item()
+        if not (math.isfinite(told["loss"]) and math.isfinite(norm)):
+            raise FloatingPointError(f"step {step + 1}: loss {told['loss']}, gradient norm {norm}; the weights are "
+                                     "as the last checkpoint has them or better: go on with a lower lr")  # fmt: skip
+        rate = learning_rate(step, self.config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return told | {"lr": rate, "grad_norm": norm}
+
+    def losses(self, batch: Batch) -> torch.Tensor:
+        """(R,) weighted cross-entropy of each supervised token."""
+        batch = batch.to(self.accelerator.device)
+        with self.accelerator.autocast():
+            logits = self.net(**batch.inputs(), use_cache=False).logits
+        rows = batch.supervised
+        return cross_entropy(logits.float(), batch.targets[rows], reduction="none") * batch.weights[rows]
+
+    @torch.no_grad()
+    def validate(self, steps: Steps) -> dict:
+        """Mean loss of each source over one step's worth of samples."""
+        names, sums = steps.samples.names, torch.zeros(len(steps.samples.names), 2)
+        for batch, counts in parallel.evened(steps[0]):
+            sums += counts * self._by(batch, self.losses(batch), names, batch.sources)
+        return self._told(sums, names)
+
+    def _by(self, batch: Batch, losses: torch.Tensor, names: Sequence[str], of_samples: Sequence[str]) -> torch.Tensor:
+        """(names, 2): sums of losses and of weights, by what each sample is of."""
+        index = torch.tensor([names.index(name) for name in of_samples])[batch.samples[batch.supervised]]
+        pairs = torch.stack([losses.detach().cpu(), batch.weights[batch.supervised]], -1)
+        return torch.zeros(len(names), 2).index_add_(0, index, pairs)
+
+    def _told(self, sums: torch.Tensor, names: Sequence[str]) -> dict:
+        sums = torch.tensor(parallel.total(sums.flatten().tolist())).view(-1, 2)
+        means = (sums[:, 0] / sums[:, 1]).tolist()
+        seen = {name: mean for name, mean, (_, weight) in zip(names, means, sums.tolist(), strict=True) if weight}
+        return {"loss": (sums[:, 0].sum() / sums[:, 1].sum()).item(), "losses": seen}
+
+    def speed(self, batches: list[Batch], seconds: float, wait_s: float) -> dict:
+        """Of all processes together; padding is the share of the attention's cells that hold nothing."""
+        cells = sum(b.tree.stems.numel() + b.tree.twigs.numel() for b in batches)
+        work = sum(flops.step(self.net, b) for b in batches)
+        tokens, cells, work = parallel.total([sum(map(len, batches)), cells, work])
+        return {
+            "seconds": seconds,
+            "wait_s": wait_s,
+            "samples_per_s": self.config.batch / seconds,
+            "tokens_per_s": tokens / seconds,
+            "mfu": work / seconds / self.peak / self.accelerator.num_processes,
+            "padding": 1 - tokens / cells,
+        }
+
+
+def learning_rate(step: int, config: Config) -> float:
+    """Linear to the highest over the warm-up, then a cosine that would reach zero after the last step."""
+    rising = max(1, round(config.warmup * config.steps))
+    if step < rising:
+        return config.lr * (step + 1) / rising
+    return config.lr * (1 + math.cos(math.pi * (step - rising) / (config.steps - rising))) / 2
+
+
+def start(config: Config) -> VLM:
+    """The network that a run begins with, in float32 on the CPU."""
+    kind, _, size = config.model.partition(":")
+    if kind == "random":
+        return model.new(size, config.seed)
+    return model.load(config.model, dtype=torch.float32)
+
+
+def prepared(vlm: VLM, config: Config) -> torch.nn.Module:
+    """The network as it is trained: frozen in parts, with adapters, with checkpointing, as asked for."""
+    net = vlm.net.train()
+    attention.use(net)
+    for part in config.freeze:
+        net.get_submodule(PARTS[part]).requires_grad_(False)
+    if config.checkpointing:
+        net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return _adapted(net, config) if config.lora else net
+
+
+def _adapted(net: torch.nn.Module, config: Config) -> torch.nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(config.seed)
+        lora = LoraConfig(r=config.lora, lora_alpha=2 * config.lora, target_modules=list(ADAPTED))
+        return get_peft_model(net, lora)
+
+
+def _accelerator(config: Config) -> Accelerator:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn when workers are forked
+    precision = {"bf16": "bf16", "fp32": "no"}[config.precision]
+    return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
+
+
+def _stream(steps: Steps, first: int, workers: int) -> Iterator[tuple[int, list[Batch], float]]:
+    """(step, its batches, seconds waited for them), made ahead by worker processes."""
+    left = range(first, len(steps))
+    loader = iter(DataLoader(steps, batch_size=None, sampler=left, num_workers=workers))
+    for step in left:
+        began = time.perf_counter()
+        batches = next(loader)
+        yield step, batches, time.perf_counter() - began
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[threading.Event]:
+    """Set once the process gets SIGTERM; only where it may listen, which is in the main thread."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
