@@ -124,3 +124,22 @@ def test_a_point_cloud_holds_a_point_for_every_known_pixel_it_takes(pair):
     rgb = base64.b64decode(re.search(r'read\("([^"]*)", Uint8Array', page)[1])
     assert len(rgb) == 3 * np.isfinite(pair.view1.depth_m[2::5, 2::5]).sum()
     assert 'aria-label="a cloud"' in page
+
+
+def test_the_stream_has_a_mark_for_every_sample_in_the_row_of_its_source():
+    ax = figures.stream(["big", "small", "big", "big"])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["big", "small"]
+    assert [list(line.get_xdata()) for line in ax.lines] == [[0, 2, 3], [1]]
+    plt.close(ax.figure)
+
+
+def test_passes_stand_where_they_belong_and_what_was_never_seen_does_not_stand():
+    ax = figures.passes({"uniform": {"big": 0.5, "small": 200}, "size": {"big": 1, "small": 0}})
+    uniform, size, one = ax.lines
+    assert list(uniform.get_xdata()) == [0.5, 200]
+    np.testing.assert_array_equal(size.get_xdata(), [1, np.nan])
+    assert list(one.get_xdata()) == [1, 1]
+    assert ax.get_xscale() == "log"
+    assert uniform.get_marker() != size.get_marker()
+    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["uniform", "size"]
+    plt.close(ax.figure)

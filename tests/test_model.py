@@ -1,9 +1,11 @@
 """Patches against transformers' image processor; checkpoints in and out."""
 
+import dataclasses
 import json
 import pickle
 import shutil
 import warnings
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -248,3 +250,41 @@ def test_places_that_hold_no_model_are_named(saved, tmp_path, monkeypatch):
         model.load(saved / "config.json")
     with pytest.raises(ValueError, match="'warp'"):
         model.load(saved, device="warp")
+
+
+def test_the_patch_embedding_is_torchs_convolution_to_rounding(vlm, images):
+    ours = deepcopy(vlm.net.model.visual.patch_embed.proj).double()
+    rows = torch.from_numpy(model.patches(images[0])[0]).double()
+    plain = torch.nn.Conv3d(3, ours.out_channels, (2, 16, 16), stride=(2, 16, 16), dtype=torch.float64)
+    plain.load_state_dict(ours.state_dict())
+    with torch.no_grad():
+        blocks = rows.view(-1, 3, 2, 16, 16)
+        found, expected = ours(blocks), plain(blocks).flatten(1)
+    assert isinstance(ours, model.LinearPatches)
+    assert found.abs().max() > 0.1
+    torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+
+
+def test_weights_have_the_names_and_shapes_that_transformers_gives_them(vlm):
+    with torch.device("meta"):
+        plain = Qwen3VLForConditionalGeneration(vlm.net.config)
+    shapes = {name: weight.shape for name, weight in vlm.net.state_dict().items()}
+    assert shapes == {name: weight.shape for name, weight in plain.state_dict().items()}
+    assert shapes["model.visual.patch_embed.proj.weight"][1:] == (3, 2, 16, 16)
+
+
+def test_transformers_own_network_reads_a_saved_folder_with_the_same_logits(vlm, saved, images):
+    plain = Qwen3VLForConditionalGeneration.from_pretrained(saved)
+    assert type(plain.model.visual.patch_embed.proj) is torch.nn.Conv3d
+    asked = packing.inputs(vlm, images, QUESTION)
+    with torch.no_grad():
+        ours, theirs = (net(**asked, use_cache=False).logits for net in (vlm.net, plain.eval()))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+
+
+def test_a_checkpoint_remembers_how_it_was_taught(vlm, tmp_path):
+    lessons = {"depth": {"focal_px": 100.0, "templates": {"scale": 100}}}
+    model.save(dataclasses.replace(vlm, taught=lessons), tmp_path / "taught")
+    model.save(vlm, tmp_path / "plain")
+    assert model.load(tmp_path / "taught").taught == lessons
+    assert model.load(tmp_path / "plain").taught == {}

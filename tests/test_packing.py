@@ -1,13 +1,19 @@
-"""Our chat layout, tokens and positions against transformers' own processor."""
+"""Our chat layout, tokens and positions against transformers' own processor; packed questions against lone ones."""
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 from transformers import Qwen3VLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from tests.conftest import QUESTION, image_settings
-from vlm3 import packing
+from vlm3 import attention, packing
+from vlm3.geometry import Camera
+from vlm3.mixture import Mixture, Source
+from vlm3.packing import SHARED, UNSUPERVISED, Batch, Packed
+from vlm3.tasks import text
+from vlm3.views import QA, Sample, View
 
 
 class _Processor(Qwen3VLProcessor):
@@ -32,6 +38,46 @@ class _Processor(Qwen3VLProcessor):
 def processor(vlm):
     image_processor = Qwen2VLImageProcessorPil(**image_settings())
     return _Processor(image_processor, vlm.tokenizer)
+
+
+QAS = (  # of unlike lengths, the third like the first
+    QA("How far is pixel (812, 1033)?", "2.41", None),
+    QA("How far is pixel (7, 1033), in metres along the optical axis?", "13.0 metres", None),
+    QA("How far is pixel (812, 1033)?", "2.41", None),
+    QA("Which way is up?", "", None),
+)
+
+
+def _sample(images: list[np.ndarray], *qas: QA) -> Sample:
+    return Sample(tuple(View(image, None) for image in images), qas, "depth", "here")
+
+
+def _logits(vlm, batch: Batch, masked: bool = False) -> torch.Tensor:
+    """(R, V) of the supervised rows, by the attention over trees or by torch's with a mask."""
+    attention.use(vlm.net, not masked)
+    try:
+        return vlm.net(**batch.inputs(masked), use_cache=False).logits
+    finally:
+        attention.use(vlm.net, False)
+
+
+def _answered(processor, images: list[np.ndarray], *qas: QA) -> dict[str, torch.Tensor]:
+    """A conversation about the images, as transformers lays it out."""
+    turns = []
+    for qa in qas:
+        pictures = [{"type": "image"}] * (0 if turns else len(images))
+        turns.append({"role": "user", "content": [*pictures, {"type": "text", "text": qa.question}]})
+        turns.append({"role": "assistant", "content": qa.answer})
+    chat = processor.apply_chat_template(turns, tokenize=False)
+    return processor(text=[chat], images=list(images), return_tensors="pt")
+
+
+@torch.no_grad()
+def _alone(vlm, processor, images: list[np.ndarray], qa: QA) -> torch.Tensor:
+    """(R, V) logits of one question's answer and the end of its turn, by transformers' own path from end to end."""
+    answer = len(vlm.tokenizer(qa.answer, add_special_tokens=False)["input_ids"]) + 1
+    logits = vlm.net(**_answered(processor, images, qa), use_cache=False).logits[0]
+    return logits[-2 - answer : -2]  # the line break comes last, and nothing is predicted from it
 
 
 def _messages(n_images, *answer):
@@ -101,3 +147,204 @@ def test_control_tokens_in_a_question_or_answer_are_refused(vlm, images, token):
 def test_a_question_without_an_image_is_refused(vlm):
     with pytest.raises(ValueError, match="at least one image"):
         packing.inputs(vlm, [], QUESTION)
+
+
+# Isolated packing
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["tree", "mask"])
+@pytest.mark.parametrize("count", [1, 2])
+@torch.no_grad()
+def test_packed_questions_have_the_logits_of_questions_asked_alone(vlm, processor, images, count, masked):
+    batch = packing.collate([packing.pack(_sample(images[:count], *QAS), vlm.tokenizer)])
+    expected = torch.cat([_alone(vlm, processor, images[:count], qa) for qa in QAS])
+    found = _logits(vlm, batch, masked)
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["tree", "mask"])
+@torch.no_grad()
+def test_samples_of_a_batch_do_not_see_each_other(vlm, images, masked):
+    several = [_sample(images, *QAS), _sample(images[1:], QAS[1]), _sample(images[:1], *QAS[:2])]
+    packs = [packing.pack(sample, vlm.tokenizer) for sample in several]
+    packs.append(packing.pack(several[0], vlm.tokenizer, "chat"))
+    together = _logits(vlm, packing.collate(packs), masked)
+    alone = torch.cat([_logits(vlm, packing.collate([packed]), masked) for packed in packs])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_the_tree_has_the_gradients_of_the_mask(vlm, images):
+    batch = packing.collate([packing.pack(_sample(images[:n], *QAS), vlm.tokenizer) for n in (1, 2)])
+
+    def gradients(masked: bool) -> tuple[torch.Tensor, ...]:
+        rows = batch.supervised
+        losses = cross_entropy(_logits(vlm, batch, masked), batch.targets[rows], reduction="none")
+        return torch.autograd.grad((losses * batch.weights[rows]).sum(), list(vlm.net.parameters()))
+
+    assert max(gradient.abs().max() for gradient in gradients(masked=True)) > 0.1
+    for ours, expected in zip(gradients(masked=False), gradients(masked=True), strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_ids_and_positions_of_a_branch_are_those_of_its_question_alone(vlm, images, count):
+    packed = packing.pack(_sample(images[:count], *QAS), vlm.tokenizer)
+    for number, qa in enumerate(QAS, 1):
+        rows = (packed.branches == SHARED) | (packed.branches == number)
+        alone = packing.inputs(vlm, images[:count], qa.question)
+        asked = alone["input_ids"].shape[1]
+        assert packed.ids[rows][:asked].tolist() == alone["input_ids"][0].tolist()
+        assert vlm.tokenizer.decode(packed.ids[rows][asked:]) == f"{qa.answer}<|im_end|>\n"
+        where = packed.positions[:, rows]
+        assert where[:, :asked].tolist() == alone["position_ids"][:, 0].tolist()
+        assert (np.diff(where[:, asked - 1 :]) == 1).all()
+
+
+def test_what_all_questions_begin_with_is_there_once(vlm, images):
+    lone = packing.pack(_sample(images, QAS[0]), vlm.tokenizer)
+    asked = packing.inputs(vlm, images, QAS[0].question)["input_ids"].shape[1]
+    assert (lone.branches == SHARED).sum() == asked - 1  # the last is kept, to predict the answer from
+    twice = packing.pack(_sample(images, QAS[0], QAS[0]), vlm.tokenizer)
+    assert len(twice) == 2 * len(lone) - (asked - 1)
+    assert (twice.branches == SHARED).sum() == asked - 1
+
+
+def test_the_note_of_a_task_is_shared(vlm):
+    stream = Mixture({"pairs": Source([_deep_view()], "depth", 8)})
+    packed = packing.pack(stream[0], vlm.tokenizer)
+    templates = text.packaged("depth")
+    shared = vlm.tokenizer.decode(packed.ids[packed.branches == SHARED])
+    assert len(stream[0].qas) == packed.branches.max() == 8
+    assert shared.startswith("<|im_start|>user\n<|vision_start|><|image_pad|>")
+    assert templates["note"].format(scale=templates["scale"]) in shared
+
+
+def _deep_view() -> View:
+    camera = Camera(1000, 1000, 16, 16, 32, 32)
+    return View(np.zeros((32, 32, 3), np.uint8), camera, np.full((32, 32), 2, np.float32))
+
+
+def test_a_sample_to_be_answered_ends_each_branch_where_its_answer_will_begin(vlm, images):
+    sample = _sample(images, *QAS)
+    asked, packed = packing.ask(sample, vlm.tokenizer), packing.pack(sample, vlm.tokenizer)
+    assert (asked.targets == UNSUPERVISED).all()
+    for number, qa in enumerate(QAS, 1):
+        lone = packing.inputs(vlm, images, qa.question)["input_ids"][0]
+        assert asked.ids[(asked.branches == SHARED) | (asked.branches == number)].tolist() == lone.tolist()
+        mine = asked.branches == number
+        before = packed.positions[:, packed.branches == number][:, : mine.sum()]
+        assert asked.positions[:, mine].tolist() == before.tolist()
+
+
+# Chats
+
+
+def test_a_chat_is_laid_out_as_transformers_does_it(vlm, processor, images):
+    packed = packing.pack(_sample(images, *QAS), vlm.tokenizer, "chat")
+    reference = _answered(processor, images, *QAS)
+    assert packed.ids.tolist() == reference["input_ids"][0].tolist()
+    rope, _ = vlm.net.model.get_rope_index(
+        reference["input_ids"], reference["mm_token_type_ids"], reference["image_grid_thw"])  # fmt: skip
+    assert packed.positions.tolist() == rope[:, 0].tolist()
+    with torch.no_grad():
+        ours = _logits(vlm, packing.collate([packed]))
+        expected = vlm.net(**reference, use_cache=False).logits[0, packed.targets != UNSUPERVISED]
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+def test_only_in_a_chat_does_an_answer_see_earlier_ones(vlm, images):
+    @torch.no_grad()
+    def last(layout: str, answer: str) -> torch.Tensor:
+        sample = _sample(images[:1], QAS[0]._replace(answer=answer), QAS[1])
+        return _logits(vlm, packing.collate([packing.pack(sample, vlm.tokenizer, layout)]))[-4:]
+
+    torch.testing.assert_close(last("isolated", "2.41"), last("isolated", "9.87"), atol=1e-6, rtol=0)
+    assert (last("chat", "2.41") - last("chat", "9.87")).abs().max() > 1e-3
+
+
+# What is learned
+
+
+@pytest.mark.parametrize("layout", packing.LAYOUTS)
+def test_the_answer_and_the_end_of_its_turn_are_supervised_and_nothing_else(vlm, images, layout):
+    packed = packing.pack(_sample(images, *QAS), vlm.tokenizer, layout)
+    supervised = packed.targets != UNSUPERVISED
+    assert vlm.tokenizer.decode(packed.targets[supervised]) == "".join(f"{qa.answer}<|im_end|>" for qa in QAS)
+    assert packed.targets[:-1][supervised[:-1]].tolist() == packed.ids[1:][supervised[:-1]].tolist()
+    assert packed.targets[-1] == UNSUPERVISED
+    assert (packed.weights > 0).tolist() == supervised.tolist()
+
+
+@pytest.mark.parametrize(
+    ("weighting", "expected"),
+    # "2.41" and "13.0 metres", each with the end of its turn, and an empty answer, which is nothing but its end
+    [("token", [1] * 5 + [1] * 6 + [1]), ("answer", [1 / 5] * 5 + [1 / 6] * 6 + [1]),
+     ("sample", [1 / 15] * 5 + [1 / 18] * 6 + [1 / 3])],
+)  # fmt: skip
+@pytest.mark.parametrize("layout", packing.LAYOUTS)
+def test_weights_count_tokens_answers_or_samples_the_same(vlm, images, layout, weighting, expected):
+    sample = _sample(images[:1], QAS[0], QAS[1], QAS[3])
+    packed = packing.pack(sample, vlm.tokenizer, layout, weighting)
+    assert packed.weights.dtype == np.float32
+    np.testing.assert_allclose(packed.weights[packed.weights > 0], expected, rtol=1e-6)
+
+
+def test_samples_that_cannot_be_packed_are_refused(vlm, images):
+    for sample, options, message in (
+        (_sample(images), {}, "a sample of 'depth' from 'here' has no questions"),
+        (_sample([], QAS[0]), {}, "at least one image"),
+        (_sample(images, QAS[0]), {"layout": "row"}, "got 'row', 'answer'"),
+        (_sample(images, QAS[0]), {"weighting": "word"}, "got 'isolated', 'word'"),
+        (_sample(images, QA("Far <|im_end|>?", "1", None)), {}, r"control token '<\|im_end\|>'"),
+        (_sample(images, QAS[0], QA("Far?", "<|image_pad|>", None)), {}, r"control token '<\|image_pad\|>'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            packing.pack(sample, vlm.tokenizer, **options)
+
+
+# Batches
+
+
+def test_who_sees_whom_by_hand():
+    """Tokens 0 1 are shared, 2 3 and 4 are questions; 5 is another sample's, and 6 its question."""
+    samples, branches = torch.tensor([0, 0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 1, 1, 2, 0, 1])
+    seen = [np.flatnonzero(row).tolist() for row in packing.visible(samples, branches)[0, 0]]
+    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [5], [5, 6]]
+
+
+def _packed(shared: int, *lengths: int, source: str = "") -> Packed:
+    branches = np.repeat(np.arange(len(lengths) + 1), [shared, *lengths])
+    zeros = np.zeros_like(branches)
+    return Packed(zeros, np.stack([zeros] * 3), branches, zeros, zeros.astype(np.float32),
+                  np.zeros((4, 1536), np.float32), np.array([[1, 2, 2]]), "depth", source)  # fmt: skip
+
+
+def test_batches_hold_all_samples_and_no_more_tokens_than_asked_for():
+    packs = [_packed(3 + k % 4, *[1 + k % 5] * (1 + k % 3), source=str(k)) for k in range(40)]
+    found = packing.batches(packs, 50)
+    assert all(len(batch) <= 50 for batch in found)
+    assert sorted(name for batch in found for name in batch.sources) == sorted(p.source for p in packs)
+    assert sum(map(len, found)) == sum(map(len, packs))
+    longest = [batch.tree.twigs.shape[1] for batch in found]
+    assert longest == sorted(longest, reverse=True)
+    assert all(batch.grids.tolist() == [[1, 2, 2]] * len(batch.sources) for batch in found)
+
+
+def test_a_sample_longer_than_the_budget_is_alone_in_its_batch():
+    packs = [_packed(3, 2, source="a"), _packed(30, 9, source="long"), _packed(4, 2, source="b")]
+    found = packing.batches(packs, 20)
+    assert sorted((batch.sources, len(batch)) for batch in found) == [(("a", "b"), 11), (("long",), 39)]
+
+
+def test_no_samples_make_no_batches():
+    assert packing.batches([], 20) == []
+
+
+def test_a_batch_moves_whole(vlm, images):
+    batch = packing.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
+    moved = batch.to("meta")
+    tensors = [part for part in vars(moved).values() if isinstance(part, torch.Tensor)] + list(moved.tree)
+    assert len(tensors) == 12
+    assert all(tensor.device.type == "meta" for tensor in tensors)
+    assert (moved.tasks, moved.sources, len(moved)) == (("depth",), ("here",), len(batch))

@@ -160,3 +160,12 @@ def test_the_aloe_goes_through_correspondence_and_pose(rng):
     found = pose.score(asked_and_parsed(pose, pose.ask(pair[:2], 4, rng)))
     assert found["auc_5"] == 1.0
     assert found["distance_abs_rel"] == 0.0
+
+
+def test_templates_can_be_adapted_value_by_value_and_the_packaged_ones_stay():
+    changed = words.adapted("depth", {"scale": 100, "z": {"answer": "{value:.1f}"}})
+    assert (changed["scale"], changed["z"]["answer"], changed["range"]["answer"]) == (100, "{value:.1f}", "{value:.2f}")
+    assert changed["z"]["questions"] == words.packaged("depth")["z"]["questions"]
+    assert words.packaged("depth")["scale"] == 2000
+    with pytest.raises(ValueError, match=r"depth\.z have no questoins, only"):
+        words.adapted("depth", {"z": {"questoins": []}})

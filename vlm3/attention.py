@@ -9,6 +9,8 @@ Letters in shapes: T tokens of all samples in one row, S samples with at most P 
 Q tokens, h heads of queries and g of keys, d numbers each.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -35,12 +37,17 @@ def attend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: None,
+    attention_mask: torch.Tensor | None,
     scaling: float,
-    tree: Tree,
+    tree: Tree | None = None,
     **_: object,
 ) -> tuple[torch.Tensor, None]:
-    """query (1, h, T, d), key and value (1, g, T, d) -> (1, T, h, d), in the form that transformers asks for."""
+    """query (1, h, T, d), key and value (1, g, T, d) -> (1, T, h, d), in the form that transformers asks for.
+
+    Without a tree, as when answers grow token by token, attention_mask (1, 1, Q, T) says who sees whom.
+    """
+    if tree is None:
+        return _attention(query * scaling, key, value, attention_mask[0]).transpose(1, 2), None
     parts = (_laid_out(x.to(value.dtype), tree) for x in (query, key, value))  # norms may have left them wider
     (stem_q, twig_q), (stem_k, twig_k), (stem_v, twig_v) = parts
     twig_k, twig_v = (torch.cat([stem[tree.owners], twig], 2) for stem, twig in ((stem_k, twig_k), (stem_v, twig_v)))
@@ -58,7 +65,7 @@ def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask
     if query.device.type != "cpu":
         return scaled_dot_product_attention(query, key, value, mask[:, None], scale=1.0, enable_gqa=True)
     grouped = query.unflatten(1, (key.shape[1], -1))  # (B, g, h / g, Q, d)
-    scores = (grouped.flatten(2, 3) @ key.transpose(-1, -2)).view(*grouped.shape[:-1], -1)
+    scores = (grouped.flatten(2, 3) @ key.transpose(-1, -2)).view(*grouped.shape[:-1], key.shape[2])
     bias = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, torch.finfo(scores.dtype).min)
     shares = (scores + bias[:, None, None]).softmax(-1, dtype=scores.dtype)
     return (shares.flatten(2, 3) @ value).view(query.shape)
@@ -86,6 +93,17 @@ def _seen(tree: Tree) -> torch.Tensor:
 def use(net: torch.nn.Module, tree: bool = True) -> None:
     """Switch the language model of a Qwen3-VL between this attention and torch's; the vision tower keeps its own."""
     net.config.text_config._attn_implementation = NAME if tree else "sdpa"
+
+
+@contextmanager
+def using(net: torch.nn.Module) -> Iterator[None]:
+    """This attention for a while, then what was there before."""
+    before = net.config.text_config._attn_implementation
+    use(net)
+    try:
+        yield
+    finally:
+        net.config.text_config._attn_implementation = before
 
 
 AttentionInterface.register(NAME, attend)

@@ -4,6 +4,7 @@ import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -166,21 +167,63 @@ def train(config: Presets, tensorboard: bool = False) -> int:
         config: settings by name; each can be changed.
         tensorboard: write event files beside the log, too.
     """
-    from vlm3 import runs, sft
+    from vlm3 import parallel, runs, sft
 
     folder = sft.train(config, on_step=runs.events(config.out) if tensorboard else lambda record: None)
-    print(f"saved {folder}")
+    if parallel.leads():
+        print(f"saved {folder}")
     return 0
 
 
-COMMANDS = {command.__name__: command for command in (doctor, unify, questions, rooms, train)}
+def bench(
+    what: Annotated[Literal["train"], tyro.conf.Positional] = "train",
+    model: str = "random:tiny",
+    task: Literal["depth", "correspondence"] = "depth",
+    size: tuple[int, int] = (128, 96),
+    batch: int = 8,
+    questions: int = 10,
+    tokens: int = 8192,
+    steps: int = 3,
+    device: str | None = None,
+    save: Path | None = None,
+) -> int:
+    """Measure a training step on this machine, rung by rung from a first attempt to what `vlm3 train` does.
+
+    Args:
+        what: train.
+        model: random:tiny, random:4b, or a checkpoint.
+        task: depth (one image) or correspondence (two).
+        size: width and height of the images in pixels; the 4B model's depth task has 1215 920.
+        batch: samples per step.
+        questions: questions per sample.
+        tokens: at most so many at once.
+        steps: steps measured on each rung; the median counts.
+        device: cpu or cuda; the GPU where there is one, without it.
+        save: write the measures to this .json, too.
+    """
+    import torch
+
+    from vlm3 import bench as measure
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    began, config, results = time.perf_counter(), Config(model=model, batch=batch, tokens=tokens), []
+    for found in measure.train(config, task, size, questions, steps, device):
+        results.append(found)
+        print("  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()), flush=True)
+    if save:
+        told = measure.provenance(" ".join(["vlm3", *sys.argv[1:]]), 0, time.perf_counter() - began)
+        measure.write(save, f"a step of fine-tuning {model} on {task}, {size[0]}x{size[1]} px", told, results)
+    return 0
+
+
+COMMANDS = {command.__name__: command for command in (doctor, unify, questions, rooms, train, bench)}
 
 
 def main() -> None:
     """Run a subcommand; bad input ends in one line that says what is wrong, and exit code 2."""
     try:
         code = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="vlm3")
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ArithmeticError) as error:
         print(f"vlm3: {error}", file=sys.stderr)
         code = 2
     sys.exit(code)

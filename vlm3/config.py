@@ -4,6 +4,7 @@ The paper's settings per task are those of Qwen3-VL-4B (`facts` in the chapter o
 over all processes, so they hold for any number of GPUs.
 """
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -34,7 +35,8 @@ class Config:
         tokens: at most so many go through the network at once; gradients of the rest are added up.
         lr: the highest, reached after `warmup` and left along a cosine that ends at zero.
         warmup: share of the steps.
-        decay: AdamW's weight decay.
+        optimizer: "adamw", or "muon" for new weights: it leaves the first plateau much sooner.
+        decay: weight decay.
         clip: the gradient's norm is cut to this.
         seed: of new weights, of the stream, and of the questions.
         precision: "bf16" (autocast) or "fp32"; weights and optimiser are float32 in both.
@@ -62,6 +64,7 @@ class Config:
     tokens: int = 8192
     lr: float = 1e-3
     warmup: float = 0.1
+    optimizer: str = "adamw"
     decay: float = 0.0
     clip: float = 1.0
     seed: int = 0
@@ -79,15 +82,22 @@ class Config:
     peak_tflops: float = 0.0
 
     def __post_init__(self):
-        for name in ("steps", "batch", "tokens", "save_every", "keep", "lr", "clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.precision not in ("bf16", "fp32"):
-            raise ValueError(f"precision is bf16 or fp32, got {self.precision!r}")
-        if unknown := set(self.freeze) - set(PARTS):
-            raise ValueError(f"cannot freeze {', '.join(unknown)}: parts are {', '.join(PARTS)}")
-        if self.validate_every and not self.validation:
-            raise ValueError("validate_every needs a mixture to validate on: give validation")
+        for name in ("steps", "batch", "tokens", "save_every", "keep", "validate_samples", "lr", "clip"):
+            self._demand(name, 0 < getattr(self, name) < math.inf, "positive")
+        for name in ("decay", "lora", "shard", "workers", "validate_every", "peak_tflops", "seed"):
+            self._demand(name, 0 <= getattr(self, name) < math.inf, "0 or more")
+        self._demand("warmup", 0 <= self.warmup <= 1, "a share of the steps, 0 to 1")
+        for name, known in (("precision", "bf16, fp32"), ("layout", "isolated, chat"),
+                            ("weighting", "token, answer, sample"), ("optimizer", "adamw, muon")):  # fmt: skip
+            self._demand(name, getattr(self, name) in known.split(", "), f"one of {known}")
+        self._demand("freeze", set(self.freeze) <= PARTS.keys(), f"some of {', '.join(PARTS)}")
+        if {"vision", "text"} <= set(self.freeze) or (self.lora and "text" in self.freeze):
+            raise ValueError(f"with {', '.join(self.freeze)} frozen there is nothing left to train; "
+                             "adapters are put on the text part")  # fmt: skip
+
+    def _demand(self, name: str, fits: bool, wanted: str) -> None:
+        if not fits:
+            raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
 
 TINY = Config(steps=4000, batch=32, tokens=6000, lr=1e-3)

@@ -20,6 +20,7 @@ from vlm3.views import QA, Box, View
 
 # Okabe and Ito's colours for all kinds of colour vision.
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6b6b6b"
+_SERIES = BLUE, ORANGE, GREEN, RED
 
 
 def style() -> None:
@@ -151,6 +152,36 @@ def asked(ax: Axes, title: str, views: Sequence[View], qa: QA, wrap: int = 80) -
     ax.annotate("\n".join(lines), (0, 0), (0, -4), fontsize=7.5, **place)
     answer = {"color": BLUE, "weight": "bold", "fontsize": 10}
     ax.annotate(qa.answer, (0, 0), (0, -8 - 9.5 * len(lines)), **answer, **place)
+
+
+def stream(sources: Sequence[str], ax: Axes | None = None) -> Axes:
+    """A row of marks for each source, where the stream takes a sample from it; the source of every sample, in order."""
+    names = list(dict.fromkeys(sources))
+    ax = ax or plt.subplots(figsize=(7, 0.5 + 0.35 * len(names)))[1]
+    for row, (name, color) in enumerate(zip(names, cycle(_SERIES), strict=False)):
+        here = [index for index, source in enumerate(sources) if source == name]
+        ax.plot(here, [row] * len(here), "|", color=color, ms=13, mew=2.5)
+    ax.set(xlabel="sample of the stream", yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    ax.grid(False, axis="y")
+    return ax
+
+
+def passes(found: Mapping[str, Mapping[str, float]], ax: Axes | None = None) -> Axes:
+    """Passes over each source, {weights: {source: passes}}: points on a logarithmic axis, and a line at one pass.
+
+    Each weighting has a colour and a shape, each source a row; what was never seen has no point.
+    """
+    names = list(next(iter(found.values())))
+    ax = ax or plt.subplots(figsize=(7, 0.9 + 0.35 * len(names)))[1]
+    for (label, by_source), color, shape in zip(found.items(), cycle(_SERIES), cycle("os^Dv"), strict=False):
+        seen = [by_source[name] or np.nan for name in names]
+        ax.plot(seen, range(len(names)), shape, color=color, ms=7, mec="white", label=label)
+    ax.axvline(1, color=GREY, ls="--", lw=1)
+    ax.set(xscale="log", xlabel="passes over the source", yticks=range(len(names)), yticklabels=names)
+    ax.set(ylim=(len(names) - 0.5, -0.5))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.figure.legend(loc="outside upper center", ncols=len(found))
+    return ax
 
 
 def img(picture: Figure | np.ndarray, alt: str, quality: int = 80) -> str:

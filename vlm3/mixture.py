@@ -10,7 +10,7 @@ one draw in each stretch of 1 / w, so shares hold from the first batch on. The s
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from pkgutil import resolve_name
@@ -20,6 +20,7 @@ import numpy as np
 
 from vlm3 import tasks
 from vlm3.focal import unify_focal, unify_pair
+from vlm3.tasks import text
 from vlm3.views import NothingToAsk, Pair, Sample, View
 
 PACKAGED = Path(__file__).parent / "mixtures"
@@ -30,17 +31,19 @@ _ATTEMPTS = 100  # items in a row that may have nothing to ask about
 class Source:
     """A sequence of items, each a View, a Pair or a tuple of Views, and what is asked about them.
 
-    questions: how many per sample; focal_px: what the views are unified to; options: further ones of `task.ask`.
+    questions: how many per sample; focal_px: what the views are unified to; templates: what differs from the task's
+    own, see `vlm3.tasks.text.adapted`; options: further ones of `task.ask`.
     """
 
     items: Sequence
     task: str
     questions: int = 10
     focal_px: float = 1000.0
-    options: Mapping = None
+    templates: Mapping = field(default_factory=dict)
+    options: Mapping = field(default_factory=dict)
 
     def sample(self, index: int, name: str, rng: np.random.Generator) -> Sample:
-        item, options = self.items[index], dict(self.options or {})
+        item, options = self.items[index], {"templates": text.adapted(self.task, self.templates)} | dict(self.options)
         if isinstance(item, Pair):
             item = unify_pair(item, focal_px=self.focal_px)
             options |= {"matches": (item.uv1, item.uv2)} if self.task == "correspondence" else {}
@@ -65,8 +68,8 @@ class Mixture:
     1 is size), or a number for each name; seed: of the order of the stream and of the questions.
     Each source is gone through in a random order, another one each pass, so no item comes again before all have
     come; only where a task finds nothing to ask about an item, the next one takes its place.
-    Raises ValueError for weights and sources that cannot be, IndexError for i < 0, and RuntimeError, naming source
-    and item, for whatever a source or a task raises.
+    Raises ValueError for weights, sources and tasks that cannot be, IndexError for i < 0, and RuntimeError, naming
+    source and item, for whatever a source or a task raises.
     """
 
     def __init__(
@@ -76,6 +79,8 @@ class Mixture:
             raise ValueError("a mixture needs at least one source")
         if empty := [name for name, source in sources.items() if not len(source.items)]:
             raise ValueError(f"nothing to draw from {', '.join(empty)}: leave empty sources out")
+        for source in sources.values():
+            text.adapted(tasks.name(source.task), source.templates)
         self.sources, self.seed, self.names = dict(sources), seed, tuple(sources)
         self.sizes = np.array([len(source.items) for source in sources.values()])
         weights = self._weights(weights)
@@ -133,10 +138,20 @@ class Mixture:
                 "task": source.task,
                 "questions": source.questions,
                 "focal_px": source.focal_px,
-                "options": dict(source.options or {}),
+                "templates": dict(source.templates),
+                "options": dict(source.options),
             }
             for (name, source), size, share in zip(self.sources.items(), self.sizes, self.shares, strict=True)
         }
+
+    @property
+    def taught(self) -> dict[str, dict]:
+        """What a model must know of its lessons to be asked in the same way: by task, focal length and templates.
+
+        Where several sources have a task, those of the one with the largest share.
+        """
+        ordered = sorted(zip(self.shares, self.sources.values(), strict=True), key=lambda pair: pair[0])
+        return {s.task: {"focal_px": s.focal_px, "templates": dict(s.templates)} for _, s in ordered}
 
     def _find(self, index: int) -> tuple[int, int, float]:
         """Sample `index` of the stream: its source, the number of its draw there, its time.
@@ -155,7 +170,7 @@ class Mixture:
     def _drawn(self, source: int, time: float) -> int:
         """How many draws of a source come before a time."""
         whole = math.floor(self.shares[source] * time)
-        return whole + (self._time(source, whole) < time)
+        return whole + bool(self._time(source, whole) < time)
 
     def _time(self, source: int, count: int) -> float:
         return (count + _uniform(self.seed, source, count)) / self.shares[source]
@@ -200,15 +215,13 @@ def read(path: str | Path, seed: int = 0) -> Mixture:
     Raises FileNotFoundError or ValueError, naming the file and the source.
     """
     path = _path(path)
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a mixture ({error})") from error
-    tables = found.get("sources", {})
+    weights, tables = _parts(path)
     given = {name: table.pop("weight") for name, table in tables.items() if "weight" in table}
+    if given and weights is not None:
+        raise ValueError(f"{path}: either `weights` or a weight for each source, not both")
     sources = {name: _source(table, f"{path}, source {name!r}") for name, table in tables.items()}
     try:
-        return Mixture(sources, given or found.get("weights", "size"), seed)
+        return Mixture(sources, given or ("size" if weights is None else weights), seed)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -220,6 +233,20 @@ def _path(path: str | Path) -> Path:
         known = ", ".join(sorted(p.stem for p in PACKAGED.glob("*.toml")))
         raise FileNotFoundError(f"{path}: no such mixture; give a TOML file, or one of {known}")
     return path
+
+
+def _parts(path: Path) -> tuple[str | float | dict | None, dict[str, dict]]:
+    """What the file says of `weights`, and its table of each source."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a mixture ({error})") from error
+    weights, tables = found.pop("weights", None), found.pop("sources", {})
+    if found:
+        raise ValueError(f"{path}: unknown {', '.join(found)}: a mixture has `weights` and `sources`")
+    if not (isinstance(tables, dict) and all(isinstance(table, dict) for table in tables.values())):
+        raise ValueError(f"{path}: `sources` must hold a table for each source")
+    return weights, tables
 
 
 def _source(table: dict, where: str) -> Source:

@@ -9,9 +9,9 @@ import json
 import re
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,16 +25,18 @@ from transformers import (
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
 )
+from transformers.utils import logging
 
 from vlm3.tokenizer import CHAT_TEMPLATE
 
+TAUGHT = "taught.json"
 PATCH, MERGE, TEMPORAL = 16, 2, 2  # pixels per patch side, patches per token side, copies of a still image
 TOWER = {"patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": TEMPORAL}
 PACKAGED = Path(__file__).parent / "checkpoints" / "tiny"
 SIZES = {
     "tiny": {
-        "text": dict(vocab_size=1536, hidden_size=192, intermediate_size=512, num_hidden_layers=6,
-                     num_attention_heads=6, num_key_value_heads=2, head_dim=32, max_position_embeddings=8192,
+        "text": dict(vocab_size=1536, hidden_size=128, intermediate_size=384, num_hidden_layers=6,
+                     num_attention_heads=4, num_key_value_heads=2, head_dim=32, max_position_embeddings=8192,
                      rope_parameters=dict(rope_theta=1e4, mrope_section=[6, 5, 5])),
         "vision": dict(depth=4, hidden_size=128, intermediate_size=512, num_heads=4,
                        num_position_embeddings=256, deepstack_visual_indexes=[1, 2]),
@@ -68,10 +70,15 @@ _COPY = "copy it again from where the checkpoint came from"
 
 @dataclass(frozen=True)
 class VLM:
-    """A network and the tokenizer that it was made for."""
+    """A network, the tokenizer that it was made for, and how it was taught.
+
+    taught: by task, the focal length and the templates of its lessons, see `vlm3.mixture.Mixture.taught`; empty
+    where unknown, as in checkpoints of others.
+    """
 
     net: Qwen3VLForConditionalGeneration
     tokenizer: PreTrainedTokenizerFast
+    taught: Mapping[str, Mapping] = field(default_factory=dict)
 
     @property
     def device(self) -> torch.device:
@@ -141,14 +148,13 @@ def load(name_or_path: str | Path, device: str = "cpu", dtype: torch.dtype | Non
     else:
         folder = _folder(name_or_path)
         settings, tokenizer = _described(folder)
-        vlm = _vlm(_net(folder, settings, dtype), tokenizer)
-    return VLM(vlm.net.to(device), vlm.tokenizer)
+        taught = _json(folder / TAUGHT) if (folder / TAUGHT).exists() else {}
+        vlm = replace(_vlm(_net(folder, settings, dtype), tokenizer), taught=taught)
+    return replace(vlm, net=vlm.net.to(device))
 
 
-def save(vlm: VLM, folder: str | Path, weights: dict[str, torch.Tensor] | None = None) -> None:
+def save(vlm: VLM, folder: str | Path) -> None:
     """Write a folder in hub format that `load` and transformers read. An existing folder must be empty.
-
-    weights: to be written instead of the network's own.
 
     Everything is written beside it first and then moved, so the folder is there in full or not at all.
     """
@@ -157,8 +163,11 @@ def save(vlm: VLM, folder: str | Path, weights: dict[str, torch.Tensor] | None =
         raise FileExistsError(f"{folder} exists and is not empty: choose another name or remove it first")
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         draft = Path(scratch) / folder.name
-        vlm.net.save_pretrained(draft, state_dict=weights)
+        with without_bars():
+            vlm.net.save_pretrained(draft)
         describe(vlm.net.config, vlm.tokenizer, draft)
+        if vlm.taught:
+            (draft / TAUGHT).write_text(json.dumps(vlm.taught, indent=1) + "\n", encoding="utf-8")
         if folder.exists():
             folder.rmdir()
         draft.rename(folder)
@@ -282,7 +291,7 @@ def _net(folder: Path, settings: Qwen3VLConfig, dtype: torch.dtype | None) -> Qw
     for path in _weights(folder):
         with _reading(path), safe_open(path, "np"):  # opening compares the length with the header
             pass
-    with _reading(folder):
+    with _reading(folder), without_bars():
         net, report = Qwen3VLForConditionalGeneration.from_pretrained(
             folder, config=settings, dtype=dtype or "auto", local_files_only=True, use_safetensors=True,
             ignore_mismatched_sizes=True, output_loading_info=True)  # fmt: skip
@@ -330,3 +339,13 @@ def _reading(path: Path) -> Iterator[None]:
         raise FileNotFoundError(f"{path} is missing: {_COPY}") from error
     except Exception as error:
         raise ValueError(f"{path} does not hold what it should, {_COPY}: {error}") from error
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Without the progress bars of transformers, as long as it lasts."""
+    before = logging.set_tqdm_hook(lambda make, args, options: make(*args, **options | {"disable": True}))
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(before)

@@ -72,7 +72,17 @@ def pack(sample: Sample, tokenizer: PreTrainedTokenizerFast, layout: str = "isol
     if not sample.qas:
         raise ValueError(f"a sample of {sample.task!r} from {sample.source!r} has no questions")
     turns = _turns(sample, tokenizer, chat=layout == "chat")
-    ids, branches, supervised = _row(turns) if layout == "chat" else _tree(turns)
+    return _packed(sample, tokenizer, *(_row(turns) if layout == "chat" else _tree(turns)), weighting)
+
+
+def ask(sample: Sample, tokenizer: PreTrainedTokenizerFast) -> Packed:
+    """A sample whose answers are still to come: each branch ends where its answer will begin."""
+    turns = [(asked, []) for asked, _ in _turns(sample, tokenizer, chat=False)]
+    return _packed(sample, tokenizer, *_tree(turns), "token")
+
+
+def _packed(sample: Sample, tokenizer, ids, branches, supervised, weighting: str) -> Packed:
+    """Images in the place of their tokens, and all that goes with each token."""
     pixels, grids = _patches([view.image for view in sample.views])
     image_pad = tokenizer.convert_tokens_to_ids("<|image_pad|>")
     copies = _copies(ids, grids, image_pad)
@@ -112,7 +122,7 @@ def _tree(turns: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _marks(number: int, asked: list[int], answer: list[int]) -> list[int]:
     """An answer is supervised up to the end of its turn, without the line break after it."""
-    return [0] * len(asked) + [number] * (len(answer) - 1) + [0]
+    return [0] * len(asked) + ([number] * (len(answer) - 1) + [0] if answer else [])
 
 
 def _common(*rows: list[int]) -> int:
@@ -283,4 +293,4 @@ def batches(packs: Sequence[Packed], tokens: int) -> list[Batch]:
         if groups[-1] and sum(map(len, groups[-1])) + len(packed) > tokens:
             groups.append([])
         groups[-1].append(packed)
-    return [collate(group) for group in groups]
+    return [collate(group) for group in groups if group]

@@ -74,5 +74,4 @@ def leads() -> bool:
 
 def wait() -> None:
     """For all processes to come here."""
-    if dist.is_initialized():
-        dist.barrier()
+    total([0])

@@ -4,114 +4,130 @@ The folder of a run holds config.json, what the run is, compared when it is resu
 checkpoints/step-00000100 and so on, weights and optimiser, the last few; model/, the finished model in hub format.
 """
 
+import copy
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
     get_state_dict,
     set_state_dict,
 )
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from vlm3 import model, parallel
 from vlm3.model import VLM
 
 
 class Run:
-    """A folder, and the network and optimiser whose state it keeps. Opening it resumes what is there.
+    """A folder that keeps what a run is, how it goes, and the state of its network and optimiser.
 
-    ValueError where the folder's run is of another identity, naming what differs.
+    Raises ValueError where the folder holds a run of another identity, naming what differs.
     """
 
-    def __init__(self, out: str | Path, identity: Mapping, net: torch.nn.Module, optimizer, keep: int = 2):
-        self.out, self.net, self.optimizer, self.keep = Path(out), net, optimizer, keep
-        self.leads = parallel.leads()
+    def __init__(self, out: str | Path, identity: Mapping, keep: int = 2):
+        self.out, self.keep, self.leads = Path(out), keep, parallel.leads()
+        self.model = self.out / "model"
         if self.leads:
             self._claim(json.loads(json.dumps(identity, default=str)))
-        parallel.wait()
-        found = checkpoints(self.out)
-        self.step = int(found[-1].name.removeprefix("step-")) if found else 0
-        if found:
-            self._load(found[-1])
-        self._log = self._opened() if self.leads else None
+        last = [int(path.name.removeprefix("step-")) for path in checkpoints(self.out)[-1:]]
+        seen = [sum(last), self.model.is_dir()] if self.leads else [0, 0]  # shared disks may show others less
+        self.step, self.finished = map(int, parallel.total(seen))
 
     def _claim(self, identity: dict) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
         path = self.out / "config.json"
-        if path.exists() and (changed := _differences(json.loads(path.read_text()), identity)):
+        begun = bool(checkpoints(self.out)) or self.model.exists()  # else there is nothing to lose
+        if begun and (changed := _differences(_object(path.read_text(errors="replace"), path), identity)):
             raise ValueError(f"{self.out} holds a run with another configuration: {'; '.join(changed)}. "
                              "Restore it to resume, or choose another folder")  # fmt: skip
         _write(path, json.dumps(identity, indent=1) + "\n")
+        for draft in (*self._place(0).parent.glob(".step-*"), self.out / ".model"):
+            shutil.rmtree(draft, ignore_errors=True)
 
-    def _opened(self):
-        """The log, without the lines of steps that no checkpoint holds and that will be made again."""
+    def resume(self, net: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        """Give both the state of the last checkpoint, if there is one, and keep theirs from here on."""
+        self.net, self.optimizers = net, optimizers
+        if self.leads:  # the log ends where the checkpoint does; later steps will be made again
+            kept = [record for record in read(self.out) if record["step"] <= self.step]
+            _write(self.out / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+        if self.step:
+            self._load(self._place(self.step))
+
+    def log(self, record: Mapping) -> None:
+        if not self.leads:
+            return
         path = self.out / "log.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        _write(path, "".join(line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= self.step))
-        return path.open("a")
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise OSError(f"{path}: step {record['step']} could not be written, checkpoints stay: {error}") from error
 
-    def log(self, record: dict) -> None:
-        if self.leads:
-            self._log.write(json.dumps(record) + "\n")
-            self._log.flush()
+    def _place(self, step: int) -> Path:
+        return self.out / "checkpoints" / f"step-{step:08d}"
 
     def _state(self) -> dict:
         options = StateDictOptions(ignore_frozen_params=True)
-        weights, optimizer = get_state_dict(self.net, self.optimizer, options=options)
+        weights, optimizer = get_state_dict(self.net, self.optimizers, options=options)
         return {"model": weights, "optimizer": optimizer}
 
     def _load(self, path: Path) -> None:
         state = self._state()
-        dcp.load(state, checkpoint_id=path)
+        with _failing_with(f"checkpoint {path} cannot be read, remove it to resume from the one before"):
+            dcp.load(state, checkpoint_id=path)
         options = StateDictOptions(ignore_frozen_params=True, strict=False)
-        set_state_dict(self.net, self.optimizer, model_state_dict=state["model"],
+        set_state_dict(self.net, self.optimizers, model_state_dict=state["model"],
                        optim_state_dict=state["optimizer"], options=options)  # fmt: skip
 
     def save(self, step: int) -> None:
         """A checkpoint of the state after so many steps; older ones than the last `keep` are removed."""
-        path = self.out / "checkpoints" / f"step-{step:08d}"
-        draft = path.with_name(f".{path.name}")
-        if self.leads:
-            shutil.rmtree(draft, ignore_errors=True)
-        parallel.wait()
+        path = self._place(step)
+        draft = _hidden(path)
         try:
-            dcp.save(self._state(), checkpoint_id=draft)
-        except Exception as error:
+            with _failing_with(f"checkpoint {path} could not be written, those before it are whole"):
+                dcp.save(self._state(), checkpoint_id=draft)
+        except OSError:
             shutil.rmtree(draft, ignore_errors=True)
-            raise OSError(f"checkpoint {path} could not be written, those before it are whole: {error}") from error
-        parallel.wait()
+            raise
         if self.leads:
             draft.rename(path)
             for old in checkpoints(self.out)[: -self.keep]:
-                shutil.rmtree(old)
+                shutil.rmtree(old.rename(_hidden(old)))
         parallel.wait()
 
-    def finish(self, vlm: VLM) -> Path:
+    def finish(self, vlm: VLM) -> None:
         """Write the finished model in bfloat16, adapters merged."""
-        folder = self.out / "model"
-        net = self.net
-        if hasattr(net, "merge_adapter"):
-            net.merge_adapter()
-        weights = get_model_state_dict(net, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+        if hasattr(self.net, "merge_adapter"):
+            self.net.merge_adapter()
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        weights = get_model_state_dict(self.net, options=options)
         if self.leads:
-            shutil.rmtree(folder, ignore_errors=True)
             plain = {_plain(name): w.to(torch.bfloat16) for name, w in weights.items() if "lora_" not in name}
-            model.save(vlm, folder, plain)
+            draft = _hidden(self.model)
+            draft.mkdir()
+            with model.without_bars():
+                model.save(replace(vlm, net=_network(vlm.net.config, plain)), draft / "model")
+            (draft / "model").rename(self.model)
+            draft.rmdir()
         parallel.wait()
-        return folder
 
-    def __enter__(self) -> "Run":
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._log:
-            self._log.close()
+def _network(settings: Qwen3VLConfig, weights: dict[str, torch.Tensor]) -> Qwen3VLForConditionalGeneration:
+    with torch.device("meta"):
+        net = Qwen3VLForConditionalGeneration(copy.deepcopy(settings))
+    net.load_state_dict(weights, assign=True)
+    net.tie_weights()
+    return net
 
 
 def checkpoints(out: str | Path) -> list[Path]:
@@ -120,14 +136,17 @@ def checkpoints(out: str | Path) -> list[Path]:
 
 
 def events(out: str | Path) -> Callable[[Mapping], None]:
-    """Writes records as TensorBoard's event files, into out/events."""
+    """Writes records as TensorBoard's event files, into out/events; what an earlier run wrote of a step is hidden."""
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(Path(out) / "events")
+    writers = []
 
     def write(record: Mapping) -> None:
+        if not writers:
+            writers.append(SummaryWriter(Path(out) / "events", purge_step=record["step"]))
         for name, value in flat(record).items():
-            writer.add_scalar(name, value, record["step"])
+            writers[0].add_scalar(name, value, record["step"])
+        writers[0].flush()
 
     return write
 
@@ -141,8 +160,40 @@ def flat(record: Mapping, prefix: str = "") -> dict[str, float]:
 
 
 def read(out: str | Path) -> list[dict]:
-    """The log of a run, one record for each step."""
-    return [json.loads(line) for line in (Path(out) / "log.jsonl").read_text().splitlines()]
+    """The log of a run, one record for each step; a last line that is still being written is left out.
+
+    Raises ValueError, naming file and line, for a line that is no record.
+    """
+    path = Path(out) / "log.jsonl"
+    lines = path.read_text(errors="replace").split("\n")[:-1] if path.exists() else []
+    return [_object(line, f"{path}:{n}", "step") for n, line in enumerate(lines, 1)]
+
+
+def _object(text: str, where: object, *names: str) -> dict:
+    try:
+        found = json.loads(text)
+        return {name: found[name] for name in names} | found
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{where} is damaged ({error!r}): restore it, or begin again in another folder") from error
+
+
+@contextmanager
+def _failing_with(complaint: str) -> Iterator[None]:
+    """For calls of torch's checkpoints: errors in one line, and no warning that a single process is alone."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is (disabled|unavailable)")
+            yield
+    except (Exception, CheckpointException) as error:
+        cause = next(iter(error.failures.values()))[0] if isinstance(error, CheckpointException) else error
+        while cause.__context__:  # torch reports what followed from a full disk
+            cause = cause.__context__
+        raise OSError(f"{complaint}: {cause}") from error
+
+
+def _hidden(path: Path) -> Path:
+    """The name of what is not yet whole, or no longer."""
+    return path.with_name(f".{path.name}")
 
 
 def _plain(name: str) -> str:
@@ -156,6 +207,6 @@ def _differences(old: Mapping, new: Mapping) -> list[str]:
 
 
 def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.draft")
+    draft = _hidden(path)
     draft.write_text(text)
-    os.replace(draft, path)
+    draft.replace(path)

@@ -11,13 +11,14 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import PartialState
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -36,6 +37,9 @@ class Steps(Dataset):
     def __init__(self, samples: Mixture, config: Config, tokenizer, rank: int = 0, world: int = 1):
         self.samples, self.config, self.tokenizer = samples, config, tokenizer
         self.rank, self.world = rank, world
+        if config.batch < world:
+            raise ValueError(f"{config.batch} samples do not give each of {world} processes one: raise batch "
+                             "and validate_samples, or take fewer processes")  # fmt: skip
 
     def __len__(self) -> int:
         return self.config.steps
@@ -45,6 +49,10 @@ class Steps(Dataset):
         mine = range(step * c.batch + self.rank, (step + 1) * c.batch, self.world)
         packs = [packing.pack(self.samples[i], self.tokenizer, c.layout, c.weighting) for i in mine]
         return packing.batches(packs, c.tokens)
+
+    def of(self, samples: Mixture, batch: int) -> "Steps":
+        """The same of other samples."""
+        return Steps(samples, replace(self.config, batch=batch), self.tokenizer, self.rank, self.world)
 
 
 def train(
@@ -58,21 +66,31 @@ def train(
     samples, validation: mixtures made in Python, instead of those that the configuration names; on_step: called, in
     the leading process, with each record of the log. What is in `config.out` is resumed; after SIGTERM the run saves
     and ends with exit code 143. Raises ValueError where another configuration began the run, FloatingPointError for
-    a loss that is not a number; whatever stops a run, its last checkpoint stays whole.
+    a loss that is not a number, RuntimeError for samples that cannot be made, OSError for a full disk; whatever stops
+    a run, its last checkpoint stays whole.
     """
-    accelerator = _accelerator(config)
-    samples = samples or mixture.read(config.mixture, config.seed)
+    place = _place()
+    samples = samples or _named("mixture", config)
+    if config.validate_every:
+        validation = validation or _named("validation", config)
     identity = {k: v for k, v in asdict(config).items() if k not in FREE} | {"sources": samples.description}
-    vlm = start(config)
-    net = parallel.sharded(prepared(vlm, config), accelerator.device, config.shard, config.precision)
-    optimizer = torch.optim.AdamW([p for p in net.parameters() if p.requires_grad], config.lr, betas=(0.9, 0.95),
-                                  weight_decay=config.decay, fused=True)  # fmt: skip
-    learner = Learner(config, net, optimizer, accelerator, sorted({s.task for s in samples.sources.values()}))
-    place = accelerator.process_index, accelerator.num_processes
-    checked = _validation(config, validation, vlm, place)
-    with Run(config.out, identity, net, optimizer, config.keep) as run, _asked_to_stop() as stop:
-        bar = tqdm(total=config.steps, initial=run.step, disable=not (config.progress and run.leads), unit="step")
-        for step, batches, wait_s in _stream(Steps(samples, config, vlm.tokenizer, *place), run.step, config.workers):
+    run = Run(config.out, identity, config.keep)
+    if not run.finished:
+        vlm = replace(start(config), taught=samples.taught)
+        steps = Steps(samples, config, vlm.tokenizer, place.process_index, place.num_processes)
+        checked = config.validate_every and steps.of(validation, config.validate_samples)
+        learner = Learner(config, prepared(vlm, config), place, sorted({s.task for s in samples.sources.values()}))
+        run.resume(learner.net, learner.optimizers)
+        _learn(run, learner, steps, checked, on_step)
+        run.finish(vlm)
+    return run.model
+
+
+def _learn(run: Run, learner: "Learner", steps: Steps, checked: Steps | None, on_step: Callable[[dict], None]) -> None:
+    """All steps that are left."""
+    config, shown = learner.config, learner.config.progress and run.leads
+    with _asked_to_stop() as stop, tqdm(total=len(steps), initial=run.step, disable=not shown, unit="step") as bar:
+        for step, batches, wait_s in _stream(steps, run.step, config.workers):
             began = time.perf_counter()
             record = {"step": step + 1} | learner.step(step, batches)
             record |= learner.speed(batches, time.perf_counter() - began + wait_s, wait_s)
@@ -84,26 +102,28 @@ def train(
             bar.set_postfix(loss=f"{record['loss']:.3f}")
             bar.update()
             stopped = parallel.total([stop.is_set()])[0] > 0
-            if stopped or (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+            if stopped or (step + 1) % config.save_every == 0 or step + 1 == len(steps):
                 run.save(step + 1)
             if stopped:
                 raise SystemExit(128 + signal.SIGTERM)
-        return run.finish(vlm)
 
 
-def _validation(config: Config, samples: Mixture | None, vlm: VLM, place: tuple[int, int]) -> Steps | None:
-    if not config.validate_every:
-        return None
-    samples = samples or mixture.read(config.validation, config.seed)
-    return Steps(samples, replace(config, batch=config.validate_samples), vlm.tokenizer, *place)
+def _named(kind: str, config: Config) -> Mixture:
+    """The mixture to train or to validate on that the configuration names."""
+    if not (path := getattr(config, kind)):
+        raise ValueError(f"no {kind} is given: name a TOML file of your data, --{kind} data.toml (the guide, Scaling, "
+                         f"shows one), or try the packaged --{kind} rooms")  # fmt: skip
+    return mixture.read(path, config.seed)
 
 
 class Learner:
     """The network and what changes it."""
 
-    def __init__(self, config: Config, net: torch.nn.Module, optimizer, accelerator: Accelerator, tasks: list[str]):
-        self.config, self.net, self.optimizer, self.accelerator, self.tasks = config, net, optimizer, accelerator, tasks
-        self.peak = config.peak_tflops * 1e12 or flops.peak(accelerator.device, config.precision)
+    def __init__(self, config: Config, net: torch.nn.Module, place: PartialState, tasks: list[str]):
+        self.config, self.place, self.tasks = config, place, tasks
+        self.net = parallel.sharded(net, place.device, config.shard, config.precision)
+        self.optimizers = optimizers(self.net, config)
+        self.peak = config.peak_tflops * 1e12 or flops.peak(place.device, config.precision)
 
     def step(self, step: int, batches: list[Batch]) -> dict:
         """One change of the weights. Returns what there is to tell."""
@@ -111,24 +131,25 @@ class Learner:
         sums = torch.zeros(len(self.tasks), 2)
         for batch, counts in parallel.evened(batches):
             losses = self.losses(batch)
-            (losses.sum() * (counts * self.accelerator.num_processes / weight)).backward()
+            (losses.sum() * (counts * self.place.num_processes / weight)).backward()
             sums += counts * self._by(batch, losses, self.tasks, batch.tasks)
         told = self._told(sums, self.tasks)
         norm = parallel.whole(torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)).item()
         if not (math.isfinite(told["loss"]) and math.isfinite(norm)):
-            raise FloatingPointError(f"step {step + 1}: loss {told['loss']}, gradient norm {norm}; the weights are "
-                                     "as the last checkpoint has them or better: go on with a lower lr")  # fmt: skip
+            raise FloatingPointError(f"step {step + 1}: loss {told['loss']}, gradient norm {norm}. The last "
+                                     "checkpoint stays; begin again with a lower lr, in another folder")  # fmt: skip
         rate = learning_rate(step, self.config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad()
         return told | {"lr": rate, "grad_norm": norm}
 
     def losses(self, batch: Batch) -> torch.Tensor:
         """(R,) weighted cross-entropy of each supervised token."""
-        batch = batch.to(self.accelerator.device)
-        with self.accelerator.autocast():
+        batch = batch.to(self.place.device)
+        with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             logits = self.net(**batch.inputs(), use_cache=False).logits
         rows = batch.supervised
         return cross_entropy(logits.float(), batch.targets[rows], reduction="none") * batch.weights[rows]
@@ -163,9 +184,24 @@ class Learner:
             "wait_s": wait_s,
             "samples_per_s": self.config.batch / seconds,
             "tokens_per_s": tokens / seconds,
-            "mfu": work / seconds / self.peak / self.accelerator.num_processes,
+            "mfu": work / seconds / self.peak / self.place.num_processes,
             "padding": 1 - tokens / cells,
         }
+
+
+def optimizers(net: torch.nn.Module, config: Config) -> list[torch.optim.Optimizer]:
+    """AdamW; for "muon", Muon (Jordan et al. 2024) for matrices other than embeddings, and AdamW for all else.
+
+    Muon's updates are scaled to those of AdamW, so that one learning rate suits both.
+    """
+    learned = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    inner = [n for n, p in learned.items() if config.optimizer == "muon" and p.ndim == 2 and "embed" not in n]
+    rest = [p for name, p in learned.items() if name not in inner]
+    found = [torch.optim.AdamW(rest, config.lr, (0.9, 0.95), weight_decay=config.decay, fused=True)]
+    if inner:
+        matrices = [learned[name] for name in inner]
+        found.append(torch.optim.Muon(matrices, config.lr, config.decay, adjust_lr_fn="match_rms_adamw"))
+    return found
 
 
 def learning_rate(step: int, config: Config) -> float:
@@ -191,33 +227,43 @@ def prepared(vlm: VLM, config: Config) -> torch.nn.Module:
     for part in config.freeze:
         net.get_submodule(PARTS[part]).requires_grad_(False)
     if config.checkpointing:
-        net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        net.activation_checkpointing_enable({"use_reentrant": False})
     return _adapted(net, config) if config.lora else net
 
 
 def _adapted(net: torch.nn.Module, config: Config) -> torch.nn.Module:
     from peft import LoraConfig, get_peft_model
 
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")  # peft asks by the old name
         torch.default_generator.manual_seed(config.seed)
         lora = LoraConfig(r=config.lora, lora_alpha=2 * config.lora, target_modules=list(ADAPTED))
         return get_peft_model(net, lora)
 
 
-def _accelerator(config: Config) -> Accelerator:
+def _place() -> PartialState:
+    """Device, and which of how many processes this is; the group of processes is made on the first call."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn when workers are forked
-    precision = {"bf16": "bf16", "fp32": "no"}[config.precision]
-    return Accelerator(mixed_precision=precision, cpu=not torch.cuda.is_available())
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def _stream(steps: Steps, first: int, workers: int) -> Iterator[tuple[int, list[Batch], float]]:
     """(step, its batches, seconds waited for them), made ahead by worker processes."""
     left = range(first, len(steps))
-    loader = iter(DataLoader(steps, batch_size=None, sampler=left, num_workers=workers))
+    loader = iter(DataLoader(steps, batch_size=None, sampler=left, num_workers=workers, worker_init_fn=_deaf))
     for step in left:
         began = time.perf_counter()
-        batches = next(loader)
+        try:
+            batches = next(loader)
+        except Exception as error:
+            reason = str(error).strip().splitlines()[-1]  # a worker's error begins with its traceback
+            raise RuntimeError(f"step {step + 1} has no samples, the last checkpoint stays: {reason}") from error
         yield step, batches, time.perf_counter() - began
+
+
+def _deaf(worker: int) -> None:
+    """Workers leave SIGTERM, which often reaches a whole group, to the process that they work for: it has to save."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextmanager

@@ -10,8 +10,13 @@ from types import ModuleType
 NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.toml")))
 
 
-def get(name: str) -> ModuleType:
+def get(task: str) -> ModuleType:
     """The module of a task by its name. ValueError for a name that is none."""
-    if name not in NAMES:
-        raise ValueError(f"no task {name!r}: take one of {', '.join(NAMES)}")
-    return import_module(f"vlm3.tasks.{name}")
+    return import_module(f"vlm3.tasks.{name(task)}")
+
+
+def name(task: str) -> str:
+    """The name itself, once it is known to be one."""
+    if task not in NAMES:
+        raise ValueError(f"no task {task!r}: take one of {', '.join(NAMES)}")
+    return task

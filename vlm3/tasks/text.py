@@ -7,6 +7,7 @@ Patterns never backtrack over a number, so reading takes time linear in the leng
 import math
 import re
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +47,21 @@ def load(path: str | Path) -> dict:
 def packaged(task: str) -> dict:
     """The templates of this book for a task."""
     return load(Path(__file__).parent / f"{task}.toml")
+
+
+def adapted(task: str, changes: Mapping) -> dict:
+    """The templates of this book for a task with some values changed: {"z": {"answer": "{value:.1f}"}}.
+
+    ValueError for a value that they do not have.
+    """
+    return _changed(packaged(task), changes, task)
+
+
+def _changed(values: dict, changes: Mapping, where: str) -> dict:
+    if unknown := changes.keys() - values.keys():
+        raise ValueError(f"the templates of {where} have no {', '.join(sorted(unknown))}, only {', '.join(values)}")
+    found = {k: _changed(values[k], v, f"{where}.{k}") if isinstance(v, Mapping) else v for k, v in changes.items()}
+    return values | found
 
 
 def question(templates: dict, table: str, rng: np.random.Generator, **fills: object) -> str:

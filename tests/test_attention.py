@@ -1,0 +1,88 @@
+"""The attention over packed samples against torch's own with the mask that it saves."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from vlm3 import attention, packing
+from vlm3.packing import SHARED, UNSUPERVISED, Packed
+
+# Tokens shared, then tokens of each branch, sample by sample.
+ROWS = {
+    "one branch": [(3, [2])],
+    "a branch of one token": [(1, [1])],
+    "branches of unlike lengths": [(4, [1, 5, 2])],
+    "samples of unlike lengths": [(2, [3, 3]), (7, [1]), (1, [4, 1, 1])],
+    "no branches, as in a chat": [(6, []), (3, [])],
+    "a chat between two others": [(2, [2, 1]), (5, []), (4, [3])],
+}
+
+
+def _batch(rows: list) -> packing.Batch:
+    packs = []
+    for shared, lengths in rows:
+        branches = np.repeat(np.arange(len(lengths) + 1), [shared, *lengths])
+        nothing = np.full(len(branches), UNSUPERVISED)
+        packs.append(Packed(nothing, np.stack([nothing] * 3), branches, nothing, np.zeros(len(branches), np.float32),
+                            np.zeros((0, 1536), np.float32), np.zeros((0, 3), int)))  # fmt: skip
+    return packing.collate(packs)
+
+
+def _query_key_value(tokens: int) -> list[torch.Tensor]:
+    """For six heads of queries and two of keys and values."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(1, heads, tokens, 8, generator=generator, requires_grad=True) for heads in (6, 2, 2)]
+
+
+def _both(batch: packing.Batch, qkv: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    ours, _ = attention.attend(None, *qkv, None, 0.3, batch.tree)
+    seen = packing.visible(batch.samples, batch.branches)
+    return ours, scaled_dot_product_attention(*qkv, seen, scale=0.3, enable_gqa=True).transpose(1, 2)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_it_gives_what_masked_attention_gives(name):
+    batch = _batch(ROWS[name])
+    ours, masked = _both(batch, _query_key_value(len(batch)))
+    assert ours.shape == (1, len(batch), 6, 8)
+    torch.testing.assert_close(ours, masked, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_its_gradients_are_those_of_masked_attention(name):
+    batch = _batch(ROWS[name])
+    qkv = _query_key_value(len(batch))
+    weights = torch.randn(1, len(batch), 6, 8, generator=torch.Generator().manual_seed(1))
+    ours, masked = (torch.autograd.grad((out * weights).sum(), qkv) for out in _both(batch, qkv))
+    for a, b in zip(ours, masked, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+
+
+def test_in_bfloat16_it_stays_as_close_as_the_numbers_are_fine():
+    batch = _batch(ROWS["samples of unlike lengths"])
+    query, key, value = _query_key_value(len(batch))
+    exact, _ = attention.attend(None, query, key, value, None, 0.3, batch.tree)
+    rough, _ = attention.attend(None, query, key, value.bfloat16(), None, 0.3, batch.tree)  # norms leave these wider
+    assert rough.dtype == torch.bfloat16
+    torch.testing.assert_close(rough.float(), exact, atol=0.05, rtol=0)
+
+
+def test_a_tree_of_two_samples_by_hand():
+    """Tokens 0 1 | 2 3 4 | 5 of the first sample, 6 | 7 8 of the second."""
+    batch = _batch([(2, [3, 1]), (1, [2])])
+    assert batch.branches.tolist() == [SHARED, SHARED, 1, 1, 1, 2, SHARED, 1, 1]
+    assert batch.tree.stems.tolist() == [[0, 1], [6, -1]]
+    assert batch.tree.twigs.tolist() == [[2, 3, 4], [5, -1, -1], [7, 8, -1]]
+    assert batch.tree.owners.tolist() == [0, 0, 1]
+    assert batch.tree.back.tolist() == [0, 1, 4, 5, 6, 7, 2, 10, 11]
+
+
+def test_it_is_switched_on_for_the_language_model_only(vlm):
+    text, vision = vlm.net.config.text_config, vlm.net.config.vision_config
+    own = text._attn_implementation, vision._attn_implementation
+    assert own == ("sdpa", "sdpa")
+    attention.use(vlm.net)
+    assert (text._attn_implementation, vision._attn_implementation) == (attention.NAME, "sdpa")
+    attention.use(vlm.net, False)
+    assert (text._attn_implementation, vision._attn_implementation) == own

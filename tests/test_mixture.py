@@ -1,0 +1,331 @@
+"""The stream of samples: decided by seed and number, fair to every source at every moment, clear about its faults."""
+
+import json
+import re
+from collections import Counter
+from itertools import combinations
+
+import numpy as np
+import pytest
+from torch.utils.data import DataLoader
+
+from vlm3 import mixture
+from vlm3.config import Config
+from vlm3.focal import unify_pair
+from vlm3.geometry import Camera
+from vlm3.mixture import Mixture, Source, shuffled
+from vlm3.reference import PixelText
+from vlm3.sft import Steps
+from vlm3.sources import photos
+from vlm3.views import NothingToAsk, Pair, Sample, View
+
+CAMERA = Camera(1000, 1000, 16, 16, 32, 32)  # of a view that unification leaves as it is
+
+
+def _view(colour: int) -> View:
+    return View(np.full((32, 32, 3), colour, np.uint8), CAMERA, np.full((32, 32), 1 + colour, np.float32))
+
+
+def _pair(colour: int, *matches: tuple[float, float, float, float]) -> Pair:
+    uv = np.array(matches).reshape(-1, 4)
+    return Pair(_view(colour), _view(colour), uv[:, :2], uv[:, 2:])
+
+
+def _mixture(weights="uniform", seed: int = 0, **sizes: int) -> Mixture:
+    sources = {name: Source([_view(k) for k in range(size)], "depth", 3) for name, size in sizes.items()}
+    return Mixture(sources, weights, seed)
+
+
+def _seen(sample: Sample) -> tuple:
+    return sample.source, sample.views[0].image[0, 0, 0], sample.qas
+
+
+# The stream
+
+
+def test_a_sample_is_decided_by_seed_and_number_alone():
+    in_order = [_seen(_mixture(a=5, b=3)[i]) for i in range(20)]
+    mixed = _mixture(a=5, b=3)
+    for i in np.random.default_rng(0).permutation(20):
+        assert _seen(mixed[i]) == in_order[i]
+    assert [_seen(_mixture(seed=1, a=5, b=3)[i]) for i in range(20)] != in_order
+    with pytest.raises(IndexError, match="sample -1"):
+        mixed[-1]
+
+
+def test_the_questions_about_an_item_are_others_in_the_next_pass():
+    stream = _mixture(a=1)
+    assert stream[0].qas != stream[1].qas
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than some machines have cores
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_loader_workers_change_nothing(vlm, monkeypatch, workers):
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    steps = Steps(_mixture(a=5, b=3), Config(batch=3, steps=5), vlm.tokenizer)
+    loaded = DataLoader(steps, batch_size=None, sampler=range(1, 5), num_workers=workers)
+    for step, batches in zip(range(1, 5), loaded, strict=True):
+        assert [b.sources for b in batches] == [b.sources for b in steps[step]]
+        for name in ("ids", "pixels", "weights"):
+            assert all(map(np.array_equal, *[[getattr(b, name) for b in found] for found in (batches, steps[step])]))
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_share_what_one_process_would_see(vlm, world):
+    def seen(rank: int, world: int) -> list[tuple]:
+        steps = Steps(_mixture(a=50, b=30), Config(batch=8, tokens=1), vlm.tokenizer, rank, world)  # each sample alone
+        return [(b.sources, b.ids.tolist(), int(b.pixels[0, 0] * 1000)) for step in range(2) for b in steps[step]]
+
+    parts = [seen(rank, world) for rank in range(world)]
+    assert [len(part) for part in parts] == [16 // world] * world
+    assert sorted(sum(parts, [])) == sorted(seen(0, 1))
+
+
+def test_no_item_comes_again_before_all_have_come():
+    sizes = {"a": 7, "b": 4, "c": 1}
+    stream = _mixture(**sizes)
+    draws = [stream.draw(i) for i in range(200)]
+    for name, size in sizes.items():
+        items = [draw.item for draw in draws if draw.source == name]
+        orders = [items[i : i + size] for i in range(0, len(items) - size + 1, size)]
+        assert len(orders) >= 9
+        assert all(sorted(order) == list(range(size)) for order in orders)
+        assert len(set(map(tuple, orders))) >= min(size, 8)
+        assert [d.passes for d in draws if d.source == name] == [i // size for i in range(len(items))]
+
+
+@pytest.mark.parametrize("weights", [{"a": 0.7, "b": 0.2, "c": 0.1}, "uniform", {"a": 1, "b": 1, "c": 1e-3}])
+def test_no_source_is_ever_more_than_a_draw_from_its_share(weights):
+    """At some time t each has had within one draw of w t; so any two are less than a draw of each apart."""
+    stream, counts = _mixture(weights, a=9, b=9, c=9), Counter()
+    for n in range(1, 400):
+        counts[stream.draw(n - 1).source] += 1
+        had = [counts[name] for name in "abc"]
+        assert np.abs(had - n * stream.shares).max() < 3
+        for k, other in combinations(range(3), 2):
+            gap = had[k] / stream.shares[k] - had[other] / stream.shares[other]
+            assert abs(gap) < 1 / stream.shares[k] + 1 / stream.shares[other]
+
+
+def test_counts_and_passes_are_those_of_the_draws():
+    stream, counts = _mixture({"a": 5, "b": 2, "c": 1}, a=9, b=3, c=50), Counter(a=0, b=0, c=0)
+    for n in range(150):
+        assert stream.counts(n) == counts
+        assert stream.passes(n) == {"a": counts["a"] / 9, "b": counts["b"] / 3, "c": counts["c"] / 50}
+        counts[stream.draw(n).source] += 1
+    assert json.loads(json.dumps(stream.counts(150))) == counts
+
+
+def test_the_order_of_sources_has_no_period():
+    stream = _mixture(a=9, b=9)
+    order = [stream.draw(i).source for i in range(600)]
+    assert all(any(x != y for x, y in zip(order, order[period:], strict=False)) for period in range(1, 300))
+    firsts = Counter(order[::2])  # equal shares: each stretch of time has one of both, in either order
+    assert all(set(order[i : i + 2]) == {"a", "b"} for i in range(0, 600, 2))
+    assert 120 < firsts["a"] < 180
+
+
+def test_an_item_of_billions_is_found_without_going_through_them():
+    class Endless:
+        def __len__(self):
+            return 2**31
+
+        def __getitem__(self, index):
+            asked.append(index)
+            return _view(index % 200)
+
+    asked = []
+    stream = Mixture({"huge": Source(Endless(), "depth"), "small": Source([_view(0)], "depth")})
+    draws = [stream.draw(i) for i in (*range(1000), 10**12)]
+    assert len({draw.item for draw in draws}) > 990
+    assert draws[-1].passes == 10**12 // 2**31
+    assert max(draw.item for draw in draws) > 2**30
+    stream[5]
+    assert asked == [draws[5].item]
+    assert abs(stream.counts(2**31 + 1)["small"] - 1) <= 1
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 7, 8, 9, 10, 97, 100, 101, 1000])
+def test_every_place_of_a_shuffled_range_is_taken_once(size):
+    orders = [[shuffled(place, size, (seed, 1)) for place in range(size)] for seed in range(5)]
+    assert all(sorted(order) == list(range(size)) for order in orders)
+    assert len(set(map(tuple, orders))) == 5 or size < 5
+
+
+def test_all_orders_of_a_small_range_are_about_equally_likely():
+    orders = Counter(tuple(shuffled(place, 4, (0, 1, key)) for place in range(4)) for key in range(4800))
+    assert len(orders) == 24
+    assert 120 < min(orders.values()) <= max(orders.values()) < 290  # 200 expected; the spread of chance is 14
+
+
+# Weights
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [("uniform", (1 / 2, 1 / 2)), (0, (1 / 2, 1 / 2)), ("size", (1 / 101, 100 / 101)), (1, (1 / 101, 100 / 101)),
+     (0.5, (1 / 11, 10 / 11)), (-0.5, (10 / 11, 1 / 11)), ({"b": 1, "a": 3}, (3 / 4, 1 / 4))],
+)  # fmt: skip
+def test_shares_follow_the_weights(weights, expected):
+    assert _mixture(weights, a=1, b=100).shares == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [("sise", "'uniform', 'size', a power of the size, or a number for each: 'sise'"),
+     (float("nan"), "a power of the size, or a number for each: nan"),
+     (None, "a number for each: None"),
+     ({"a": 1}, "only one of them has b"),
+     ({"a": 1, "b": 1, "c": 1, "d": 1}, "only one of them has c, d"),
+     ({"a": 1, "b": 0}, "must be positive, got {'a': 1, 'b': 0}: leave a source out"),
+     ({"a": 1, "b": -1}, "must be positive"),
+     ({"a": 1, "b": float("nan")}, "must be positive"),
+     ({"a": 1, "b": float("inf")}, "must be positive")],
+)  # fmt: skip
+def test_weights_that_cannot_be_are_refused(weights, message):
+    with pytest.raises(ValueError, match=message):
+        _mixture(weights, a=1, b=2)
+
+
+def test_sources_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="at least one source"):
+        Mixture({})
+    with pytest.raises(ValueError, match="nothing to draw from b, c: leave empty sources out"):
+        _mixture(a=1, b=0, c=0)
+    with pytest.raises(ValueError, match="no task 'depht'"):
+        Mixture({"a": Source([_view(0)], "depht")})
+
+
+# Items
+
+
+def test_the_next_item_takes_the_place_of_one_with_nothing_to_ask():
+    full = (8.0, 8.0, 16.0, 8.0)
+    items = [_pair(0), _pair(1, full), _pair(2), _pair(3), _pair(4, full), _pair(5)]
+    stream = Mixture({"pairs": Source(items, "correspondence")})
+    for i in range(12):
+        item = stream.draw(i).item
+        assert stream[i].views[0].image[0, 0, 0] == [1, 1, 4, 4, 4, 1][item]
+
+
+def test_a_source_with_nothing_to_ask_anywhere_is_named():
+    stream = Mixture({"dull": Source([_pair(0), _pair(1)], "correspondence")})
+    with pytest.raises(RuntimeError, match="items of source 'dull' from . on give no question: the two views share"):
+        stream[0]
+
+
+def test_an_item_that_fails_is_named_with_its_reason():
+    without_depth = View(_view(0).image, CAMERA)
+    stream = Mixture({"good": Source([_view(1)], "depth"), "flat": Source([without_depth], "depth")})
+    at = next(i for i in range(10) if stream.draw(i).source == "flat")
+    with pytest.raises(RuntimeError, match=f"sample {at}, item 0 of source 'flat': the depth task needs") as caught:
+        stream[at]
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert not isinstance(caught.value.__cause__, NothingToAsk)
+
+
+def test_views_and_tuples_of_views_become_samples():
+    wall_m = np.full((32, 32), 5, np.float32)
+    both = tuple(View(_view(k).image, CAMERA, wall_m, np.eye(4)) for k in (3, 4))
+    stream = Mixture({"one": Source([_view(7)], "depth", 5), "two": Source([both], "correspondence", 2)}, "uniform")
+    found = {sample.source: sample for sample in (stream[0], stream[1])}
+    one, two = found["one"], found["two"]
+    assert ([v.image[0, 0, 0] for v in one.views], one.task, len(one.qas)) == ([7], "depth", 5)
+    assert {qa.answer for qa in one.qas} == {"8.00"}
+    assert ([v.image[0, 0, 0] for v in two.views], two.task, len(two.qas)) == ([3, 4], "correspondence", 2)
+
+
+def test_a_pair_is_asked_about_its_own_matches():
+    pair, reference = photos.motorcycle(), PixelText(2000)
+    sample = Mixture({"stereo": Source([pair], "correspondence", 20, focal_px=300)})[0]
+    unified = unify_pair(pair, focal_px=300)
+    assert sample.views[0].camera.fx == pytest.approx(300)
+    known = {reference.position(tuple(uv), sample.views[1].size) for uv in unified.uv2.tolist()}
+    assert len(sample.qas) == 20
+    assert all(qa.truth in known for qa in sample.qas)
+
+
+def test_options_reach_the_task():
+    def far(**options):
+        return Mixture({"a": Source([_view(1)], "depth", 1, options=options)})[0].qas[0].truth
+
+    assert far() == 2 < far(kind="range")
+    with pytest.raises(RuntimeError, match="'colour'"):
+        far(colour="red")
+
+
+# Files
+
+ROOMS = 'from = "vlm3.sources.rooms:Rooms"\ntask = "depth"\nfocal_px = 100\n'
+
+
+def _read(folder, text: str, seed: int = 0) -> Mixture:
+    (folder / "some.toml").write_text(text)
+    return mixture.read(folder / "some.toml", seed)
+
+
+def test_the_packaged_rooms_ask_all_four_tasks_in_the_words_that_they_teach():
+    stream = mixture.read("rooms", seed=3)
+    assert {s.task for s in stream.sources.values()} == {"depth", "objects", "correspondence", "pose"}
+    assert {task: lesson["focal_px"] for task, lesson in stream.taught.items()} == dict.fromkeys(stream.taught, 100)
+    depth = next(sample for sample in map(stream.__getitem__, range(9)) if sample.task == "depth")
+    assert all("from 0 to 100" in qa.question and re.fullmatch(r"\d+\.\d", qa.answer) for qa in depth.qas)
+    sample = stream[0]
+    assert sample.source == stream.draw(0).source
+    assert sample.views[0].camera.fx == pytest.approx(100)
+    assert stream.draw(0) == mixture.read("rooms", seed=3).draw(0) != mixture.read("rooms", seed=4).draw(0)
+
+
+def test_a_file_sets_weights_arguments_and_options(tmp_path):
+    stream = _read(tmp_path, f"""
+        [sources.near]
+        {ROOMS}
+        weight = 3
+        arguments = {{ collection = "small", split = "test", views = 1 }}
+        [sources.far]
+        {ROOMS}
+        weight = 1
+        questions = 2
+        options = {{ kind = "range" }}
+    """)  # fmt: skip
+    assert stream.description == {
+        "near": {"size": 30, "share": 0.75, "task": "depth", "questions": 10, "focal_px": 100, "templates": {}, "options": {}},
+        "far": {"size": 3000, "share": 0.25, "task": "depth", "questions": 2, "focal_px": 100,
+                "templates": {}, "options": {"kind": "range"}},
+    }  # fmt: skip
+    assert json.loads(json.dumps(stream.description)) == stream.description
+
+
+def test_a_file_may_weigh_by_a_power_of_the_size(tmp_path):
+    small = 'arguments = { collection = "small", split = "test" }\n'  # 30 scenes against 3000
+    stream = _read(tmp_path, f"weights = 0.5\n[sources.a]\n{ROOMS}{small}[sources.b]\n{ROOMS}")
+    assert stream.shares == pytest.approx([1 / 11, 10 / 11])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("sources = [", "not a mixture"),
+     ("", "at least one source"),
+     ("sources = 3", "some.toml: `sources` must hold a table for each source"),
+     ("[sources]\na = 3", "some.toml: `sources` must hold a table for each source"),
+     (f'weighs = "size"\n[sources.a]\n{ROOMS}', "some.toml: unknown weighs"),
+     (f'weights = "size"\n[sources.a]\n{ROOMS}weight = 2', "some.toml: either `weights` or a weight for each source"),
+     (f"[sources.a]\n{ROOMS}weight = 0", "some.toml: weights must be positive"),
+     (f"[sources.a]\n{ROOMS}weight = 1\n[sources.b]\n{ROOMS}", "only one of them has b"),
+     (f"[sources.a]\n{ROOMS}colour = 1", "some.toml, source 'a': .*'colour'"),
+     ('[sources.a]\ntask = "depth"', "some.toml, source 'a': 'from' is missing"),
+     ('[sources.a]\nfrom = "vlm3.sources.rooms:Rooms"', "some.toml, source 'a': .*'task'"),
+     (f'[sources.a]\n{ROOMS.replace("depth", "depht")}', "some.toml: no task 'depht'"),
+     ('[sources.a]\nfrom = "vlm3.sources.castles:Rooms"\ntask = "depth"', "source 'a': No module named"),
+     ('[sources.a]\nfrom = "vlm3.sources.rooms:Castles"\ntask = "depth"', "source 'a': .*no attribute 'Castles'"),
+     (f"[sources.a]\n{ROOMS}arguments = {{ colour = 1 }}", "source 'a': .*'colour'"),
+     (f'[sources.a]\n{ROOMS}arguments = {{ collection = "tall" }}', "source 'a': no collection 'tall'")],
+)  # fmt: skip
+def test_a_bad_file_is_named_with_its_fault(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        _read(tmp_path, text)
+
+
+def test_a_missing_file_is_told_with_the_packaged_ones():
+    with pytest.raises(FileNotFoundError, match="castles: no such mixture; give a TOML file, or one of .*rooms"):
+        mixture.read("castles")

@@ -1,0 +1,130 @@
+"""Several processes learn what one would: on CPUs with gloo, in shards and in copies of shards."""
+
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+from tests.training import losses, small, stderr, together, told, weights
+from vlm3 import mixture, parallel, runs, sft
+from vlm3.config import Config
+
+BIN = Path(sys.executable).parent
+STEPS = 20
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory) -> Config:
+    """What one process learns, with so few tokens at once that its steps are of several batches."""
+    config = small(tmp_path_factory.mktemp("alone"), steps=STEPS, batch=6, tokens=200, lr=1e-3, save_every=10)
+    sft.train(config)
+    return config
+
+
+def saved(out: Path) -> dict[str, torch.Tensor]:
+    """The weights of the last checkpoint, in float32 and of one piece."""
+    dcp_to_torch_save(runs.checkpoints(out)[-1], out / "whole.pt")
+    return torch.load(out / "whole.pt")["model"]
+
+
+def agree(config: Config, alone: Config) -> None:
+    np.testing.assert_allclose(losses(config.out), losses(alone.out), rtol=0, atol=1e-5)
+    found, expected, exported = saved(config.out), saved(alone.out), weights(config.out / "model")
+    assert found.keys() == expected.keys() == exported.keys()
+    for name, weight in expected.items():
+        torch.testing.assert_close(
+            found[name], weight, rtol=0, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+        )
+        assert torch.equal(exported[name], found[name].bfloat16().float())
+
+
+def turns(config: Config, world: int) -> list[tuple[int, ...]]:
+    """How many batches each process has, step by step."""
+    samples, tokenizer = mixture.read(config.mixture), sft.start(config).tokenizer
+    shares = [sft.Steps(samples, config, tokenizer, rank, world) for rank in range(world)]
+    return [tuple(len(share[step]) for share in shares) for step in range(STEPS)]
+
+
+def test_two_processes_share_the_network_and_learn_what_one_learns(alone, tmp_path):
+    config = replace(alone, out=tmp_path / "run", workers=1, progress=True)
+    assert any(len(set(counts)) > 1 for counts in turns(config, 2))
+    together(config, 2)
+    agree(config, alone)
+    assert "20/20" in stderr(config, rank=0)
+    assert stderr(config, rank=1) == ""
+
+
+def test_two_copies_of_two_halves_learn_the_same_with_checkpointing(alone, tmp_path):
+    config = replace(alone, out=tmp_path / "run", shard=2, checkpointing=True)
+    assert (2, 2, 1, 1) in turns(config, 4)
+    together(config, 4)
+    agree(config, alone)
+
+
+def test_a_run_goes_on_in_another_number_of_processes(alone, tmp_path):
+    config = replace(alone, out=tmp_path / "run")
+    first = config.out / "checkpoints" / "step-00000010"
+    together(config, 2)
+    whole = told(config.out)
+    _forget_after(config, first)
+    together(config, 2)
+    assert told(config.out) == whole
+    _forget_after(config, first)
+    sft.train(config)
+    agree(config, alone)
+
+
+def _forget_after(config: Config, checkpoint: Path) -> None:
+    """As if the run had been stopped there."""
+    for path in (*runs.checkpoints(config.out), config.out / "model"):
+        if path != checkpoint:
+            shutil.rmtree(path)
+
+
+def test_adapters_are_learned_and_merged_in_shards(tmp_path):
+    config = small(tmp_path, steps=4, lora=2, out=tmp_path / "one")
+    sft.train(config)
+    shared = replace(config, out=tmp_path / "two")
+    together(shared, 2)
+    np.testing.assert_allclose(losses(shared.out), losses(config.out), rtol=0, atol=1e-5)
+    found, expected = (weights(out / "model") for out in (shared.out, config.out))
+    for name, weight in expected.items():
+        torch.testing.assert_close(found[name], weight, rtol=2**-7, atol=1e-5)
+
+
+def test_fewer_samples_than_processes_are_refused(alone):
+    with pytest.raises(ValueError, match="6 samples do not give each of 8 processes one"):
+        sft.Steps(mixture.read(alone.mixture), alone, None, 0, 8)
+
+
+def test_groups_that_do_not_come_out_even_are_refused(monkeypatch):
+    monkeypatch.setattr(parallel.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(parallel.dist, "get_world_size", lambda: 6)
+    with pytest.raises(ValueError, match="6 processes do not make groups of 4"):
+        parallel.sharded(torch.nn.Linear(1, 1), torch.device("cpu"), shard=4)
+
+
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["torchrun", "--standalone", "--nproc-per-node", "2"],
+        ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision",
+         "no", "--dynamo_backend", "no"],
+    ],
+)  # fmt: skip
+def test_launchers_start_processes_of_which_one_speaks(tmp_path, launcher):
+    config = small(tmp_path)
+    words = ["train", "tiny", "--steps", "2", "--batch", "2", "--model", config.model, "--mixture", config.mixture,
+             "--workers", "0", "--peak-tflops", "1", "--no-progress", "--out", str(tmp_path / "run")]  # fmt: skip
+    done = subprocess.run([BIN / launcher[0], *launcher[1:], "-m", "vlm3.cli", *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(runs.read(tmp_path / "run")) == 2
+    assert len(list(runs.checkpoints(tmp_path / "run")[-1].glob("*.distcp"))) == 2  # each process wrote its part
+    assert "Warning" not in done.stderr
+    assert done.stdout == f"saved {tmp_path / 'run' / 'model'}\n"

@@ -1,0 +1,198 @@
+"""How fast a step of fine-tuning is on this machine, and what each step of the way to it brought.
+
+Weights and images are random, since speed does not depend on them. Every rung of the ladder does the same work on
+the same samples, but for one thing more than the rung before.
+"""
+
+import gc
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from torch.nn.functional import cross_entropy
+
+import vlm3
+from vlm3 import attention, flops, packing, sft
+from vlm3.config import Config
+from vlm3.geometry import Camera
+from vlm3.mixture import Mixture, Source
+from vlm3.packing import Batch
+from vlm3.views import View
+
+PAIRS = "correspondence"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One way to make a step. Off: convolved patches, logits of every token, a masked square of attention, one
+    question per sample, plain torch."""
+
+    name: str
+    packed: bool = True
+    linear: bool = True
+    rows: bool = True
+    tree: bool = True
+    checkpointing: bool = False
+    compiled: bool = False
+
+
+def ladder(gpu: bool) -> list[Rung]:
+    """From what a first attempt would do to what `sft` does; compilation and checkpointing where memory is scarce."""
+    first = Rung("a question per sample", packed=False, linear=False, rows=False, tree=False, checkpointing=gpu)
+    rungs = [first]
+    for name, change in (("ten questions packed", {"packed": True}), ("linear patches", {"linear": True}),
+                         ("supervised rows only", {"rows": True}), ("tree attention", {"tree": True})):  # fmt: skip
+        rungs.append(replace(rungs[-1], name=name, **change))
+    if gpu:
+        rungs.append(replace(rungs[-1], name="compiled layers", compiled=True))
+        rungs.append(replace(rungs[-1], name="no checkpointing", checkpointing=False))
+    return rungs
+
+
+def train(config: Config, task: str, size: tuple[int, int], questions: int, steps: int, device: str) -> Iterator[dict]:
+    """Measures of each rung: per step seconds, by part; samples/s, tokens/s, MFU, and peak memory on a GPU.
+
+    A sample is an image (or a pair) with all its questions, also where the rung asks them one by one.
+    """
+    peak = flops.peak(torch.device(device), config.precision)
+    mixture = _mixture(task, size, questions)
+    useful = None
+    for rung in ladder(device.startswith("cuda")):
+        with torch.device(device):
+            vlm = sft.start(config)
+        try:
+            batches, data_s = _timed(lambda rung=rung, vlm=vlm: _batches(mixture, rung, config, vlm.tokenizer))
+            useful = useful or _work(mixture, config, vlm)
+            found = _measured(vlm.net, [b.to(device) for b in batches], rung, config, steps)
+        except torch.OutOfMemoryError:
+            yield {"rung": rung.name, "out_of_memory": True}
+            continue
+        finally:
+            vlm = None
+            gc.collect()
+        step_s = found["forward_s"] + found["backward_s"] + found["optimizer_s"]
+        tokens = sum(map(len, batches))
+        yield {
+            "rung": rung.name,
+            "step_s": step_s,
+            **found,
+            "data_s": data_s,
+            "samples_per_s": config.batch / step_s,
+            "tokens_per_s": tokens / step_s,
+            "tokens": tokens,
+            "mfu": useful / step_s / peak,
+        }
+
+
+def _mixture(task: str, size: tuple[int, int], questions: int) -> Mixture:
+    """Noise in the place of photographs, with labels that any task can ask about."""
+    rng, (width, height) = np.random.default_rng(0), size
+    camera = Camera(1000.0, 1000.0, width / 2, height / 2, width, height)
+    depth_m = np.full((height, width), 3.0, np.float32)
+    images = rng.integers(0, 256, (2, height, width, 3), np.uint8)
+    views = tuple(View(image, camera, depth_m, np.eye(4)) for image in images)
+    items = [views if task == PAIRS else views[:1]]
+    return Mixture({"noise": Source(items, task, questions, focal_px=1000.0)})
+
+
+def _batches(mixture: Mixture, rung: Rung, config: Config, tokenizer) -> list[Batch]:
+    samples = [mixture[i] for i in range(config.batch)]
+    if not rung.packed:
+        samples = [replace(s, qas=(qa,)) for s in samples for qa in s.qas]
+    return packing.batches([packing.pack(s, tokenizer) for s in samples], config.tokens)
+
+
+def _work(mixture: Mixture, config: Config, vlm) -> float:
+    """Operations that the samples ask for when packed, so that doing more than needed does not count as use."""
+    return sum(flops.step(vlm.net, b) for b in _batches(mixture, Rung(""), config, vlm.tokenizer))
+
+
+def _measured(net: torch.nn.Module, batches: list[Batch], rung: Rung, config: Config, steps: int) -> dict:
+    net = _prepared(net, rung)
+    optimizer = torch.optim.AdamW(net.parameters(), config.lr, fused=True)
+    parts: dict[str, list[float]] = {"forward_s": [], "backward_s": [], "optimizer_s": []}
+    if net.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    for _ in range(steps + 1):  # the first one warms up
+        taken = dict.fromkeys(parts, 0.0)
+        for batch in batches:
+            with _clock(taken, "forward_s", net.device):
+                loss = _loss(net, batch, rung, config)
+            with _clock(taken, "backward_s", net.device):
+                loss.backward()
+        with _clock(taken, "optimizer_s", net.device):
+            optimizer.step()
+            optimizer.zero_grad()
+        for name, seconds in taken.items():
+            parts[name].append(seconds)
+    found = {name: float(np.median(seconds[1:])) for name, seconds in parts.items()}
+    memory = torch.cuda.max_memory_allocated() / 1e9 if net.device.type == "cuda" else None
+    return found | {"memory_gb": memory}
+
+
+def _prepared(net: torch.nn.Module, rung: Rung) -> torch.nn.Module:
+    attention.use(net.train(), rung.tree)
+    if not rung.linear:
+        net.model.visual.patch_embed.proj.__class__ = torch.nn.Conv3d
+    if rung.checkpointing:
+        net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    if rung.compiled:
+        for layer in (*net.model.visual.blocks, *net.model.language_model.layers):
+            layer.compile(dynamic=True)
+    return net
+
+
+def _loss(net: torch.nn.Module, batch: Batch, rung: Rung, config: Config) -> torch.Tensor:
+    inputs, rows = batch.inputs(masked=not rung.tree), batch.supervised
+    if not rung.rows:
+        inputs["logits_to_keep"] = torch.ones_like(inputs["logits_to_keep"])
+    with torch.autocast(net.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        logits = net(**inputs, use_cache=False).logits
+    logits = logits if rung.rows else logits[rows]
+    return (cross_entropy(logits.float(), batch.targets[rows], reduction="none") * batch.weights[rows]).mean()
+
+
+@contextmanager
+def _clock(taken: dict[str, float], name: str, device: torch.device) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    taken[name] += time.perf_counter() - began
+
+
+def _timed(call: Callable[[], list]) -> tuple[list, float]:
+    began = time.perf_counter()
+    return call(), time.perf_counter() - began
+
+
+def provenance(command: str, seed: int, wall_time_s: float) -> dict:
+    """What a recorded result says about its making."""
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    cuda = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU cores, {platform.machine()}"
+    return {
+        "command": command,
+        "commit": commit.stdout.strip(),
+        "date": time.strftime("%Y-%m-%d"),
+        "device": device,
+        "versions": {"vlm3": vlm3.__version__, "torch": torch.__version__, "transformers": transformers.__version__,
+                     "numpy": np.__version__, "python": platform.python_version()},
+        "seed": seed,
+        "wall_time_s": round(wall_time_s, 1),
+    }  # fmt: skip
+
+
+def write(path: Path, what: str, found: dict, results: object) -> None:
+    """A recorded result: what, provenance, results."""
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(json.dumps({"what": what, **found, "results": results}, indent=1) + "\n")
+    draft.replace(path)
