@@ -289,7 +289,8 @@ def test_a_file_sets_weights_arguments_and_options(tmp_path):
         options = {{ kind = "range" }}
     """)  # fmt: skip
     assert stream.description == {
-        "near": {"size": 30, "share": 0.75, "task": "depth", "questions": 10, "focal_px": 100, "templates": {}, "options": {}},
+        "near": {"size": 30, "share": 0.75, "task": "depth", "questions": 10, "focal_px": 100,
+                 "templates": {}, "options": {}},
         "far": {"size": 3000, "share": 0.25, "task": "depth", "questions": 2, "focal_px": 100,
                 "templates": {}, "options": {"kind": "range"}},
     }  # fmt: skip

@@ -38,7 +38,7 @@ NETWORK = {
     "vision": dict(depth=2, hidden_size=64, intermediate_size=192, num_heads=2, deepstack_visual_indexes=[0]),
 }  # fmt: skip
 # Pixels in tenths of the image and one decimal: so short a text that the network learns to read it within minutes.
-WORDS = {"scale": 10, "z": {"questions": ["Depth at {point}?"], "answer": "{value:.1f}"}}
+WORDS = {"note": "", "scale": 10, "z": {"questions": ["Depth at {point}?"], "answer": "{value:.1f}"}}
 FOCAL_PX, QUESTIONS, UNSEEN = 100, 8, 60  # of each kind, so many rooms that no run learns from
 
 
@@ -53,7 +53,7 @@ def ready(found: Rooms) -> list[View]:
 
 
 def mixture(items: dict, weights: float | str, seed: int) -> Mixture:
-    sources = {kind: Source(views, "depth", QUESTIONS, FOCAL_PX, {"templates": WORDS}) for kind, views in items.items()}
+    sources = {kind: Source(views, "depth", QUESTIONS, FOCAL_PX, WORDS) for kind, views in items.items()}
     return Mixture(sources, weights, seed)
 
 
