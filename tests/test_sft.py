@@ -321,3 +321,26 @@ def test_settings_that_cannot_be_are_refused_with_their_value(monkeypatch, capsy
     assert vlm3(monkeypatch, "train", *words, "--out", str(tmp_path / "run")) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_muon_takes_the_matrices_and_adamw_all_else(tmp_path):
+    config = small(tmp_path, optimizer="muon")
+    net = sft.start(config).net
+    adamw, muon = sft.optimizers(net, config)
+    names = {id(p): name for name, p in net.named_parameters()}
+    held = [{names[id(p)] for p in o.param_groups[0]["params"]} for o in (adamw, muon)]
+    assert held[0] | held[1] == set(names.values())
+    assert not held[0] & held[1]
+    assert "model.language_model.layers.0.mlp.up_proj.weight" in held[1]
+    assert {"model.language_model.embed_tokens.weight", "model.visual.pos_embed.weight",
+            "model.visual.patch_embed.proj.weight", "model.language_model.norm.weight"} <= held[0]  # fmt: skip
+    assert [type(o).__name__ for o in sft.optimizers(net, replace(config, optimizer="adamw"))] == ["AdamW"]
+
+
+def test_a_run_with_muon_resumes_to_the_bit(tmp_path):
+    whole, broken = (small(tmp_path, optimizer="muon", out=tmp_path / name) for name in ("whole", "broken"))
+    sft.train(whole)
+    with pytest.raises(Interrupted):
+        sft.train(broken, on_step=interrupt(3))
+    sft.train(broken)
+    assert same(broken, whole)

@@ -211,6 +211,7 @@ class LinearPatches(torch.nn.Conv3d):
     """
 
     def forward(self, patches: torch.Tensor) -> torch.Tensor:
+        """(N, colours, 2, 16, 16) -> (N, hidden)."""
         return linear(patches.flatten(1), self.weight.flatten(1), self.bias)
 
 

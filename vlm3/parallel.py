@@ -6,14 +6,11 @@ gloo, on CPUs, so that what runs on many machines is tested on one.
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-
-Item = TypeVar("Item")
 
 
 def sharded(net: torch.nn.Module, device: torch.device, shard: int = 0, precision: str = "fp32") -> torch.nn.Module:
@@ -48,7 +45,7 @@ def total(values: Sequence[float]) -> list[float]:
     return sums.tolist()
 
 
-def evened(items: Sequence[Item]) -> Iterator[tuple[Item, bool]]:
+def evened(items: Sequence) -> Iterator[tuple[object, bool]]:
     """(item, True) for each; then the last again with False, as long as another process has items left.
 
     Every pass through a sharded network is one of all processes, so all must make the same number.
