@@ -86,3 +86,8 @@ def test_it_is_switched_on_for_the_language_model_only(vlm):
     assert (text._attn_implementation, vision._attn_implementation) == (attention.NAME, "sdpa")
     attention.use(vlm.net, False)
     assert (text._attn_implementation, vision._attn_implementation) == own
+
+
+def test_neither_tree_nor_mask_is_refused_with_the_way_back(vlm, images):
+    with attention.using(vlm.net), pytest.raises(ValueError, match="tree=False"):
+        vlm.net(**packing.inputs(vlm, images[:1], "How far?"), use_cache=False)

@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 __all__ = ["Box", "Camera", "Pair", "PixelText", "QA", "Sample", "View", "focal", "geometry", "open_photo", "reference",
            "sources", "unify_focal", "views"]  # fmt: skip
 
-_ON_FIRST_USE = ("figures", "model", "packing", "widgets")
+_ON_FIRST_USE = ("answer", "curves", "figures", "mixture", "model", "packing", "runs", "sft", "widgets")
 
 
 def __getattr__(name: str):

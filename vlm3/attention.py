@@ -46,6 +46,9 @@ def attend(
 
     Without a tree, as when answers grow token by token, attention_mask (1, 1, Q, T) says who sees whom.
     """
+    if tree is None and attention_mask is None:
+        raise ValueError("this attention needs a tree, as in `Batch.inputs`, or a mask; "
+                         "`attention.use(net, tree=False)` goes back to torch's own")  # fmt: skip
     if tree is None:
         return _attention(query * scaling, key, value, attention_mask[0]).transpose(1, 2), None
     parts = (_laid_out(x.to(value.dtype), tree) for x in (query, key, value))  # norms may have left them wider

@@ -75,8 +75,8 @@ class Mixture:
     def __init__(
         self, sources: Mapping[str, Source], weights: str | float | Mapping[str, float] = "size", seed: int = 0
     ):
-        if not sources:
-            raise ValueError("a mixture needs at least one source")
+        if not sources or seed < 0:
+            raise ValueError(f"a mixture needs at least one source and a seed of 0 or more, got seed {seed}")
         if empty := [name for name, source in sources.items() if not len(source.items)]:
             raise ValueError(f"nothing to draw from {', '.join(empty)}: leave empty sources out")
         for source in sources.values():

@@ -1,9 +1,9 @@
 """The tiny tokenizer: byte-level BPE with Qwen's special tokens and Qwen's way with numbers.
 
-Every digit is a token of its own and so is every punctuation mark, with the space before it, if there is one: a
-number is always spelled digit by digit. Words keep the space before them, and words that always follow each other in
-the questions become one token, phrases that they are: a question is then hardly longer than the numbers in it. Any
-text makes the round trip, byte by byte if need be.
+Every digit is a token of its own and so is every punctuation mark, often with the space before it: a number is always
+spelled digit by digit. Words keep the space before them, and a phrase of the questions, from one number or mark to
+the next, is mostly one token: a question is then hardly longer than the numbers in it. Any text makes the round trip,
+byte by byte if need be.
 
 `python -m vlm3.tokenizer` writes the packaged files anew, all but the weights. The tokenizer depends on the
 questions in `vlm3/tasks/*.toml` and on a seed, on nothing else. Weights fit the tokenizer of their training.
