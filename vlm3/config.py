@@ -1,7 +1,7 @@
 """The settings of a run, and the named ones.
 
-The paper's settings per task are those of Qwen3-VL-4B (`facts` in the chapter on fine-tuning); batches count samples
-over all processes, so they hold for any number of GPUs.
+Those that end in -4b are the paper's, as summaries of it report them, one for each task. Batches count the samples of
+all processes, so they hold for any number of GPUs.
 """
 
 import math
