@@ -53,7 +53,7 @@ def alone(vlm, images, question, longest):
 def test_answers_together_are_those_of_each_question_alone(talkative, images, count):
     found = answer(talkative, [view(image) for image in images[:count]], QUESTIONS, longest=6)
     assert len({a.text for a in found}) > 2
-    for question, (text, logprobs) in zip(QUESTIONS, found, strict=True):
+    for question, (text, logprobs, _) in zip(QUESTIONS, found, strict=True):
         expected, scores = alone(talkative, images[:count], question, 6)
         assert text == expected
         np.testing.assert_allclose(logprobs, scores, atol=1e-4)

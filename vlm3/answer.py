@@ -5,94 +5,186 @@ one token to each answer that is not finished, and a token sees its images, its 
 texts are those of asking one question at a time. Positions are passed at every call, so nothing that the network
 remembers of an earlier image can leak into a later one.
 
-Letters in shapes: T tokens so far, K answers in the making.
+An answer can branch: `likely` follows the most probable ways to go on instead of the first alone, and so gives numbers
+as distributions (`vlm3.spread`).
+
+Letters in shapes: T tokens so far, K questions, N answers in the making, V words.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 from transformers import DynamicCache
 
-from vlm3 import attention, packing
+from vlm3 import attention, packing, tasks
 from vlm3.model import VLM
 from vlm3.packing import SHARED, Batch
 from vlm3.views import QA, Sample, View
 
 LONGEST = 64  # tokens of an answer
+AT_ONCE = 256  # answers that grow side by side
+LEAST = 1e-3  # answers less probable than this are not followed by `likely`
 
 
 class Answer(NamedTuple):
-    """What the model says, and the logarithm of the probability of each of its tokens, the end of the turn included."""
+    """What the model says, the logarithm of the probability of each of its tokens, the end of the turn included, and
+    the value that the task reads in it, None where it reads none or no task is given."""
 
     text: str
     logprobs: tuple[float, ...]
+    value: object = None
 
 
-def answer(vlm: VLM, views: Sequence[View], questions: Sequence[str], longest: int = LONGEST) -> list[Answer]:
+def answer(vlm: VLM, views: View | Sequence[View], questions: Sequence[str], task: str = "",
+           longest: int = LONGEST) -> list[Answer]:  # fmt: skip
     """Greedy answers to all questions about one view or several, each as if it were asked alone.
 
-    longest: tokens after which an answer is cut off. ValueError for views that the model cannot read, see
-    `vlm3.model.patches`, and for questions with control tokens.
+    task: reads the values of the answers; longest: tokens after which an answer is cut off. ValueError for views that
+    the model cannot read, see `vlm3.model.patches`, and for questions with control tokens.
     """
+    views = (views,) if isinstance(views, View) else tuple(views)
     qas = tuple(QA(question, "", None) for question in questions)
-    return answer_all(vlm, [Sample(tuple(views), qas, "", "")], longest)[0]
+    return answer_all(vlm, [Sample(views, qas, task, "")], longest)[0]
+
+
+def answer_all(vlm: VLM, samples: Sequence[Sample], longest: int = LONGEST) -> list[list[Answer]]:
+    """Greedy answers to the questions of all samples, which go through the network side by side."""
+    return [[found[0] for found in each] for each in likely(vlm, samples, 1, longest)]
 
 
 @torch.no_grad()
-def answer_all(vlm: VLM, samples: Sequence[Sample], longest: int = LONGEST) -> list[list[Answer]]:
-    """Greedy answers to the questions of all samples, which go through the network side by side."""
+def likely(vlm: VLM, samples: Sequence[Sample], widest: int = 32, longest: int = LONGEST) -> list[list[list[Answer]]]:
+    """Of each question of each sample the most probable answers, best first; with widest=1, the greedy one.
+
+    After each token the `widest` most probable beginnings of a question go on (beam search that keeps all that it
+    finishes), leaving out what is less probable than LEAST. ValueError for a `widest` below 1.
+    """
+    if widest < 1 or longest < 1:
+        raise ValueError(f"widest and longest must be 1 or more, got {widest} and {longest}")
     asked = [sample for sample in samples if sample.qas]
     if not asked:
         return [[] for _ in samples]
     batch = packing.collate([packing.ask(sample, vlm.tokenizer) for sample in asked]).to(vlm.device)
     with attention.using(vlm.net):
-        found = iter(_decoded(vlm, batch, longest))
-    return [[next(found) for _ in sample.qas] for sample in samples]
+        found = iter(_decoded(vlm, batch, widest, longest))
+    return [[_read(vlm, sample.task, qa, next(found)) for qa in sample.qas] for sample in samples]
 
 
-def _decoded(vlm: VLM, batch: Batch, longest: int) -> list[Answer]:
+def _read(vlm: VLM, task: str, qa: QA, found: list[tuple[list[int], list[float]]]) -> list[Answer]:
+    """Tokens as texts, and texts as values."""
+    answers, templates = [], vlm.lesson(task).templates if task else None
+    for tokens, logprobs in found:
+        ended = tokens[-1] == vlm.tokenizer.eos_token_id
+        text = vlm.tokenizer.decode(tokens[:-1] if ended else tokens)
+        answers.append(Answer(text, tuple(logprobs), tasks.read(task, qa, text, templates) if task else None))
+    return answers
+
+
+@dataclass
+class _Growing:
+    """N answers in the making: whose they are, what they say, and what their next token sees."""
+
+    questions: torch.Tensor  # (N,)
+    tokens: torch.Tensor  # (N, said so far)
+    logprobs: torch.Tensor  # (N, said so far)
+    places: torch.Tensor  # (3, N), of the last token
+    sees: torch.Tensor  # (N, T) bool
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    def kept(self, rows: torch.Tensor) -> "_Growing":
+        fields = {name: value[rows] for name, value in vars(self).items() if name != "places"}
+        return replace(self, **fields, places=self.places[:, rows])
+
+    def on(self, tokens: torch.Tensor, logprobs: torch.Tensor) -> "_Growing":
+        """Each with one token more, before it is read."""
+        return replace(self, tokens=torch.cat([self.tokens, tokens[:, None]], 1), places=self.places + 1,
+                       logprobs=torch.cat([self.logprobs, logprobs[:, None]], 1))  # fmt: skip
+
+
+def _decoded(vlm: VLM, batch: Batch, widest: int, longest: int) -> list[list[tuple[list[int], list[float]]]]:
+    """(tokens, logprobs) of the answers of each question, best first: all read together, then some at a time."""
     cache = DynamicCache(config=vlm.net.config.text_config)
-    ends = torch.diff(batch.samples * len(batch) + batch.branches, append=batch.ids.new_tensor([-1])) != 0
-    last = (ends & (batch.branches != SHARED)).nonzero()[:, 0]  # (K,), where each question ends
-    logits = _read(vlm, batch, last, cache)
-    place, seen = batch.positions[:, last], torch.stack([batch.samples, batch.branches])
-    growing, said = torch.arange(len(last), device=vlm.device), [[] for _ in last]
-    for _ in range(longest):
-        scores, tokens = logits.float().log_softmax(-1).max(-1)
-        for k, pair in zip(growing.tolist(), zip(tokens.tolist(), scores.tolist(), strict=True), strict=True):
-            said[k].append(pair)
-        going = tokens != vlm.tokenizer.eos_token_id
-        growing, tokens = growing[going], tokens[going]
+    growing, last = _asked(batch)
+    logits, found = _first(vlm, batch, last, cache), []
+    for chosen in torch.arange(len(last), device=last.device).split(max(1, AT_ONCE // widest)):
+        part = growing.kept(chosen)
+        columns = part.sees.any(0).nonzero()[:, 0]
+        part = replace(part, questions=part.questions - chosen[0], sees=part.sees[:, columns])
+        found += _grown(vlm, part, logits[chosen], _columns(vlm, cache, columns), widest, longest)
+    return found
+
+
+def _columns(vlm: VLM, cache: DynamicCache, columns: torch.Tensor) -> DynamicCache:
+    """A copy of some tokens of a cache, since attention works on all that it is given."""
+    part = DynamicCache(config=vlm.net.config.text_config)
+    for number, layer in enumerate(cache.layers):
+        part.update(layer.keys[:, :, columns], layer.values[:, :, columns], number)
+    return part
+
+
+def _grown(vlm: VLM, growing: _Growing, logits: torch.Tensor, cache: DynamicCache, widest: int, longest: int) -> list:
+    found: list[list] = [[] for _ in range(len(growing))]
+    for turn in range(longest):
+        settled = torch.tensor([bool(answers) for answers in found], device=logits.device)
+        growing = _widened(growing, logits, widest, settled)
+        over = (growing.tokens[:, -1] == vlm.tokenizer.eos_token_id) | (turn == longest - 1)
+        _collect(found, growing.kept(over))
+        growing = growing.kept(~over)
         if not len(growing):
             break
-        place = place[:, going] + 1
-        seen = torch.cat([seen, seen[:, last[growing]]], 1)
-        logits = _continue(vlm, tokens, place, _sees(seen, len(growing)), cache)
-    return [_answer(vlm, pairs) for pairs in said]
+        logits, growing = _next(vlm, growing, cache)
+    return [sorted(answers, key=lambda pair: -sum(pair[1])) for answers in found]
 
 
-def _read(vlm: VLM, batch: Batch, last: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
+def _asked(batch: Batch) -> tuple[_Growing, torch.Tensor]:
+    """Answers that say nothing yet, and (K,) where each question ends."""
+    ends = torch.diff(batch.samples * len(batch) + batch.branches, append=batch.ids.new_tensor([-1])) != 0
+    last = (ends & (batch.branches != SHARED)).nonzero()[:, 0]
+    sees = (batch.branches == SHARED) | (batch.branches == batch.branches[last, None])
+    sees &= batch.samples == batch.samples[last, None]
+    numbers, nothing = torch.arange(len(last), device=last.device), last.new_empty((len(last), 0))
+    return _Growing(numbers, nothing, nothing.float(), batch.positions[:, last], sees), last
+
+
+def _widened(growing: _Growing, logits: torch.Tensor, widest: int, settled: torch.Tensor) -> _Growing:
+    """The most probable ways to go on, at most `widest` for each question; logits: (N, V).
+
+    settled: (K,) bool, questions that have an answer and so need no improbable one.
+    """
+    logprobs, tokens = logits.float().log_softmax(-1).topk(min(widest, logits.shape[-1]))
+    totals = growing.logprobs.sum(1, keepdim=True) + logprobs  # (N, widest)
+    questions = growing.questions[:, None].expand_as(totals).flatten()
+    order = totals.flatten().argsort(descending=True, stable=True)
+    order = order[questions[order].argsort(stable=True)]  # by question, best first
+    owners = questions[order]
+    rank = torch.arange(len(order), device=order.device) - torch.searchsorted(owners, owners)
+    probable = (rank < widest) & (totals.flatten()[order].exp() > LEAST)
+    order = order[probable | ((rank == 0) & ~settled[owners])]
+    chosen = growing.kept(order // tokens.shape[1])
+    return chosen.on(tokens.flatten()[order], logprobs.flatten()[order])
+
+
+def _collect(found: list[list], ended: _Growing) -> None:
+    for question, tokens, logprobs in zip(*(x.tolist() for x in (ended.questions, ended.tokens, ended.logprobs)),
+                                          strict=True):  # fmt: skip
+        found[question].append((tokens, logprobs))
+
+
+def _first(vlm: VLM, batch: Batch, last: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
     """(K, V), what may follow each question."""
     rows = torch.zeros_like(batch.ids, dtype=torch.bool).index_fill(0, last, True)
     inputs = batch.inputs() | {"logits_to_keep": rows[None]}
-    return vlm.net(**inputs, past_key_values=cache, use_cache=True).logits
+    return vlm.net(**inputs, past_key_values=cache, use_cache=True).logits.view(len(last), -1)
 
 
-def _sees(seen: torch.Tensor, new: int) -> torch.Tensor:
-    """(K, T): which tokens the newest ones see; seen: (2, T), sample and branch of each."""
-    samples, branches = seen
-    own = (branches == SHARED) | (branches == branches[-new:, None])
-    return own & (samples == samples[-new:, None])
-
-
-def _continue(vlm: VLM, tokens: torch.Tensor, place: torch.Tensor, sees: torch.Tensor, cache) -> torch.Tensor:
-    """(K, V), what may follow one further token of each answer."""
-    return vlm.net(input_ids=tokens[None], position_ids=place[:, None], attention_mask=sees[None, None],
-                   past_key_values=cache, use_cache=True).logits[0]  # fmt: skip
-
-
-def _answer(vlm: VLM, pairs: list[tuple[int, float]]) -> Answer:
-    tokens, logprobs = zip(*pairs, strict=True)
-    tokens = tokens[:-1] if tokens[-1] == vlm.tokenizer.eos_token_id else tokens
-    return Answer(vlm.tokenizer.decode(tokens), logprobs)
+def _next(vlm: VLM, growing: _Growing, cache: DynamicCache) -> tuple[torch.Tensor, _Growing]:
+    """(N, V), what may follow once each answer's last token is read, and answers that see it."""
+    own = torch.eye(len(growing), dtype=torch.bool, device=growing.sees.device)
+    growing = replace(growing, sees=torch.cat([growing.sees, own], 1))
+    logits = vlm.net(input_ids=growing.tokens[:, -1][None], position_ids=growing.places[:, None],
+                     attention_mask=growing.sees[None, None], past_key_values=cache, use_cache=True).logits[0]  # fmt: skip
+    return logits, growing

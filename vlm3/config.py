@@ -100,7 +100,8 @@ class Config:
             raise ValueError(f"{name} must be {wanted}, got {getattr(self, name)!r}")
 
 
-TINY = Config(steps=4000, batch=32, tokens=6000, lr=1e-3)
+TINY = Config(steps=5600, batch=16, lr=2e-3, warmup=0.03, optimizer="muon", shard=1, validation="rooms-validation",
+              validate_every=400)  # fmt: skip
 PAPER = Config(model="Qwen/Qwen3-VL-4B-Instruct", mixture="", tokens=16384, clip=0.02, checkpointing=True,
                workers=8, save_every=500)  # fmt: skip
 PRESETS = {

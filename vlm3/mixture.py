@@ -210,7 +210,8 @@ def _hash(*key: int) -> int:
 def read(path: str | Path, seed: int = 0) -> Mixture:
     """A mixture from a TOML file, or a packaged one by its name.
 
-    `weights` may be a word or a power. Each table under `sources` names what makes the items, as "module:callable"
+    `weights` may be a word or a power. `like` names a mixture whose sources are taken, with the file's `arguments`
+    added to those of each. Each table under `sources` names what makes the items, as "module:callable"
     in `from`, with its arguments in `arguments`, and may set task, questions, focal_px, options and weight.
     Raises FileNotFoundError or ValueError, naming the file and the source.
     """
@@ -242,8 +243,13 @@ def _parts(path: Path) -> tuple[str | float | dict | None, dict[str, dict]]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a mixture ({error})") from error
     weights, tables = found.pop("weights", None), found.pop("sources", {})
+    like, arguments = found.pop("like", None), found.pop("arguments", {})
     if found:
-        raise ValueError(f"{path}: unknown {', '.join(found)}: a mixture has `weights` and `sources`")
+        raise ValueError(f"{path}: unknown {', '.join(found)}: a mixture has `weights`, `like`, `sources`")
+    if like:
+        shared, others = _parts(_path(like))
+        others = {name: t | {"arguments": t.get("arguments", {}) | arguments} for name, t in others.items()}
+        weights, tables = shared if weights is None else weights, others | tables
     if not (isinstance(tables, dict) and all(isinstance(table, dict) for table in tables.values())):
         raise ValueError(f"{path}: `sources` must hold a table for each source")
     return weights, tables

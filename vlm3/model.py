@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -68,6 +70,13 @@ _TOKENS = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>",
 _COPY = "copy it again from where the checkpoint came from"
 
 
+class Lesson(NamedTuple):
+    """How a task was taught: the focal length of its images, and what differs from the task's own templates."""
+
+    focal_px: float = 1000.0
+    templates: Mapping = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class VLM:
     """A network, the tokenizer that it was made for, and how it was taught.
@@ -87,6 +96,11 @@ class VLM:
     @property
     def dtype(self) -> torch.dtype:
         return self.net.dtype
+
+    def lesson(self, task: str) -> Lesson:
+        """How the task was taught; where that is unknown, as the paper does: 750 px for pose, 1000 px for all else."""
+        known = {"focal_px": 750.0} if task == "pose" else {}
+        return Lesson(**self.taught.get(task, known))
 
     @property
     def image_pad(self) -> int:

@@ -9,15 +9,25 @@ from collections.abc import Iterator, Sequence
 
 import torch
 import torch.distributed as dist
+from accelerate import PartialState
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+
+def place() -> PartialState:
+    """Device, and which of how many processes this is; the group of processes is made on the first call."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn when workers are forked
+    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def sharded(net: torch.nn.Module, device: torch.device, shard: int = 0, precision: str = "fp32") -> torch.nn.Module:
     """The network on its device; with several processes, in parts that groups of `shard` of them hold together.
 
     The groups are copies of each other (hybrid shard): with shard 0 a group is a machine, so that weights are gathered
-    inside machines and only gradients travel between them. ValueError where groups of that size do not come out even.
+    inside machines and only gradients travel between them. With shard 1 each process has the whole network, which is
+    fastest where it is small; see `averaged`. ValueError where groups of that size do not come out even.
     """
     if not dist.is_initialized():
         return net.to(device)
@@ -25,6 +35,8 @@ def sharded(net: torch.nn.Module, device: torch.device, shard: int = 0, precisio
     shard = shard or int(os.environ.get("LOCAL_WORLD_SIZE", world))
     if world % shard:
         raise ValueError(f"{world} processes do not make groups of {shard}: choose a shard that divides them")
+    if shard == 1:
+        return net.to(device)
     mesh = init_device_mesh(device.type, (world // shard, shard), mesh_dim_names=("replicate", "shard"))
     half = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     policy = half if precision == "bf16" else MixedPrecisionPolicy()
@@ -33,6 +45,16 @@ def sharded(net: torch.nn.Module, device: torch.device, shard: int = 0, precisio
     for module in (*layers, net):  # the rest, with the tied embeddings, is one part of its own
         fully_shard(module, mesh=mesh if shard < world else mesh["shard"], mp_policy=policy)
     return net
+
+
+def averaged(net: torch.nn.Module) -> None:
+    """Replaces gradients of whole copies of the network by their mean over all processes; parts have theirs already."""
+    learned = [p for p in net.parameters() if p.grad is not None]
+    if not dist.is_initialized() or isinstance(learned[0], DTensor):
+        return
+    flat = parameters_to_vector([p.grad for p in learned])
+    dist.all_reduce(flat)
+    vector_to_parameters(flat / dist.get_world_size(), [p.grad for p in learned])
 
 
 def total(values: Sequence[float]) -> list[float]:

@@ -38,19 +38,13 @@ class Run:
         self.out, self.keep, self.leads = Path(out), keep, parallel.leads()
         self.model = self.out / "model"
         if self.leads:
-            self._claim(json.loads(json.dumps(identity, default=str)))
+            self._claim(identity)
         last = [int(path.name.removeprefix("step-")) for path in checkpoints(self.out)[-1:]]
         seen = [sum(last), self.model.is_dir()] if self.leads else [0, 0]  # shared disks may show others less
         self.step, self.finished = map(int, parallel.total(seen))
 
-    def _claim(self, identity: dict) -> None:
-        self.out.mkdir(parents=True, exist_ok=True)
-        path = self.out / "config.json"
-        begun = bool(checkpoints(self.out)) or self.model.exists()  # else there is nothing to lose
-        if begun and (changed := _differences(_object(path.read_text(errors="replace"), path), identity)):
-            raise ValueError(f"{self.out} holds a run with another configuration: {'; '.join(changed)}. "
-                             "Restore it to resume, or choose another folder")  # fmt: skip
-        _write(path, json.dumps(identity, indent=1) + "\n")
+    def _claim(self, identity: Mapping) -> None:
+        claim(self.out, identity, begun=bool(checkpoints(self.out)) or self.model.exists())
         for draft in (*self._place(0).parent.glob(".step-*"), self.out / ".model"):
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -59,7 +53,7 @@ class Run:
         self.net, self.optimizers = net, optimizers
         if self.leads:  # the log ends where the checkpoint does; later steps will be made again
             kept = [record for record in read(self.out) if record["step"] <= self.step]
-            _write(self.out / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+            write(self.out / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
         if self.step:
             self._load(self._place(self.step))
 
@@ -130,6 +124,20 @@ def _network(settings: Qwen3VLConfig, weights: dict[str, torch.Tensor]) -> Qwen3
     return net
 
 
+def claim(out: Path, identity: Mapping, begun: bool) -> None:
+    """Make a folder that says in config.json what fills it, so that nothing else is ever mixed in.
+
+    begun: whether there is something to lose. Then ValueError where another configuration began, naming the changes.
+    """
+    identity = json.loads(json.dumps(identity, default=str))
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "config.json"
+    if begun and (changed := _differences(_object(path.read_text(errors="replace"), path), identity)):
+        raise ValueError(f"{out} was begun with another configuration: {'; '.join(changed)}. "
+                         "Restore it to resume, or choose another folder")  # fmt: skip
+    write(path, json.dumps(identity, indent=1) + "\n")
+
+
 def checkpoints(out: str | Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
     return sorted((Path(out) / "checkpoints").glob("step-*"))
@@ -141,14 +149,14 @@ def events(out: str | Path) -> Callable[[Mapping], None]:
 
     writers = []
 
-    def write(record: Mapping) -> None:
+    def tell(record: Mapping) -> None:
         if not writers:
             writers.append(SummaryWriter(Path(out) / "events", purge_step=record["step"]))
         for name, value in flat(record).items():
             writers[0].add_scalar(name, value, record["step"])
         writers[0].flush()
 
-    return write
+    return tell
 
 
 def flat(record: Mapping, prefix: str = "") -> dict[str, float]:
@@ -164,9 +172,13 @@ def read(out: str | Path) -> list[dict]:
 
     Raises ValueError, naming file and line, for a line that is no record.
     """
-    path = Path(out) / "log.jsonl"
+    return records(Path(out) / "log.jsonl", "step")
+
+
+def records(path: Path, *names: str) -> list[dict]:
+    """The objects of a JSONL file, each with at least these names; errors and the last line as in `read`."""
     lines = path.read_text(errors="replace").split("\n")[:-1] if path.exists() else []
-    return [_object(line, f"{path}:{n}", "step") for n, line in enumerate(lines, 1)]
+    return [_object(line, f"{path}:{n}", *names) for n, line in enumerate(lines, 1)]
 
 
 def _object(text: str, where: object, *names: str) -> dict:
@@ -206,7 +218,8 @@ def _differences(old: Mapping, new: Mapping) -> list[str]:
     return [f"{k} was {a.get(k)!r}, is {b.get(k)!r}" for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)]
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """A text file, there in full or as it was before."""
     draft = _hidden(path)
     draft.write_text(text)
     draft.replace(path)

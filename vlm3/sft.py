@@ -7,7 +7,6 @@ processes learn what one would. Each takes its share of a step's samples; togeth
 """
 
 import math
-import os
 import signal
 import threading
 import time
@@ -18,7 +17,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -69,7 +67,7 @@ def train(
     a loss that is not a number, RuntimeError for samples that cannot be made, OSError for a full disk; whatever stops
     a run, its last checkpoint stays whole.
     """
-    place = _place()
+    place = parallel.place()
     samples = samples or _named("mixture", config)
     if config.validate_every:
         validation = validation or _named("validation", config)
@@ -119,7 +117,7 @@ def _named(kind: str, config: Config) -> Mixture:
 class Learner:
     """The network and what changes it."""
 
-    def __init__(self, config: Config, net: torch.nn.Module, place: PartialState, tasks: list[str]):
+    def __init__(self, config: Config, net: torch.nn.Module, place: parallel.PartialState, tasks: list[str]):
         self.config, self.place, self.tasks = config, place, tasks
         self.net = parallel.sharded(net, place.device, config.shard, config.precision)
         self.optimizers = optimizers(self.net, config)
@@ -133,6 +131,7 @@ class Learner:
             losses = self.losses(batch)
             (losses.sum() * (counts * self.place.num_processes / weight)).backward()
             sums += counts * self._by(batch, losses, self.tasks, batch.tasks)
+        parallel.averaged(self.net)
         told = self._told(sums, self.tasks)
         norm = parallel.whole(torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)).item()
         if not (math.isfinite(told["loss"]) and math.isfinite(norm)):
@@ -239,12 +238,6 @@ def _adapted(net: torch.nn.Module, config: Config) -> torch.nn.Module:
         torch.default_generator.manual_seed(config.seed)
         lora = LoraConfig(r=config.lora, lora_alpha=2 * config.lora, target_modules=list(ADAPTED))
         return get_peft_model(net, lora)
-
-
-def _place() -> PartialState:
-    """Device, and which of how many processes this is; the group of processes is made on the first call."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn when workers are forked
-    return PartialState(cpu=not torch.cuda.is_available())
 
 
 def _stream(steps: Steps, first: int, workers: int) -> Iterator[tuple[int, list[Batch], float]]:

@@ -14,6 +14,7 @@ from vlm3.tasks import text as words
 from vlm3.views import QA, NothingToAsk, View
 
 Point = tuple[float, float]
+PLACES = True
 FRAME = (560, 420)
 
 
@@ -34,16 +35,23 @@ def ask(
     uv1, uv2 = matches or _sampled_matches(*views[:2], n, rng)
     if not len(uv1):
         raise NothingToAsk("the two views share no point: nothing to ask about")
-    reference = PixelText(templates["scale"])
     chosen = rng.choice(len(uv1), min(n, len(uv1)), replace=False)
     sizes = views[0].size, views[1].size
-    return [_qa(uv1[i], uv2[i], sizes, reference, rng, templates) for i in chosen]
+    return [_qa(uv1[i], uv2[i], sizes, rng, templates) for i in chosen]
 
 
-def _qa(uv1: np.ndarray, uv2: np.ndarray, sizes: tuple, reference: PixelText, rng, templates: dict) -> QA:
-    question = words.question(templates, "match", rng, point=reference.encode(tuple(uv1), sizes[0]))
-    answer = templates["match"]["answer"].format(match=reference.encode(tuple(uv2), sizes[1]))
-    return QA(question, answer, reference.position(tuple(uv2.tolist()), sizes[1]))
+def question(
+    uv1: Sequence[float], size: tuple[int, int], rng: np.random.Generator, templates: dict | None = None
+) -> str:
+    """What is asked about one pixel of the first image; ValueError for a pixel outside it."""
+    templates = templates or words.packaged("correspondence")
+    return words.question(templates, "match", rng, point=PixelText(templates["scale"]).encode(tuple(uv1), size))
+
+
+def _qa(uv1: np.ndarray, uv2: np.ndarray, sizes: tuple, rng: np.random.Generator, templates: dict) -> QA:
+    reference, uv2 = PixelText(templates["scale"]), tuple(uv2.tolist())
+    answer = templates["match"]["answer"].format(match=reference.encode(uv2, sizes[1]))
+    return QA(question(uv1, sizes[0], rng, templates), answer, reference.position(uv2, sizes[1]))
 
 
 def _sampled_matches(view1: View, view2: View, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -37,16 +37,19 @@ def ask(
         if view.camera is None:
             raise ValueError("range needs the view's camera")
         metres = range_from_depth(metres, uv, view.camera)
-    reference = PixelText(templates["scale"])
+    form = templates[kind]["answer"]
     return [
-        _qa(reference.encode(tuple(p), view.size), float(m), kind, rng, templates)
-        for p, m in zip(uv, metres, strict=True)
+        QA(question(p, view.size, rng, kind, templates), form.format(value=m), m)
+        for p, m in zip(uv.tolist(), metres.tolist(), strict=True)
     ]
 
 
-def _qa(point: str, metres: float, kind: str, rng: np.random.Generator, templates: dict) -> QA:
-    question = words.question(templates, kind, rng, point=point)
-    return QA(question, templates[kind]["answer"].format(value=metres), metres)
+def question(
+    uv: Sequence[float], size: tuple[int, int], rng: np.random.Generator, kind: str = "z", templates: dict | None = None
+) -> str:
+    """What is asked about one pixel of an image; ValueError for a pixel outside it."""
+    templates = templates or words.packaged("depth")
+    return words.question(templates, kind, rng, point=PixelText(templates["scale"]).encode(tuple(uv), size))
 
 
 def parse(text: str) -> float | None:

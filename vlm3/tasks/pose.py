@@ -60,6 +60,12 @@ def true_pose(view1: View, view2: View) -> Pose:
     return pose if distance_m < 1e-9 else pose | {"direction": tuple((translation / distance_m).tolist())}
 
 
+def questions(rng: np.random.Generator, metric: bool = True, templates: dict | None = None) -> list[str]:
+    """All that is asked about a pair of views, in its order."""
+    templates = templates or words.packaged("pose")
+    return [words.question(templates, part, rng) for part in PARTS if metric or part != "distance"]
+
+
 def _qa(part: str, pose: Pose, rng: np.random.Generator, templates: dict) -> QA:
     truth = {field: pose[field] for field in (*PARTS[part], "pair")}
     fills = {"value": pose[PARTS[part][0]], **{k.removesuffix("_deg"): v for k, v in truth.items()}}

@@ -1,0 +1,47 @@
+"""A Qwen3-VL of any size, asked as it was taught."""
+
+import hashlib
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from vlm3 import model as models
+from vlm3 import parallel
+from vlm3.answer import answer_all
+from vlm3.answerers import Answerer
+from vlm3.mixture import Source
+from vlm3.model import VLM
+
+
+def answerer(model: str, source: Source) -> Answerer:
+    """model: what `vlm3.model.load` takes, or "random:SIZE" for weights that learned nothing."""
+    kind, _, size = model.partition(":")
+    device = parallel.place().device
+    vlm = models.new(size) if kind == "random" else models.load(model, str(device), _dtype(device))
+    return of(vlm, source)
+
+
+def of(vlm: VLM, source: Source) -> Answerer:
+    """The same of a network in memory."""
+    return Answerer(partial(answer_all, vlm), as_taught(source, vlm), _fingerprint(vlm))
+
+
+def as_taught(source: Source, vlm: VLM) -> Source:
+    """The source with the focal length and the templates of the model's lessons, where they are known."""
+    if source.task not in vlm.taught:
+        return source
+    lesson = vlm.lesson(source.task)
+    return replace(source, focal_px=lesson.focal_px, templates=lesson.templates)
+
+
+def _dtype(device: torch.device) -> torch.dtype | None:
+    """Small CPU models in float32, in which texts do not depend on what is answered beside them; else as stored."""
+    return torch.float32 if device.type == "cpu" else None
+
+
+def _fingerprint(vlm: VLM) -> str:
+    """The same for the same weights: a digest of the sums of all parts."""
+    sums = [weight.detach().double().sum().item() for weight in vlm.net.parameters()]
+    return hashlib.sha256(repr(sums).encode()).hexdigest()[:16]

@@ -1,0 +1,109 @@
+"""Questions about your own photos: pixels in, values out, in the coordinates of the photo as it is.
+
+Each function unifies the views to the focal length that the model was taught, words the questions as it was taught,
+and has them answered together. The wording is drawn from `seed`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from vlm3 import answer
+from vlm3.answer import Answer
+from vlm3.focal import unify_focal
+from vlm3.geometry import Camera, project, rays
+from vlm3.model import VLM
+from vlm3.reference import PixelText
+from vlm3.spread import Spread, spread
+from vlm3.tasks import correspondence as correspondence_task
+from vlm3.tasks import depth as depth_task
+from vlm3.tasks import pose as pose_task
+from vlm3.tasks import text
+from vlm3.views import QA, Sample, View
+
+
+def depth(vlm: VLM, view: View, uv: np.ndarray, seed: int = 0) -> list[Answer]:
+    """How far (N, 2) pixels of a view are along the optical axis, in metres. ValueError for pixels outside it."""
+    unified, questions = _about_depth(vlm, view, uv, seed)
+    return answer.answer(vlm, unified, questions, "depth")
+
+
+def depth_spreads(vlm: VLM, view: View, uv: np.ndarray, widest: int = 32, seed: int = 0) -> list[Spread | None]:
+    """The same as distributions, see `vlm3.spread`."""
+    unified, questions = _about_depth(vlm, view, uv, seed)
+    sample = Sample((unified,), tuple(QA(q, "", None) for q in questions), "depth", "")
+    return [spread(answers) for answers in answer.likely(vlm, [sample], widest)[0]]
+
+
+def depth_map(vlm: VLM, view: View, stride: int = 8, progress: bool = True, at_once: int = 256) -> np.ndarray:
+    """Metres at the middle of each square of `stride` pixels, see `grid`: (H // stride, W // stride) float32.
+
+    NaN where the answer is no length. The image is read once for every `at_once` pixels.
+    """
+    uv = grid(view.size, stride)
+    points, found = uv.reshape(-1, 2), []
+    with tqdm(total=len(points), disable=not progress, unit="pixel") as bar:
+        for some in np.array_split(points, range(at_once, len(points), at_once)):
+            found += [a.value or np.nan for a in depth(vlm, view, some)]
+            bar.update(len(some))
+    return np.array(found, np.float32).reshape(uv.shape[:2])
+
+
+def grid(size: tuple[int, int], stride: int) -> np.ndarray:
+    """(H // stride, W // stride, 2) pixels, the middles of squares. ValueError for a stride that leaves none."""
+    width, height = size
+    if not 1 <= stride <= min(size):
+        raise ValueError(f"stride must be from 1 to {min(size)}, the shorter side, got {stride}")
+    columns, rows = np.meshgrid(np.arange(width // stride), np.arange(height // stride))
+    return (np.stack([columns, rows], -1) + 0.5) * stride
+
+
+def correspondence(vlm: VLM, view1: View, view2: View, uv1: np.ndarray, seed: int = 0) -> list[Answer]:
+    """Where (N, 2) pixels of view 1 are in view 2: values are (u, v) in pixels of view 2, None where none is said."""
+    lesson, rng = vlm.lesson("correspondence"), np.random.default_rng(seed)
+    templates, unified = text.adapted("correspondence", lesson.templates), _unified(vlm, "correspondence", view1, view2)
+    places = _moved(uv1, view1.camera, unified[0].camera)
+    questions = [correspondence_task.question(uv, unified[0].size, rng, templates) for uv in places]
+    scale = PixelText(templates["scale"]).scale
+    found = []
+    for a in answer.answer(vlm, unified, questions, "correspondence"):
+        uv2 = a.value and (np.array(a.value) + 0.5) / scale * unified[1].size
+        found.append(a._replace(value=a.value and tuple(_moved([uv2], unified[1].camera, view2.camera)[0].tolist())))
+    return found
+
+
+def pose(vlm: VLM, view1: View, view2: View, metric: bool = True, seed: int = 0) -> tuple[dict, list[Answer]]:
+    """How camera 2 stands to camera 1: all that was answered, as in `vlm3.tasks.pose`, and the answers."""
+    templates = text.adapted("pose", vlm.lesson("pose").templates)
+    questions = pose_task.questions(np.random.default_rng(seed), metric, templates)
+    answers = answer.answer(vlm, _unified(vlm, "pose", view1, view2), questions, "pose")
+    return {name: value for a in answers for name, value in (a.value or {}).items()}, answers
+
+
+def objects(vlm: VLM, view: View, questions: Sequence[str]) -> list[Answer]:
+    """Answers to questions in which {1}, {2} and so on stand for the boxes of the view."""
+    (unified,) = _unified(vlm, "objects", view)
+    scale = text.adapted("objects", vlm.lesson("objects").templates)["scale"]
+    places = [PixelText(scale).encode_box(box, unified.size) for box in unified.boxes]
+    try:
+        asked = [question.format(None, *places) for question in questions]
+    except (IndexError, KeyError, ValueError) as error:
+        raise ValueError(f"a question may name the boxes {{1}} to {{{len(places)}}}: {list(questions)}") from error
+    return answer.answer(vlm, unified, asked, "objects")
+
+
+def _about_depth(vlm: VLM, view: View, uv: np.ndarray, seed: int) -> tuple[View, list[str]]:
+    templates, rng = text.adapted("depth", vlm.lesson("depth").templates), np.random.default_rng(seed)
+    (unified,) = _unified(vlm, "depth", view)
+    places = _moved(uv, view.camera, unified.camera)
+    return unified, [depth_task.question(place, unified.size, rng, templates=templates) for place in places.tolist()]
+
+
+def _unified(vlm: VLM, task: str, *views: View) -> tuple[View, ...]:
+    return tuple(unify_focal(view, vlm.lesson(task).focal_px) for view in views)
+
+
+def _moved(uv: np.ndarray, old: Camera, new: Camera) -> np.ndarray:
+    """The same directions in another camera."""
+    return project(rays(np.reshape(uv, (-1, 2)).astype(float), old), new)
