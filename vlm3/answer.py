@@ -185,6 +185,6 @@ def _next(vlm: VLM, growing: _Growing, cache: DynamicCache) -> tuple[torch.Tenso
     """(N, V), what may follow once each answer's last token is read, and answers that see it."""
     own = torch.eye(len(growing), dtype=torch.bool, device=growing.sees.device)
     growing = replace(growing, sees=torch.cat([growing.sees, own], 1))
-    logits = vlm.net(input_ids=growing.tokens[:, -1][None], position_ids=growing.places[:, None],
-                     attention_mask=growing.sees[None, None], past_key_values=cache, use_cache=True).logits[0]  # fmt: skip
-    return logits, growing
+    inputs = {"input_ids": growing.tokens[None, :, -1], "position_ids": growing.places[:, None],
+              "attention_mask": growing.sees[None, None]}  # fmt: skip
+    return vlm.net(**inputs, past_key_values=cache, use_cache=True).logits[0], growing

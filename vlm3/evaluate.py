@@ -85,8 +85,8 @@ def named(config: Evaluation) -> Source:
     sources = mixture.read(config.source).sources
     found = {name: source for name, source in sources.items() if source.task == config.task}
     if len(found) != 1:
-        raise ValueError(f"{config.source} must have one source of {config.task}, it has {len(found)}: "
-                         f"{', '.join(found) or 'its tasks are ' + ', '.join(s.task for s in sources.values())}")  # fmt: skip
+        known = ", ".join(f"{name} ({source.task})" for name, source in sources.items())
+        raise ValueError(f"{config.source} must have one source of {config.task}; its sources are {known}")
     (source,) = found.values()
     return replace(source, questions=config.questions or source.questions)
 
@@ -155,3 +155,11 @@ def score(out: str | Path) -> dict[str, float]:
         raise ValueError(f"{out}: the source gave no question")
     templates: Mapping = config["asked"][config["source"]]["templates"]
     return tasks.score(config["task"], found, templates) | {"questions": len(found)}
+
+
+def agrees(scores: Mapping[str, float], recorded: Mapping[str, float], tolerances: Mapping[str, float]) -> None:
+    """ValueError, naming the score, where one lies further from its recorded value than its tolerance."""
+    for name, tolerance in tolerances.items():
+        if not abs(scores[name] - recorded[name]) <= tolerance:
+            raise ValueError(f"{name} is {scores[name]:.4g}, recorded was {recorded[name]:.4g}, and {tolerance} is "
+                             "allowed: find out what changed, or record it anew (python tests/bench/scores.py)")  # fmt: skip

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 
