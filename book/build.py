@@ -16,11 +16,13 @@ import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 import papermill
+import psutil
 import yaml
 from vendor import vendor
 
@@ -29,6 +31,8 @@ BOOK = ROOT / "book"
 BUILD = Path(os.environ.get("VLM3_BUILD", ROOT / "_build"))  # where pages are made
 HTML = BUILD / "html"
 EXECUTED = ROOT / "_build" / "executed"  # what chapters gave, for whatever pages
+CORES = os.cpu_count() or 1
+JOBS = 2 if CORES > 1 and psutil.virtual_memory().total > 8e9 else 1  # chapters that are executed side by side
 UNKNOWN = "-OWNER-/vlm3"  # no account on GitHub begins with a hyphen
 
 
@@ -41,7 +45,7 @@ def main() -> None:
     chapters = sorted(path for path in BOOK.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
     for chapter in chapters:
         check_parameters(chapter, profile_file(args.profile))
-    executed = [execute(c, args.profile, args.force, f"{n} of {len(chapters)}") for n, c in enumerate(chapters, 1)]
+    executed = execute_all(chapters, args.profile, args.force)
     render(chapters, executed)
     print(f"read it: {os.path.relpath(HTML / 'index.html')}")
 
@@ -82,6 +86,17 @@ def files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
 
 
+def execute_all(chapters: list[Path], profile: str, force: bool) -> list[Path]:
+    """The executed copies, JOBS of them made at a time; after the first that fails no other is begun."""
+    places = [f"{n} of {len(chapters)}" for n in range(1, len(chapters) + 1)]
+    with ThreadPoolExecutor(JOBS) as pool:
+        made = [pool.submit(execute, c, profile, force, place) for c, place in zip(chapters, places, strict=True)]
+        try:
+            return [each.result() for each in made]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def execute(chapter: Path, profile: str, force: bool, place: str) -> Path:
     """The executed copy of a chapter, made now or found unchanged."""
     name = chapter.relative_to(BOOK)
@@ -118,6 +133,7 @@ def run_papermill(chapter: Path, target: Path, profile: str) -> tuple[float, int
     environment = os.environ | {
         "PYTHONHASHSEED": "0",
         "IPYTHONDIR": str(ipython_folder()),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(CORES // JOBS)),
     }
     if profile != "gpu":
         environment["HF_HUB_OFFLINE"] = "1"
@@ -193,6 +209,7 @@ def assemble(chapters: list[Path], executed: list[Path]) -> Path:
         target.write_text(text.replace(UNKNOWN, repository() or UNKNOWN))
         save_glued_pictures(nbformat.reads(text, 4), source / "_glued")
     (source / "guide" / "_runs.md").write_text("\n".join(rows) + "\n")
+    shutil.copytree(BOOK / "recorded", source / "_extra" / "recorded")  # tables link to what they show
     shutil.copytree(
         vendor(BOOK / "vendor.json", BUILD / "vendor"),
         source / "_extra" / "_static" / "vendor",

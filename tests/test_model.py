@@ -14,7 +14,7 @@ from transformers import AutoImageProcessor, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from tests.conftest import QUESTION, image_settings
-from vlm3 import model, packing
+from vlm3 import mixture, model, packing
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +88,11 @@ def test_sizes_that_cannot_work_are_refused():
             model.config(size, text=text, vision=vision)
 
 
-def test_tiny_warns_while_it_is_untrained():
-    if (model.PACKAGED / "model.safetensors").exists():
-        pytest.skip("trained weights are packaged")
-    with pytest.warns(UserWarning, match="untrained"):
-        vlm = model.load("tiny", dtype=torch.bfloat16)
+def test_tiny_is_packaged_small_and_knows_how_all_four_tasks_were_taught():
+    assert (model.PACKAGED / "model.safetensors").stat().st_size < 20e6
+    vlm = model.load("tiny", dtype=torch.bfloat16)
     assert vlm.dtype == torch.bfloat16
-    assert sum(weight.numel() for weight in vlm.net.parameters()) < 6_000_000
+    assert vlm.taught == json.loads(json.dumps(mixture.read("rooms").taught))
 
 
 def test_packaged_description_is_the_one_that_the_code_writes():

@@ -4,6 +4,7 @@ Each function unifies the views to the focal length that the model was taught, w
 and has them answered together. The wording is drawn from `seed`.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,13 +40,13 @@ def depth_spreads(vlm: VLM, view: View, uv: np.ndarray, widest: int = 32, seed: 
 def depth_map(vlm: VLM, view: View, stride: int = 8, progress: bool = True, at_once: int = 256) -> np.ndarray:
     """Metres at the middle of each square of `stride` pixels, see `grid`: (H // stride, W // stride) float32.
 
-    NaN where the answer is no length. The image is read once for every `at_once` pixels.
+    NaN where the answer is no length, or one beyond all photos. The image is read once for every `at_once` pixels.
     """
     uv = grid(view.size, stride)
     points, found = uv.reshape(-1, 2), []
     with tqdm(total=len(points), disable=not progress, unit="pixel") as bar:
         for some in np.array_split(points, range(at_once, len(points), at_once)):
-            found += [a.value or np.nan for a in depth(vlm, view, some)]
+            found += [a.value if a.value and 1e-3 < a.value < 1e6 else np.nan for a in depth(vlm, view, some)]
             bar.update(len(some))
     return np.array(found, np.float32).reshape(uv.shape[:2])
 
@@ -60,16 +61,18 @@ def grid(size: tuple[int, int], stride: int) -> np.ndarray:
 
 
 def correspondence(vlm: VLM, view1: View, view2: View, uv1: np.ndarray, seed: int = 0) -> list[Answer]:
-    """Where (N, 2) pixels of view 1 are in view 2: values are (u, v) in pixels of view 2, None where none is said."""
+    """Where (N, 2) pixels of view 1 are in view 2: values are (u, v) in pixels of view 2, None where none is said.
+
+    A place that the model names in the padding lies outside view 2. ValueError for pixels outside view 1.
+    """
     lesson, rng = vlm.lesson("correspondence"), np.random.default_rng(seed)
     templates, unified = text.adapted("correspondence", lesson.templates), _unified(vlm, "correspondence", view1, view2)
-    places = _moved(uv1, view1.camera, unified[0].camera)
+    places = _places(uv1, view1, unified[0])
     questions = [correspondence_task.question(uv, unified[0].size, rng, templates) for uv in places]
-    scale = PixelText(templates["scale"]).scale
-    found = []
+    scale, found = templates["scale"], []
     for a in answer.answer(vlm, unified, questions, "correspondence"):
         uv2 = a.value and (np.array(a.value) + 0.5) / scale * unified[1].size
-        found.append(a._replace(value=a.value and tuple(_moved([uv2], unified[1].camera, view2.camera)[0].tolist())))
+        found.append(a._replace(value=a.value and tuple(_moved(uv2, unified[1].camera, view2.camera)[0].tolist())))
     return found
 
 
@@ -82,28 +85,48 @@ def pose(vlm: VLM, view1: View, view2: View, metric: bool = True, seed: int = 0)
 
 
 def objects(vlm: VLM, view: View, questions: Sequence[str]) -> list[Answer]:
-    """Answers to questions in which {1}, {2} and so on stand for the boxes of the view."""
+    """Answers to questions in which {1}, {2} and so on stand for the boxes of the view.
+
+    How boxes are written is said before each question, as in all questions of the task. ValueError for a question
+    about a box that is not there.
+    """
     (unified,) = _unified(vlm, "objects", view)
-    scale = text.adapted("objects", vlm.lesson("objects").templates)["scale"]
-    places = [PixelText(scale).encode_box(box, unified.size) for box in unified.boxes]
-    try:
-        asked = [question.format(None, *places) for question in questions]
-    except (IndexError, KeyError, ValueError) as error:
-        raise ValueError(f"a question may name the boxes {{1}} to {{{len(places)}}}: {list(questions)}") from error
-    return answer.answer(vlm, unified, asked, "objects")
+    if len(unified.boxes) < len(view.boxes):
+        raise ValueError("a box holds less than a pixel of the unified view: draw it larger")
+    templates = text.adapted("objects", vlm.lesson("objects").templates)
+    note = templates["note"].format(scale=templates["scale"])
+    places = [PixelText(templates["scale"]).encode_box(box, unified.size) for box in unified.boxes]
+    asked = [_with_boxes(question, places) for question in questions]
+    return answer.answer(vlm, unified, [q if q.startswith(note) else f"{note} {q}" for q in asked], "objects")
+
+
+def _with_boxes(question: str, places: list[str]) -> str:
+    known = {str(number): place for number, place in enumerate(places, 1)}
+    if unknown := set(re.findall(r"{(.*?)}", question)) - known.keys():
+        raise ValueError(f"{question!r} names {{{min(unknown)}}}: there are {len(places)} boxes, from {{1}} on")
+    return re.sub(r"{(.*?)}", lambda name: known[name[1]], question)
 
 
 def _about_depth(vlm: VLM, view: View, uv: np.ndarray, seed: int) -> tuple[View, list[str]]:
     templates, rng = text.adapted("depth", vlm.lesson("depth").templates), np.random.default_rng(seed)
     (unified,) = _unified(vlm, "depth", view)
-    places = _moved(uv, view.camera, unified.camera)
-    return unified, [depth_task.question(place, unified.size, rng, templates=templates) for place in places.tolist()]
+    places = _places(uv, view, unified)
+    return unified, [depth_task.question(place, unified.size, rng, templates=templates) for place in places]
 
 
 def _unified(vlm: VLM, task: str, *views: View) -> tuple[View, ...]:
     return tuple(unify_focal(view, vlm.lesson(task).focal_px) for view in views)
 
 
+def _places(uv: np.ndarray, view: View, unified: View) -> list[list[float]]:
+    """Pixels of a view in the unified one, which may end up to one of its pixels before the view does."""
+    uv = np.reshape(uv, (-1, 2)).astype(float)
+    if len(outside := uv[~((uv >= 0) & (uv < view.size)).all(1)]):
+        u, v = outside[0].tolist()
+        raise ValueError(f"pixel ({u:g}, {v:g}) lies outside the {view.size[0]}x{view.size[1]} photo")
+    return _moved(uv, view.camera, unified.camera).clip(0, np.nextafter(unified.size, 0)).tolist()
+
+
 def _moved(uv: np.ndarray, old: Camera, new: Camera) -> np.ndarray:
     """The same directions in another camera."""
-    return project(rays(np.reshape(uv, (-1, 2)).astype(float), old), new)
+    return project(rays(np.reshape(uv, (-1, 2)), old), new)

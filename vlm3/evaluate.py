@@ -161,5 +161,5 @@ def agrees(scores: Mapping[str, float], recorded: Mapping[str, float], tolerance
     """ValueError, naming the score, where one lies further from its recorded value than its tolerance."""
     for name, tolerance in tolerances.items():
         if not abs(scores[name] - recorded[name]) <= tolerance:
-            raise ValueError(f"{name} is {scores[name]:.4g}, recorded was {recorded[name]:.4g}, and {tolerance} is "
-                             "allowed: find out what changed, or record it anew (python tests/bench/scores.py)")  # fmt: skip
+            raise ValueError(f"{name} is {scores[name]:.4g}, recorded was {recorded[name]:.4g}, allowed: {tolerance}. "
+                             "Find out what changed, or record it anew, python tests/bench/scores.py")  # fmt: skip

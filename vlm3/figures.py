@@ -197,10 +197,22 @@ def img(picture: Figure | np.ndarray, alt: str, quality: int = 80) -> str:
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> HTML:
-    """Rows with the same keys as a table; numbers are aligned right and come as they are, so format them first."""
+    """Rows with the same keys as a table; numbers are aligned right and come as they are, so format them first.
+
+    Values are text, or HTML for a cell with a link.
+    """
     head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row.values()) + "</tr>" for row in rows)
+    body = "".join("<tr>" + "".join(f"<td>{_cell(v)}</td>" for v in row.values()) + "</tr>" for row in rows)
     return HTML(f'<table class="table vlm3-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+
+
+def link(text: object, address: str) -> HTML:
+    """A cell of a table that leads to where its value comes from."""
+    return HTML(f'<a href="{html.escape(address)}">{html.escape(str(text))}</a>')
+
+
+def _cell(value: object) -> str:
+    return value.data if isinstance(value, HTML) else html.escape(str(value))
 
 
 def glue(**values: object) -> None:

@@ -8,7 +8,6 @@ is already right. Letters in shapes: N patches.
 import json
 import re
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -150,21 +149,15 @@ def load(name_or_path: str | Path, device: str = "cpu", dtype: torch.dtype | Non
 
     A folder is read offline; a hub name may download. Weights are read from safetensors only and must fit the
     configuration to the last key. dtype None keeps the type of the file. Answers are greedy, whatever the
-    folder says. As long as no weights are packaged, "tiny" has random ones (seed 0) and warns about it.
+    folder says.
     Raises FileNotFoundError for what is missing and ValueError for what does not fit.
     """
     device = _device(device)
-    if str(name_or_path) == "tiny" and not (PACKAGED / "model.safetensors").exists():
-        warnings.warn("the packaged tiny model is untrained as yet: its answers are noise", stacklevel=2)
-        vlm = new("tiny", seed=0)
-        for weight in vlm.net.parameters():  # net.to(dtype) would round the rotary frequencies, too
-            weight.data = weight.data.to(dtype or weight.dtype)
-    else:
-        folder = _folder(name_or_path)
-        settings, tokenizer = _described(folder)
-        taught = _json(folder / TAUGHT) if (folder / TAUGHT).exists() else {}
-        vlm = replace(_vlm(_net(folder, settings, dtype), tokenizer), taught=taught)
-    return replace(vlm, net=vlm.net.to(device))
+    folder = _folder(name_or_path)
+    settings, tokenizer = _described(folder)
+    taught = _json(folder / TAUGHT) if (folder / TAUGHT).exists() else {}
+    vlm = _vlm(_net(folder, settings, dtype), tokenizer)
+    return replace(vlm, net=vlm.net.to(device), taught=taught)
 
 
 def save(vlm: VLM, folder: str | Path) -> None:

@@ -4,6 +4,7 @@ Categories, buckets and scores are those of SpatialRGPT-Bench (Cheng et al. 2024
 `judge` is a list of rules instead: the same verdict every time, without a network.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,6 +26,7 @@ OPPOSITES = {"left": "right", "above": "below", "behind": "front", "big": "small
 _POLES = {word: (pole, sign) for pole, other in OPPOSITES.items() for word, sign in ((pole, 1), (other, -1))}
 _BUCKETS = {"left": "left_right", "above": "below_above", "behind": "behind_front",
             "big": "big_small", "tall": "tall_short", "wide": "wide_thin"}  # fmt: skip
+_UNKNOWN = {"statement": "left", "choice": "front"}  # asked of two objects of which nothing is known
 LENGTHS = ("distance", "horizontal_distance", "vertical_distance", "width", "height")
 
 
@@ -75,6 +77,24 @@ def ask(views: Sequence[View], n: int, rng: np.random.Generator, templates: dict
             truth = Truth(category, value, tuple(view.boxes[i].name for i in pair))
             asked[key] = _qa(table, truth, [places[i] for i in pair], rng, templates)
     return list(asked.values())
+
+
+def questions(boxes: int, rng: np.random.Generator, templates: dict | None = None) -> list[str]:
+    """What can be asked about so many boxes without knowing what they hold, in words where {1}, {2}, ... name them.
+
+    Width and height of each; of each two, whether the first is to the left, which one is nearer, how far apart they
+    are, and the clock direction. Without the note that all questions begin with. ValueError for less than one box.
+    """
+    if boxes < 1:
+        raise ValueError(f"questions need at least one box, got {boxes}")
+    templates = (templates or words.packaged("objects")) | {"note": ""}
+    relations = {table: templates[table]["relations"][word] for table, word in _UNKNOWN.items()}
+    names = [f"{{{n}}}" for n in range(1, boxes + 1)]
+    asked = [(table, (name,)) for name in names for table in ("width", "height")]
+    asked += [(table, two) for two in itertools.combinations(names, 2) for table in (*_UNKNOWN, "distance", "clock")]
+    fills = [dict(zip(("box_a", "box_b"), subjects, strict=False)) for _, subjects in asked]
+    return [words.question(templates, table, rng, relation=relations.get(table), **fill)
+            for (table, _), fill in zip(asked, fills, strict=True)]  # fmt: skip
 
 
 def _qa(table: str, truth: Truth, places: list[str], rng: np.random.Generator, templates: dict) -> QA:

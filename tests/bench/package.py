@@ -1,0 +1,116 @@
+"""Make a finished run the packaged tiny model, with its card and the record of its training.
+
+python tests/bench/package.py RUN --wall-time-s SECONDS [--device TEXT] [--processes N]
+
+Writes model.safetensors and taught.json into vlm3/checkpoints/tiny and book/recorded/tiny_training.json. The card is
+written from that record and from book/recorded/tiny_scores.json, so run it again after `tests/bench/scores.py`.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+
+from vlm3 import bench, runs
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY, RECORDED = ROOT / "vlm3" / "checkpoints" / "tiny", ROOT / "book" / "recorded"
+EVERY = 100  # steps whose losses are told as one
+HEADLINES = {"depth": "delta_1", "correspondence": "epe_px_all", "pose": "auc_30", "objects": "qualitative"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--wall-time-s", type=float, required=True)
+    parser.add_argument("--device", default="2 CPU cores, x86_64")
+    parser.add_argument("--processes", type=int, default=2)
+    args = parser.parse_args()
+    for name in ("model.safetensors", "taught.json"):
+        shutil.copyfile(args.run / "model" / name, TINY / name)
+    config, log = json.loads((args.run / "config.json").read_text()), runs.read(args.run)
+    command = f"torchrun --nproc-per-node {args.processes} -m vlm3.cli train tiny --out RUN"
+    told = bench.provenance(command, config["seed"], args.wall_time_s) | {"device": args.device}
+    bench.write(RECORDED / "tiny_training.json", "training of the packaged tiny model, toy results", told,
+                trained(config, log))  # fmt: skip
+    (TINY / "README.md").write_text(card())
+
+
+def trained(config: dict, log: list[dict]) -> dict:
+    """Settings, size and both curves."""
+    settings = {name: value for name, value in config.items() if name not in ("sources", "out")}
+    ends = range(EVERY, len(log) + 1, EVERY)
+    means = [{"step": end, "losses": _means(log[end - EVERY : end])} for end in ends]
+    unseen = [{"step": r["step"], **r["validation"]} for r in log if "validation" in r]
+    seconds = round(sum(r["seconds"] for r in log))
+    return {"settings": settings, "samples": len(log) * config["batch"], "weights": _weights(),
+            "seconds_in_steps": seconds, "training": means, "validation": unseen}  # fmt: skip
+
+
+def _means(records: list[dict]) -> dict[str, float]:
+    tasks = sorted({task for r in records for task in r["losses"]})
+    return {t: round(float(np.mean([r["losses"][t] for r in records if t in r["losses"]])), 4) for t in tasks}
+
+
+def _weights() -> int:
+    with safe_open(TINY / "model.safetensors", "np") as file:
+        return sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118
+
+
+def card() -> str:
+    record = json.loads((RECORDED / "tiny_training.json").read_text())
+    scores = json.loads((RECORDED / "tiny_scores.json").read_text())["results"]
+    found, samples = record["results"], max(scores, key=int)
+    settings = found["settings"]
+    curve = "\n".join(f"| {p['step']} | " + " | ".join(f"{p['losses'][t]:.3f}" for t in HEADLINES) + " |"
+                      for p in found["validation"])  # fmt: skip
+    names = list(scores[samples]["pose"])
+    board = "\n".join(f"| {t}, {s} | " + " | ".join(f"{scores[samples][t][n][s]:.3f}" if n in scores[samples][t] else ""
+                      for n in names) + " |" for t, s in HEADLINES.items())  # fmt: skip
+    return f"""---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: image-text-to-text
+---
+
+# VLM3 tiny
+
+A toy: a Qwen3-VL with {found["weights"] / 1e6:.1f} million weights, trained from scratch by `vlm3` on toy rooms,
+one model for depth, correspondence, pose and objects. It is there so that every line of the book runs on a laptop.
+It has never seen a photograph, and its answers about yours are those of a toy.
+
+- Architecture: that of Qwen3-VL, unmodified; its sizes are in `config.json`.
+- Tokenizer: byte-level BPE, trained on the question templates of `vlm3/tasks`; every digit is one token.
+- Images: both sides multiples of 32, focal length unified to 100 px; places in hundredths (`taught.json`).
+
+## Training
+
+- Command: `{record["command"]}`, settings of the preset `tiny` in `vlm3/config.py`
+- Seed: {record["seed"]}
+- Data: the packaged mixture `{settings["mixture"]}`, {found["samples"]:,} samples of toy rooms; nothing else
+- Steps: {settings["steps"]} of {settings["batch"]} samples; {settings["optimizer"]}, highest lr {settings["lr"]}
+- Device: {record["device"]}; {record["wall_time_s"] / 60:.0f} minutes; {record["date"]}
+- How the recipe was found, dead ends included: `book/recorded/tiny_recipe.json`
+
+Validation loss on {settings["validate_samples"]} unseen rooms, nats per token, each answer weighing the same:
+
+| step | {" | ".join(HEADLINES)} |
+|---|{"--:|" * len(HEADLINES)}
+{curve}
+
+## Scores
+
+On {samples} samples of the test split (`python tests/bench/scores.py`); correspondence is a mean error in pixels of a
+560x420 frame, lower is better; elsewhere higher is better.
+
+| task, score | {" | ".join(names)} |
+|---|{"--:|" * len(names)}
+{board}
+"""
+
+
+if __name__ == "__main__":
+    main()
