@@ -32,7 +32,7 @@ BUILD = Path(os.environ.get("VLM3_BUILD", ROOT / "_build"))  # where pages are m
 HTML = BUILD / "html"
 EXECUTED = ROOT / "_build" / "executed"  # what chapters gave, for whatever pages
 CORES = os.cpu_count() or 1
-JOBS = 2 if CORES > 1 and psutil.virtual_memory().total > 8e9 else 1  # chapters that are executed side by side
+PAIRS = CORES > 1 and psutil.virtual_memory().total > 8e9  # whether two chapters can be executed side by side
 UNKNOWN = "-OWNER-/vlm3"  # no account on GitHub begins with a hyphen
 
 
@@ -87,9 +87,9 @@ def files(folder: Path) -> list[Path]:
 
 
 def execute_all(chapters: list[Path], profile: str, force: bool) -> list[Path]:
-    """The executed copies, JOBS of them made at a time; after the first that fails no other is begun."""
+    """The executed copies, made two at a time where the machine can; after the first that fails no other is begun."""
     places = [f"{n} of {len(chapters)}" for n in range(1, len(chapters) + 1)]
-    with ThreadPoolExecutor(JOBS) as pool:
+    with ThreadPoolExecutor(2 if PAIRS and profile != "gpu" else 1) as pool:
         made = [pool.submit(execute, c, profile, force, place) for c, place in zip(chapters, places, strict=True)]
         try:
             return [each.result() for each in made]
@@ -133,7 +133,7 @@ def run_papermill(chapter: Path, target: Path, profile: str) -> tuple[float, int
     environment = os.environ | {
         "PYTHONHASHSEED": "0",
         "IPYTHONDIR": str(ipython_folder()),
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(CORES // JOBS)),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(CORES // (1 + PAIRS))),
     }
     if profile != "gpu":
         environment["HF_HUB_OFFLINE"] = "1"

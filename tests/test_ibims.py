@@ -8,7 +8,8 @@ import pytest
 from tests.conftest import IBIMS_LABEL, ibims, position_image
 from vlm3.focal import unify_focal
 from vlm3.geometry import Camera
-from vlm3.sources.ibims import Ibims
+from vlm3.sources.ibims import Ibims, unify_sparse
+from vlm3.views import View
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +171,27 @@ def test_all_100_labels_survive_unification_in_place_because_every_photo_is_enla
         rows, columns = np.nonzero(np.isfinite(view.depth_m))
         new_columns, new_rows = ((np.stack([columns, rows], -1) + 0.5) * scale).astype(int).T
         assert np.array_equal(unified.depth_m[new_rows, new_columns], view.depth_m[rows, columns])
+
+
+def test_a_smaller_view_keeps_every_label_in_the_pixel_that_it_falls_into():
+    depth_m = np.full((40, 60), np.nan, np.float32)
+    depth_m[3, 7], depth_m[21, 33], depth_m[39, 59] = 1.0, 2.0, 3.0
+    view = unify_sparse(View(np.zeros((40, 60, 3), np.uint8), Camera(100, 100, 30, 20, 60, 40), depth_m), focal_px=25)
+    assert np.argwhere(np.isfinite(view.depth_m)).tolist() == [[0, 1], [5, 8], [9, 14]]
+    assert view.depth_m[[0, 5, 9], [1, 8, 14]].tolist() == [1, 2, 3]
+    assert view.camera.fx == 25
+    again = unify_focal(view, 25)
+    np.testing.assert_array_equal(again.depth_m, view.depth_m)
+    np.testing.assert_array_equal(again.image, view.image)
+
+
+def test_of_two_labels_in_one_pixel_the_nearer_stays():
+    depth_m = np.full((40, 60), np.nan, np.float32)
+    depth_m[0, 0], depth_m[1, 1] = 4.0, 2.0
+    view = unify_sparse(View(np.zeros((40, 60, 3), np.uint8), Camera(100, 100, 30, 20, 60, 40), depth_m), focal_px=25)
+    assert view.depth_m[0, 0] == 2
+
+
+def test_the_real_photos_keep_nearly_all_labels_at_a_tenth_of_the_focal_length(ibims_views):
+    kept = [np.isfinite(unify_sparse(view, 100).depth_m).sum() for view in ibims_views[::20]]
+    assert min(kept) > 95

@@ -17,6 +17,7 @@ from vlm3.mixture import Mixture, Source, shuffled
 from vlm3.reference import PixelText
 from vlm3.sft import Steps
 from vlm3.sources import photos
+from vlm3.sources.rooms import Rooms
 from vlm3.views import NothingToAsk, Pair, Sample, View
 
 CAMERA = Camera(1000, 1000, 16, 16, 32, 32)  # of a view that unification leaves as it is
@@ -330,3 +331,29 @@ def test_a_bad_file_is_named_with_its_fault(tmp_path, text, message):
 def test_a_missing_file_is_told_with_the_packaged_ones():
     with pytest.raises(FileNotFoundError, match="castles: no such mixture; give a TOML file, or one of .*rooms"):
         mixture.read("castles")
+
+
+def test_validation_and_test_rooms_are_asked_about_as_the_rooms_that_are_learned_from():
+    learned = mixture.read("rooms")
+    for name in ("validation", "test"):
+        other = mixture.read(f"rooms-{name}")
+        assert other.taught == learned.taught
+        assert other.shares.tolist() == learned.shares.tolist()
+        assert {s.items.split for s in other.sources.values()} == {name}
+
+
+def test_a_mixture_like_another_has_its_sources_and_its_own(tmp_path):
+    table = '[sources.more]\nfrom = "vlm3.sources.rooms:Rooms"\narguments = {views = 1}\ntask = "depth"\nweight = 1\n'
+    path = tmp_path / "mine.toml"
+    path.write_text('like = "rooms-test"\narguments = {collection = "small"}\n' + table)
+    found = mixture.read(path)
+    assert found.names == ("depth", "objects", "correspondence", "pose", "more")
+    assert found.sources["pose"].items.split == "test"
+    assert [len(s.items) for s in found.sources.values()][:4] == [len(Rooms("small", "test"))] * 4
+
+
+def test_a_mixture_like_one_that_is_not_there_names_it(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('like = "attic"\n')
+    with pytest.raises(FileNotFoundError, match="attic"):
+        mixture.read(path)

@@ -111,3 +111,18 @@ def test_a_clicked_pixel_reads_as_pixel_text_writes_it(site, browser):
         size = tuple(int(picture.get_property(f"natural{side}")) for side in ("Width", "Height"))
         assert PixelText().encode((column + 0.5, row + 0.5), size) in text
         assert re.search(r"depth about there: (\d\.\d\d m|unknown)", text)
+
+
+def test_a_clicked_place_tells_what_was_asked_and_answered_there(site, browser):
+    from selenium.webdriver import ActionChains, Keys
+
+    browser.get(site + "tasks/depth.html")
+    figure = browser.find_element("css selector", ".vlm3-picker")
+    picture = figure.find_element("tag name", "img")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
+    read = []
+    for keys in ("", Keys.ARROW_RIGHT, Keys.ARROW_DOWN):
+        ActionChains(browser).move_to_element_with_offset(picture, -101, 37).click().send_keys(keys).perform()
+        read.append(figure.find_element("tag name", "figcaption").text)
+        assert re.search(r"question: .*\(\d+, \d+\).*\nanswer: .* m\ntruth: (\d\.\d\d m|unknown)", read[-1])
+    assert len(set(read)) == 3

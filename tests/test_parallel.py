@@ -60,6 +60,17 @@ def test_two_processes_share_the_network_and_learn_what_one_learns(alone, tmp_pa
     assert stderr(config, rank=1) == ""
 
 
+def test_two_whole_copies_learn_what_one_learns_and_resume(alone, tmp_path):
+    config = replace(alone, out=tmp_path / "run", shard=1)
+    together(config, 2)
+    agree(config, alone)
+    whole = told(config.out)
+    _forget_after(config, config.out / "checkpoints" / "step-00000010")
+    together(config, 2)
+    assert told(config.out) == whole
+    agree(config, alone)
+
+
 def test_two_copies_of_two_halves_learn_the_same_with_checkpointing(alone, tmp_path):
     config = replace(alone, out=tmp_path / "run", shard=2, checkpointing=True)
     assert (2, 2, 1, 1) in turns(config, 4)

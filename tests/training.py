@@ -1,5 +1,6 @@
 """What the tests of training share: a network of two small layers, a mixture of two tasks, processes that may die."""
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -26,6 +27,7 @@ task = "{task}"
 questions = {questions}
 focal_px = 100
 """
+KILLED = signal.SIGPROF  # as abrupt as SIGKILL, and what a timer of a process's own work sends
 SAME = ("step", "loss", "losses", "lr", "grad_norm")  # what a log says of the run rather than of the machine
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["vlm3.sft"])
@@ -61,12 +63,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return model.load(folder).net.float().state_dict()
 
 
-def begin(config: Config, rank: int = 0, world: int = 1, port: int = 0, dies_s: float = 0, stepped: bool = False):
+def begin(config: Config, rank: int = 0, world: int = 1, port: int = 0, dies_s: float = 0, stepped: bool = False,
+          dies_saving: int = 0):  # fmt: skip
     """Train in a process of its own, whose stderr goes to a file beside the run.
 
     dies_s: it ends after so much work, as if by kill -9; counted, with `stepped`, from its first step on.
+    dies_saving: the same within this save of its own (1 is the first), when all is written but not yet named.
     """
-    process = PROCESSES.Process(target=_train, args=(config, rank, world, port, dies_s, stepped))
+    process = PROCESSES.Process(target=_train, args=(config, rank, world, port, dies_s, stepped, dies_saving))
     process.start()
     return process
 
@@ -88,7 +92,7 @@ def stderr(config: Config, rank: int = 0) -> str:
     return Path(f"{config.out}.{rank}.err").read_text()
 
 
-def _train(config: Config, rank: int, world: int, port: int, dies_s: float, stepped: bool) -> None:
+def _train(config: Config, rank: int, world: int, port: int, dies_s: float, stepped: bool, dies_saving: int) -> None:
     os.setpgrp()
     os.dup2(os.open(f"{config.out}.{rank}.err", os.O_CREAT | os.O_WRONLY | os.O_APPEND), 2)
     torch.set_num_threads(1)
@@ -96,6 +100,10 @@ def _train(config: Config, rank: int, world: int, port: int, dies_s: float, step
         place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world,
                  "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}  # fmt: skip
         os.environ |= {name: str(value) for name, value in place.items()}
+
+    if dies_saving:
+        saves, save = itertools.count(1), runs.dcp.save
+        runs.dcp.save = lambda *a, **k: (save(*a, **k), next(saves) == dies_saving and signal.raise_signal(KILLED))
 
     def doom(*_):
         if dies_s and not any(signal.getitimer(signal.ITIMER_PROF)):

@@ -1,6 +1,6 @@
-"""How fast a step of fine-tuning is on this machine, and what each step of the way to it brought.
+"""How fast a step of fine-tuning is on this machine, or many answers about one image, and what brought it there.
 
-Weights and images are random, since speed does not depend on them. Every rung of the ladder does the same work on
+Weights and images may be random, since speed does not depend on them. Every rung of the ladder does the same work on
 the same samples, but for one thing more than the rung before.
 """
 
@@ -20,14 +20,18 @@ import transformers
 from torch.nn.functional import cross_entropy
 
 import vlm3
+from vlm3 import answer as answering
 from vlm3 import attention, flops, packing, sft
 from vlm3.config import Config
 from vlm3.geometry import Camera
 from vlm3.mixture import Mixture, Source
+from vlm3.model import VLM
 from vlm3.packing import Batch
-from vlm3.views import View
+from vlm3.views import Sample, View
 
 PAIRS = "correspondence"
+LONGEST = 5  # tokens of an answer: a depth of two decimals, and the end of its turn
+WIDEST = 32  # beginnings that a distribution follows
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,89 @@ def _clock(taken: dict[str, float], name: str, device: torch.device) -> Iterator
 def _timed(call: Callable[[], list]) -> tuple[list, float]:
     began = time.perf_counter()
     return call(), time.perf_counter() - began
+
+
+def answer(model: str, size: tuple[int, int], questions: int, repeats: int, device: str) -> Iterator[dict]:
+    """Measures of three ways to have depth questions about one image answered, the first as the released notebook does.
+
+    Seconds (the median of `repeats`), questions per second, how many times those of the first way, the share of
+    questions for which the first way's text is among the answers, tokens of the image and of a question, and peak
+    memory on a GPU. Answers are cut off after LONGEST tokens, since random weights never end one.
+    """
+    vlm, sample = _answering(model, device), _mixture("depth", size, questions)[0]
+    sizes = _sizes(vlm, sample)
+    first_s, texts = 0.0, []
+    for name, way in _ways(vlm).items():
+        way(replace(sample, qas=sample.qas[:2]))  # warms up
+        if device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats()
+        timed = [_timed(lambda way=way: _done(way(sample), vlm.device)) for _ in range(repeats)]
+        found, seconds = timed[0][0], float(np.median([seconds for _, seconds in timed]))
+        first_s, texts = first_s or seconds, texts or [among[0] for among in found]
+        yield {
+            "rung": name,
+            "seconds": seconds,
+            "questions_per_s": questions / seconds,
+            "times_faster": first_s / seconds,
+            "same_texts": float(np.mean([text in among for text, among in zip(texts, found, strict=True)])),
+            **sizes,
+            "memory_gb": torch.cuda.max_memory_allocated() / 1e9 if device.startswith("cuda") else None,
+        }
+
+
+def _answering(model: str, device: str) -> VLM:
+    """float32 on a CPU, bfloat16 elsewhere."""
+    with torch.device(device):
+        vlm = sft.start(Config(model=model))
+    if not device.startswith("cpu"):
+        for weight in vlm.net.parameters():  # net.to(dtype) would round the rotary frequencies, too
+            weight.data = weight.data.to(torch.bfloat16)
+    return replace(vlm, net=vlm.net.eval().to(device))
+
+
+def _sizes(vlm: VLM, sample: Sample) -> dict[str, float]:
+    ids = packing.ask(sample, vlm.tokenizer).ids
+    alone = [packing.ask(replace(sample, qas=(qa,)), vlm.tokenizer).ids for qa in sample.qas]
+    image = int((ids == vlm.image_pad).sum())
+    return {"image_tokens": image, "question_tokens": float(np.mean([len(each) - image for each in alone]))}
+
+
+def _ways(vlm: VLM) -> dict[str, Callable[[Sample], list[list[str]]]]:
+    """From a sample to the texts of the answers to each of its questions."""
+
+    def together(sample: Sample, widest: int = 1) -> list[list[str]]:
+        return [[a.text for a in answers] for answers in answering.likely(vlm, [sample], widest, LONGEST)[0]]
+
+    return {
+        "generate, question by question": lambda sample: [[_generated(vlm, sample, qa.question)] for qa in sample.qas],
+        "answer, all at once": together,
+        f"distributions of {WIDEST}, all at once": lambda sample: _at_its_widest(lambda: together(sample, WIDEST)),
+    }
+
+
+def _generated(vlm: VLM, sample: Sample, question: str) -> str:
+    """transformers' own way: image and question are read, positions are found, tokens are added one by one."""
+    inputs = packing.inputs(vlm, [view.image for view in sample.views], question)
+    del inputs["position_ids"]
+    inputs |= {"attention_mask": torch.ones_like(inputs["input_ids"]),
+               "mm_token_type_ids": (inputs["input_ids"] == vlm.image_pad).int()}  # fmt: skip
+    (tokens,) = vlm.net.generate(**inputs, max_new_tokens=LONGEST)[:, inputs["input_ids"].shape[1] :].tolist()
+    return vlm.tokenizer.decode([token for token in tokens if token != vlm.tokenizer.eos_token_id])
+
+
+def _at_its_widest(call: Callable[[], list]) -> list:
+    """With improbable answers followed, too: what a distribution costs at most, whatever the weights are."""
+    least, answering.LEAST = answering.LEAST, 0.0
+    try:
+        return call()
+    finally:
+        answering.LEAST = least
+
+
+def _done(found: list, device: torch.device) -> list:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return found
 
 
 def provenance(command: str, seed: int, wall_time_s: float) -> dict:

@@ -1,5 +1,6 @@
 """The command `vlm3`: what the book does, from a terminal."""
 
+import json
 import os
 import platform
 import shutil
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-from typing import Annotated, Literal, Union
+from typing import Annotated, Any, Literal, Union
 
 import numpy as np
 import psutil
@@ -18,7 +19,7 @@ from packaging.requirements import Requirement
 from PIL import Image
 
 import vlm3
-from vlm3 import tasks
+from vlm3 import tasks, terminal
 from vlm3.config import PRESETS, Config
 
 GB = 1e9
@@ -86,8 +87,7 @@ def unify(
         max_pixels: keep no more than this, around the centre.
         save: write both pictures, drawn to scale, to this file (.png, .jpg, .pdf, ...).
     """
-    if save and save.resolve() == photo.resolve():
-        raise ValueError(f"--save {save} is the photo itself: choose another name")
+    _writable(save, photo)
     before = vlm3.open_photo(photo, focal_px)
     after = vlm3.unify_focal(before, fit=fit, max_pixels=max_pixels)
     print(f"{'':8}{'size':>12}{'fx':>10}{'fy':>10}{'cx':>10}{'cy':>10}{'tokens':>8}")
@@ -96,8 +96,25 @@ def unify(
         tokens = width * height // 32**2 if view is after else "-"
         print(f"{name:8}{f'{width}x{height}':>12}{c.fx:10.1f}{c.fy:10.1f}{c.cx:10.1f}{c.cy:10.1f}{tokens:>8}")
     if save:
-        _save_both(before, after, save)
+        _draw(lambda: _both(before, after), save)
         print(f"saved {save}")
+    return 0
+
+
+def ask(about: terminal.Ask) -> int:
+    """Ask a model about photos of yours.
+
+    Args:
+        about: the task, with the photos.
+    """
+    _writable(about.save, *about.photos)
+    said = terminal.report(about)
+    if about.save:
+        _draw(said.draw, about.save)
+    saved = {"saved": str(about.save)} if about.save else {}
+    print(json.dumps(said.facts | saved) if about.json else "\n".join(said.lines))
+    if about.save and not about.json:
+        print(f"saved {about.save}")
     return 0
 
 
@@ -132,13 +149,10 @@ def questions(
 
 def _labelled(view: vlm3.View, boxes: tuple[str, ...], shift_m: float) -> vlm3.View:
     """The view with made-up depth and pose: enough to be asked about, and no answer of theirs is ever shown."""
-    try:
-        found = tuple(tuple(map(float, box.split(","))) for box in boxes)
-    except ValueError as error:
-        raise ValueError(f"a box is xmin,ymin,xmax,ymax in pixels ({error})") from None
     pose = np.eye(4)
     pose[0, 3] = shift_m
-    return vlm3.View(view.image, view.camera, np.ones(view.image.shape[:2], np.float32), pose, found)
+    return vlm3.View(view.image, view.camera, np.ones(view.image.shape[:2], np.float32), pose,
+                     terminal.boxes(boxes))  # fmt: skip
 
 
 def rooms(
@@ -160,6 +174,28 @@ def rooms(
     return 0
 
 
+def _evaluation() -> type:
+    from vlm3.evaluate import Evaluation  # needs torch, so only where it is asked for
+
+    return Evaluation
+
+
+def evaluate(config: Annotated[Any, tyro.conf.arg(name="", constructor_factory=_evaluation)]) -> int:
+    """Ask a model about a whole test set and score its answers; the same command again resumes.
+
+    Args:
+        config: what is asked of whom.
+    """
+    from vlm3 import parallel
+    from vlm3.evaluate import evaluate as measured
+
+    scores = measured(config)
+    if parallel.leads():
+        rows = [(name, f"{value:.4g}") for name, value in scores.items()]
+        print(*terminal.aligned(rows), f"saved {config.out}", sep="\n")
+    return 0
+
+
 def train(config: Presets, tensorboard: bool = False) -> int:
     """Fine-tune a Qwen3-VL on a mixture of sources; the same command again resumes.
 
@@ -176,28 +212,28 @@ def train(config: Presets, tensorboard: bool = False) -> int:
 
 
 def bench(
-    what: Annotated[Literal["train"], tyro.conf.Positional] = "train",
+    what: Annotated[Literal["train", "answer"], tyro.conf.Positional] = "train",
     model: str = "random:tiny",
     task: Literal["depth", "correspondence"] = "depth",
-    size: tuple[int, int] = (128, 96),
+    size: tuple[int, int] | None = None,
     batch: int = 8,
-    questions: int = 10,
+    questions: int | None = None,
     tokens: int = 8192,
     steps: int = 3,
     device: str | None = None,
     save: Path | None = None,
 ) -> int:
-    """Measure a training step on this machine, rung by rung from a first attempt to what `vlm3 train` does.
+    """Measure on this machine, rung by rung from a first attempt to what this package does.
 
     Args:
-        what: train.
+        what: a step of fine-tuning (train), or many depth questions about one image (answer).
         model: random:tiny, random:4b, or a checkpoint.
-        task: depth (one image) or correspondence (two).
-        size: width and height of the images in pixels; the 4B model's depth task has 1215 920.
-        batch: samples per step.
-        questions: questions per sample.
-        tokens: at most so many at once.
-        steps: steps measured on each rung; the median counts.
+        task: train: depth (one image) or correspondence (two).
+        size: width and height of the images in pixels; train: 128 96, answer: 1215 920, as the 4B model's depth task.
+        batch: train: samples per step.
+        questions: train: per sample, 10; answer: about the image, 100.
+        tokens: train: at most so many at once.
+        steps: how often each rung is measured; the median counts.
         device: cpu or cuda; the GPU where there is one, without it.
         save: write the measures to this .json, too.
     """
@@ -207,16 +243,23 @@ def bench(
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     began, config, results = time.perf_counter(), Config(model=model, batch=batch, tokens=tokens), []
-    for found in measure.train(config, task, size, questions, steps, device):
+    if what == "train":
+        size, questions = size or (128, 96), questions or 10
+        rungs, told = measure.train(config, task, size, questions, steps, device), f"a step of fine-tuning {model}"
+    else:
+        size, questions, task = size or (1215, 920), questions or 100, "depth"
+        rungs = measure.answer(model, size, questions, steps, device)
+        told = f"{questions} questions about one image to {model}"
+    for found in rungs:
         results.append(found)
         print("  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()), flush=True)
     if save:
-        told = measure.provenance(" ".join(["vlm3", *sys.argv[1:]]), 0, time.perf_counter() - began)
-        measure.write(save, f"a step of fine-tuning {model} on {task}, {size[0]}x{size[1]} px", told, results)
+        made = measure.provenance(" ".join(["vlm3", *sys.argv[1:]]), 0, time.perf_counter() - began)
+        measure.write(save, f"{told}: {task}, {size[0]}x{size[1]} px", made, results)
     return 0
 
 
-COMMANDS = {command.__name__: command for command in (doctor, unify, questions, rooms, train, bench)}
+COMMANDS = {command.__name__: command for command in (doctor, unify, ask, evaluate, questions, rooms, train, bench)}
 
 
 def main() -> None:
@@ -229,23 +272,37 @@ def main() -> None:
     sys.exit(code)
 
 
-def _save_both(before: vlm3.View, after: vlm3.View, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
+def _both(before: vlm3.View, after: vlm3.View):
     from vlm3 import figures
 
     titles = [f"{name}: f = {v.camera.fx:.0f} px" for name, v in (("before", before), ("after", after))]
-    figure = figures.to_scale([before, after], titles, width=12)[0].figure
-    _write(path, lambda draft: figure.savefig(draft, dpi=150))
+    return figures.to_scale([before, after], titles, width=12)[0].figure
 
 
-def _write(path: Path, save: Callable[[Path], object]) -> None:
-    """Save to a draft beside the file and move it, so that the file is there in full or not at all."""
+def _draw(make: Callable[[], Any], path: Path) -> None:
+    """Make a figure without a screen and save it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    figure = make()
+    _write(path, lambda draft: figure.savefig(draft, dpi=150, bbox_inches="tight"))
+
+
+def _writable(path: Path | None, *photos: Path) -> None:
+    """Complain before the work is done about a place where its picture cannot go."""
+    if path is None:
+        return
+    if path.resolve() in [photo.resolve() for photo in photos]:
+        raise ValueError(f"--save {path} is the photo itself: choose another name")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}")
     if not path.suffix or path.is_dir():
         raise ValueError(f"cannot save {path}: give a file name that ends in .png, .jpg or another kind of picture")
+
+
+def _write(path: Path, save: Callable[[Path], object]) -> None:
+    """Save to a draft beside the file and move it, so that the file is there in full or not at all."""
+    _writable(path)
     draft = path.with_name(f".{path.stem}.draft{path.suffix}")
     try:
         save(draft)

@@ -70,7 +70,7 @@ def evaluate(config: Evaluation, source: Source | None = None, answerer: Answere
         identity = {k: v for k, v in asdict(config).items() if k not in FREE} | {"weights": answerer.identity}
         runs.claim(config.out, identity | {"asked": described}, begun=any(_files(config.out)))
     parallel.wait()
-    left = sorted(set(range(min(config.samples, len(source.items)))) - {r["item"] for r in read(config.out)})
+    left = sorted(set(range(min(config.samples, len(answerer.source.items)))) - {r["item"] for r in read(config.out)})
     parallel.wait()  # before any process writes
     _ask(config, answerer, left[place.process_index :: place.num_processes], place.process_index)
     parallel.wait()

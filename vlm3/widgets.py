@@ -4,7 +4,7 @@ import base64
 import html
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from string import Template
 from uuid import uuid4
 
@@ -37,6 +37,7 @@ PICKER = Template("""
   <div style="position:relative;cursor:crosshair;touch-action:manipulation">
     <img alt="$alt" src="data:image/webp;base64,$data" style="width:100%;display:block;margin:0">
     <svg viewBox="0 0 $width $height" style="position:absolute;inset:0;width:100%;height:100%" aria-hidden="true">
+      $marks
       <circle r="$radius" fill="none" stroke="#fff" stroke-width="$thick"/>
       <circle r="$radius" fill="none" stroke="#D55E00" stroke-width="$thin"/>
     </svg>
@@ -45,24 +46,21 @@ PICKER = Template("""
 </figure>
 <script>
 (() => {
-  const figure = document.getElementById("$id"), spec = $spec;
-  const [width, height] = spec.size, caption = figure.querySelector("figcaption");
+  const figure = document.getElementById("$id"), spec = $spec, caption = figure.querySelector("figcaption");
+  const [columns, rows] = spec.cells, {step} = spec;
   let [column, row] = spec.start;
+  $told
   const show = () => {
-    column = Math.min(Math.max(column, 0), width - 1); row = Math.min(Math.max(row, 0), height - 1);
-    const bin = (i, length) => Math.floor((i + 0.5) / length * spec.scale);
-    const text = `($${bin(column, width)}, $${bin(row, height)})`;
+    column = Math.min(Math.max(column, 0), columns - 1); row = Math.min(Math.max(row, 0), rows - 1);
     for (const circle of figure.querySelectorAll("circle")) {
-      circle.setAttribute("cx", column + 0.5); circle.setAttribute("cy", row + 0.5);
+      circle.setAttribute("cx", (column + 0.5) * step); circle.setAttribute("cy", (row + 0.5) * step);
     }
-    const cell = i => Math.floor(i / spec.depth.step), depth = spec.depth && spec.depth.rows[cell(row)][cell(column)];
-    caption.innerHTML = `pixel (column $${column}, row $${row}) &nbsp;→&nbsp; <b>$${text}</b>, $${text.length} tokens` +
-      (spec.depth ? `<br>measured depth about there: ` + (depth ? `<b>$${depth.toFixed(2)} m</b>` : "unknown") : "");
+    caption.innerHTML = told(column, row);
   };
   figure.querySelector("div").addEventListener("click", event => {
     const box = event.currentTarget.getBoundingClientRect();
-    column = Math.floor((event.clientX - box.left) / box.width * width);
-    row = Math.floor((event.clientY - box.top) / box.height * height);
+    column = Math.floor((event.clientX - box.left) / box.width * $width / step);
+    row = Math.floor((event.clientY - box.top) / box.height * $height / step);
     show();
   });
   figure.addEventListener("keydown", event => {
@@ -75,6 +73,20 @@ PICKER = Template("""
 })();
 </script>
 """)
+PIXEL = """
+  const bin = (i, length) => Math.floor((i + 0.5) / length * spec.scale);
+  const about = i => Math.floor(i / spec.depth.step);
+  const told = (column, row) => {
+    const text = `(${bin(column, columns)}, ${bin(row, rows)})`;
+    const depth = spec.depth && spec.depth.rows[about(row)][about(column)];
+    return `pixel (column ${column}, row ${row}) &nbsp;→&nbsp; <b>${text}</b>, ${text.length} tokens` +
+      (spec.depth ? `<br>measured depth about there: ` + (depth ? `<b>${depth.toFixed(2)} m</b>` : "unknown") : "");
+  };
+"""
+ANSWER = """
+  const told = (column, row) => spec.labels.map(
+    (label, k) => `${label}: <b>${spec.rows[row][column][k]}</b>`).join("<br>");
+"""
 
 
 def pixel_picker(view: View, alt: str, reference: PixelText = PixelText(), depth_step: int = 8) -> HTML:  # noqa: B008
@@ -86,8 +98,6 @@ def pixel_picker(view: View, alt: str, reference: PixelText = PixelText(), depth
     if reference.rounding != "floor":
         raise ValueError(f"the picker writes pixels with rounding 'floor' only, got {reference.rounding!r}")
     width, height = view.size
-    buffer = io.BytesIO()
-    Image.fromarray(view.image).save(buffer, "webp", quality=85)
     depth = None
     if view.depth_m is not None:
         rows, columns = (np.minimum(np.arange(0, n, depth_step) + depth_step // 2, n - 1) for n in (height, width))
@@ -96,7 +106,48 @@ def pixel_picker(view: View, alt: str, reference: PixelText = PixelText(), depth
             "step": depth_step,
             "rows": [[round(float(z), 2) if z == z else 0 for z in row] for row in coarse],
         }
-    spec = {"size": view.size, "scale": reference.scale, "start": [width // 2, height // 2], "depth": depth}
+    return _picker(view, alt, (width, height), 1, PIXEL, scale=reference.scale, depth=depth)
+
+
+def answer_picker(view: View, told: Sequence[Sequence[Mapping[str, object]]], alt: str, step: int,
+                  right: Sequence[Sequence[bool | None]] | None = None) -> HTML:  # fmt: skip
+    """Click a place (or move with the arrow keys) and read what was asked and answered there before.
+
+    told: rows of squares of `step` pixels, as `vlm3.ask.grid` lays them; of each, what to read by its label, all with
+    the same labels: {"question": ..., "answer": ...}. right: puts a blue dot where True and a red cross where False.
+    Nothing is computed in the browser, so no kernel is needed. ValueError where the squares do not fit the view.
+    """
+    columns, rows = (side // step for side in view.size)
+    if len(told) != rows or any(len(row) != columns for row in told):
+        size = "x".join(map(str, view.size))
+        raise ValueError(f"a view of {size} pixels has {rows} rows of {columns} squares of {step}, not those of `told`")
+    texts = [[[html.escape(str(value)) for value in cell.values()] for cell in row] for row in told]
+    labels = [html.escape(label) for label in told[0][0]]
+    marks = "" if right is None else _marks(right, step)
+    return _picker(view, alt, (columns, rows), step, ANSWER, marks, labels=labels, rows=texts)
+
+
+def _marks(right: Sequence[Sequence[bool | None]], step: int) -> str:
+    """SVG paths: a dot in each square that is True, a cross in each that is False."""
+    arm, places = step / 8, {True: "", False: ""}
+    for row, column in np.ndindex(len(right), len(right[0])):
+        x, y, kind = (column + 0.5) * step, (row + 0.5) * step, right[row][column]
+        if kind is not None:
+            cross = f"M{x - arm:g} {y - arm:g}l{2 * arm:g} {2 * arm:g}m0 {-2 * arm:g}l{-2 * arm:g} {2 * arm:g}"
+            places[bool(kind)] += f"M{x:g} {y:g}h.01" if kind else cross
+    look = f'fill="none" stroke-linecap="round" stroke-width="{arm * 2:g}"'
+    dots = f'<path d="{places[True]}" stroke="#0072B2" {look}/>'
+    thin = f'fill="none" stroke="#D55E00" stroke-width="{arm * 0.8:g}"'
+    return f'{dots}<path d="{places[False]}" {thin}/>'
+
+
+def _picker(view: View, alt: str, cells: tuple[int, int], step: int, told: str, marks: str = "",
+            **spec: object) -> HTML:  # fmt: skip
+    """A picture of (columns, rows) cells of step pixels, with a caption that the browser writes for the chosen one."""
+    width, height = view.size
+    buffer = io.BytesIO()
+    Image.fromarray(view.image).save(buffer, "webp", quality=85)
+    spec |= {"cells": cells, "step": step, "start": [cells[0] // 2, cells[1] // 2]}
     return HTML(
         PICKER.substitute(
             id=f"pick-{uuid4().hex[:8]}",
@@ -107,6 +158,8 @@ def pixel_picker(view: View, alt: str, reference: PixelText = PixelText(), depth
             radius=width / 80,
             thick=width / 150,
             thin=width / 300,
+            marks=marks,
+            told=told,
             spec=json.dumps(spec),
         )
     )

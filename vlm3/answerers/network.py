@@ -8,23 +8,26 @@ import torch
 
 from vlm3 import model as models
 from vlm3 import parallel
-from vlm3.answer import answer_all
+from vlm3.answer import LONGEST, answer_all
 from vlm3.answerers import Answerer
 from vlm3.mixture import Source
 from vlm3.model import VLM
+
+NOISE = 8  # tokens after which an answer is cut off that learned no end
 
 
 def answerer(model: str, source: Source) -> Answerer:
     """model: what `vlm3.model.load` takes, or "random:SIZE" for weights that learned nothing."""
     kind, _, size = model.partition(":")
     device = parallel.place().device
-    vlm = models.new(size) if kind == "random" else models.load(model, str(device), _dtype(device))
-    return of(vlm, source)
+    if kind == "random":
+        return of(models.new(size), source, NOISE)
+    return of(models.load(model, str(device), _dtype(device)), source)
 
 
-def of(vlm: VLM, source: Source) -> Answerer:
+def of(vlm: VLM, source: Source, longest: int = LONGEST) -> Answerer:
     """The same of a network in memory."""
-    return Answerer(partial(answer_all, vlm), as_taught(source, vlm), _fingerprint(vlm))
+    return Answerer(partial(answer_all, vlm, longest=longest), as_taught(source, vlm), _fingerprint(vlm))
 
 
 def as_taught(source: Source, vlm: VLM) -> Source:

@@ -8,13 +8,14 @@ Koch et al. 2018, TU Munich; sampled label file as published with DepthLM. Not p
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from vlm3.focal import read_rgb
-from vlm3.geometry import Camera
+from vlm3.focal import read_rgb, unify_focal
+from vlm3.geometry import Camera, project, rays
 from vlm3.sources.labels import inside, lines, numbers
 from vlm3.views import View
 
@@ -76,6 +77,23 @@ class Ibims:
         if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
             raise FileNotFoundError(f"{where}: image {image!r} is missing in {self.root}")
         return _Row(path, camera, *_labels(pixels, depth_m, camera, where))
+
+
+def unify_sparse(view: View, focal_px: float) -> View:
+    """A view with sparse labels at another focal length, each label in the pixel that it falls into.
+
+    `unify_focal` asks the nearest old pixel for depth, and where the image shrinks most labels are nobody's nearest.
+    Of several labels in one pixel the nearest to the camera stays.
+    """
+    new = unify_focal(replace(view, depth_m=None), focal_px)
+    rows, columns = np.nonzero(np.isfinite(view.depth_m))
+    metres, uv = view.depth_m[rows, columns], np.stack([columns, rows], -1) + 0.5
+    x, y = np.floor(project(rays(uv, view.camera), new.camera)).astype(int).T
+    order = np.argsort(-metres)
+    order = order[(x[order] < new.size[0]) & (y[order] < new.size[1])]
+    depth_m = np.full(new.image.shape[:2], np.nan, np.float32)
+    depth_m[y[order], x[order]] = metres[order]
+    return replace(new, depth_m=depth_m)
 
 
 def _camera(intrinsics: list, where: str) -> Camera:

@@ -1,0 +1,245 @@
+"""Predictions on disk: nothing asked twice, nothing lost, and scores from the files alone."""
+
+import json
+import os
+import signal
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.training import KILLED, PROCESSES, ended
+from vlm3 import evaluate
+from vlm3.answer import Answer
+from vlm3.answerers import Answerer
+from vlm3.evaluate import Evaluation
+from vlm3.mixture import Source
+from vlm3.sources.rooms import Rooms
+from vlm3.views import NothingToAsk
+
+SOURCE = """
+[sources.rooms]
+from = "vlm3.sources.rooms:Rooms"
+arguments = { collection = "small", views = 1 }
+task = "depth"
+questions = 3
+focal_px = 100
+"""
+
+
+def settings(folder: Path, **changes) -> Evaluation:
+    """Of an evaluation in folder / "out", with its source beside it."""
+    (folder / "mixture.toml").write_text(SOURCE)
+    given = dict(source=str(folder / "mixture.toml"), out=folder / "out", samples=20, at_once=3, progress=False)
+    return Evaluation(**given | changes)
+
+
+def source(items=None) -> Source:
+    return Source(items or Rooms("small", views=1), "depth", 3, 100)
+
+
+def truthful(asked: list | None = None, identity: str = "") -> Answerer:
+    """Says what is true, and notes what it is asked."""
+
+    def say(samples):
+        if asked is not None:
+            asked.extend(qa.question for sample in samples for qa in sample.qas)
+        return [[Answer(qa.answer, (-0.1, -0.2)) for qa in sample.qas] for sample in samples]
+
+    return Answerer(say, source(), identity)
+
+
+def lines(out: Path) -> list[str]:
+    return [line for path in sorted(out.glob("predictions-*.jsonl")) for line in path.read_text().splitlines()]
+
+
+def test_perfect_answers_score_perfectly_and_are_all_on_disk(tmp_path):
+    config = settings(tmp_path)
+    scores = evaluate.evaluate(config, answerer=truthful())
+    assert scores["delta_1"] == 1
+    assert scores["questions"] == 60
+    records = evaluate.read(config.out)
+    assert [record["item"] for record in records] == list(range(20))
+    assert records[0]["answers"][0].keys() == {"question", "text", "logprob", "truth"}
+    assert records[0]["answers"][0]["logprob"] == pytest.approx(-0.3)
+    assert json.loads((config.out / "scores.json").read_text()) == scores
+
+
+def test_scores_come_from_the_file_alone(tmp_path):
+    config = settings(tmp_path)
+    evaluate.evaluate(config, answerer=truthful())
+    (path,) = config.out.glob("predictions-*.jsonl")
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records[:10]:
+        for answer in record["answers"]:
+            answer["text"] = "1000 metres"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert evaluate.score(config.out)["delta_1"] == 0.5
+
+
+def test_nothing_is_asked_twice_and_a_torn_line_is_asked_again(tmp_path):
+    config, asked = settings(tmp_path), []
+    scores = evaluate.evaluate(config, answerer=truthful(asked))
+    assert len(asked) == 60
+    assert evaluate.evaluate(config, answerer=truthful(asked)) == scores
+    assert len(asked) == 60
+    (path,) = config.out.glob("predictions-*.jsonl")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    assert evaluate.evaluate(config, answerer=truthful(asked)) == scores
+    assert len(asked) == 63
+    assert path.read_bytes() == whole
+
+
+def test_a_damaged_line_is_named_with_its_file(tmp_path):
+    config = settings(tmp_path)
+    evaluate.evaluate(config, answerer=truthful())
+    (path,) = config.out.glob("predictions-*.jsonl")
+    path.write_text("rubbish\n" + path.read_text())
+    with pytest.raises(ValueError, match=r"predictions-0\.jsonl:1 is damaged"):
+        evaluate.read(config.out)
+
+
+@pytest.mark.parametrize(("changes", "named"), [
+    ({"seed": 1}, "seed was 0, is 1"),
+    ({"samples": 30}, "samples was 20, is 30"),
+    ({"model": "constant"}, "model was 'tiny', is 'constant'"),
+])  # fmt: skip
+def test_another_configuration_does_not_mix_in(tmp_path, changes, named):
+    config = settings(tmp_path)
+    evaluate.evaluate(config, answerer=truthful())
+    before = lines(config.out)
+    with pytest.raises(ValueError, match=named):
+        evaluate.evaluate(replace(config, **changes), answerer=truthful())
+    assert lines(config.out) == before
+
+
+def test_other_weights_of_the_same_name_do_not_mix_in(tmp_path):
+    config = settings(tmp_path)
+    evaluate.evaluate(config, answerer=truthful(identity="a"))
+    with pytest.raises(ValueError, match="weights was 'a', is 'b'"):
+        evaluate.evaluate(config, answerer=truthful(identity="b"))
+
+
+def test_the_questions_of_a_sample_do_not_depend_on_how_many_are_asked_at_once(tmp_path):
+    together, alone = (settings(tmp_path, out=tmp_path / str(n), at_once=n) for n in (7, 1))
+    for config in (together, alone):
+        evaluate.evaluate(config, answerer=truthful())
+    assert lines(together.out) == lines(alone.out)
+
+
+class Bare:
+    """Rooms of which every other one has nothing to ask about."""
+
+    def __init__(self):
+        self.rooms = Rooms("small", views=1)
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int):
+        if index % 2:
+            raise NothingToAsk("empty")
+        return self.rooms[index]
+
+
+def test_samples_with_nothing_to_ask_about_are_done_with(tmp_path):
+    config, asked = settings(tmp_path), []
+    found = evaluate.evaluate(config, answerer=truthful(asked)._replace(source=source(Bare())))
+    assert found["questions"] == len(asked) == 9
+    assert len(lines(config.out)) == 6
+
+
+def _killed(config: Evaluation, dies_s: float) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+
+    def say(samples):
+        with (config.out.parent / "asked").open("a") as file:
+            file.writelines(f"{qa.question}\n" for sample in samples for qa in sample.qas)
+        return [[Answer(qa.answer, (0.0,)) for qa in sample.qas] for sample in samples]
+
+    signal.setitimer(signal.ITIMER_PROF, dies_s)
+    evaluate.evaluate(config, answerer=Answerer(say, source()))
+
+
+def test_what_was_killed_at_random_moments_goes_on_and_loses_at_most_what_was_being_answered(tmp_path, rng):
+    config, kills, codes = settings(tmp_path), 8, set()
+    for _ in range(kills):
+        process = PROCESSES.Process(target=_killed, args=(config, rng.uniform(0.005, 0.06)))
+        process.start()
+        codes.add(ended(process))
+    assert -KILLED in codes
+    scores = evaluate.evaluate(config, answerer=truthful())
+    undisturbed = evaluate.evaluate(replace(config, out=tmp_path / "undisturbed"), answerer=truthful())
+    assert scores == undisturbed
+    items = [json.loads(line)["item"] for line in lines(config.out)]
+    assert sorted(items) == list(range(20))
+    asked = (tmp_path / "asked").read_text().splitlines() if (tmp_path / "asked").exists() else []
+    assert len(asked) <= 60 + kills * config.at_once * 3
+
+
+def _one_of(config: Evaluation, rank: int, world: int, port: int) -> None:
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world,
+             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}  # fmt: skip
+    os.environ |= {name: str(value) for name, value in place.items()}
+    evaluate.evaluate(config)
+
+
+def together(config: Evaluation, world: int) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [PROCESSES.Process(target=_one_of, args=(config, rank, world, port)) for rank in range(world)]
+    for process in processes:
+        process.start()
+    assert [ended(process) for process in processes] == [0] * world
+
+
+def test_one_two_and_four_processes_give_the_same_scores(tmp_path):
+    config = settings(tmp_path, samples=8)
+    scores = evaluate.evaluate(config)
+    for world in (2, 4):
+        shared = replace(config, out=tmp_path / f"of-{world}")
+        together(shared, world)
+        assert len(list(shared.out.glob("predictions-*.jsonl"))) == world
+        assert json.loads((shared.out / "scores.json").read_text()) == scores
+
+
+def test_another_number_of_processes_goes_on_where_the_first_stopped(tmp_path):
+    config = settings(tmp_path, samples=8)
+    whole = evaluate.evaluate(config)
+    path = config.out / "predictions-0.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
+    together(config, 2)
+    assert json.loads((config.out / "scores.json").read_text()) == whole
+    assert len(lines(config.out)) == 8
+
+
+def test_a_mixture_without_one_source_of_the_task_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"must have one source of pose; its sources are rooms \(depth\)"):
+        evaluate.evaluate(settings(tmp_path, task="pose"), answerer=truthful())
+
+
+def test_a_source_without_questions_is_refused(tmp_path):
+    class Empty(Bare):
+        def __getitem__(self, index):
+            raise NothingToAsk("empty")
+
+    with pytest.raises(ValueError, match="gave no question"):
+        evaluate.evaluate(settings(tmp_path), answerer=truthful()._replace(source=source(Empty())))
+
+
+def test_settings_that_cannot_be_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="samples must be 1 or more, got 0"):
+        settings(tmp_path, samples=0)
+    with pytest.raises(ValueError, match="no task 'deptj'"):
+        settings(tmp_path, task="deptj")
+
+
+def test_a_score_that_left_its_recorded_value_is_named():
+    evaluate.agrees({"delta_1": 0.52}, {"delta_1": 0.5}, {"delta_1": 0.03})
+    with pytest.raises(ValueError, match=r"delta_1 is 0\.6, recorded was 0\.5"):
+        evaluate.agrees({"delta_1": 0.6}, {"delta_1": 0.5}, {"delta_1": 0.03})
+    with pytest.raises(ValueError, match="abs_rel is nan"):
+        evaluate.agrees({"abs_rel": float("nan")}, {"abs_rel": 0.5}, {"abs_rel": 0.03})
