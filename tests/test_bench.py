@@ -1,4 +1,4 @@
-"""The benchmark of training: every rung of the ladder learns from the same samples, and says what it took."""
+"""The benchmarks: every rung of the ladder works on the same samples, and says what it took."""
 
 import json
 
@@ -7,7 +7,7 @@ import torch
 
 from tests.test_cli import vlm3
 from tests.training import small
-from vlm3 import attention, bench, sft
+from vlm3 import answer, attention, bench, sft
 from vlm3.config import Config
 
 
@@ -43,3 +43,25 @@ def test_a_question_per_sample_reads_the_image_again_for_each(tmp_path):
     alone, packed = (bench._batches(mixture, rung, config, tokenizer)[0] for rung in bench.ladder(gpu=False)[:2])
     assert len(alone.grids) == 4 * len(packed.grids) == 8
     assert alone.supervised.sum() == packed.supervised.sum()
+
+
+def test_every_way_to_answer_finds_the_texts_of_the_released_notebooks(monkeypatch, capsys, tmp_path):
+    words = ["--model", small(tmp_path).model, "--size", "64", "40", "--questions", "3", "--steps", "1"]
+    assert vlm3(monkeypatch, "bench", "answer", *words, "--save", str(tmp_path / "speed.json")) == 0
+    recorded = json.loads((tmp_path / "speed.json").read_text())
+    assert [r["same_texts"] for r in recorded["results"]] == [1, 1, 1]
+    assert {r["image_tokens"] for r in recorded["results"]} == {4}
+    assert all(r["questions_per_s"] > 0 for r in recorded["results"])
+    assert capsys.readouterr().out.count("\n") == len(recorded["results"])
+    assert "3 depth questions about one image, 64x40 px" in recorded["what"]
+
+
+def test_a_way_to_answer_gives_each_question_its_texts(tmp_path):
+    vlm = bench._answering(small(tmp_path).model, "cpu")
+    sample = bench._mixture("depth", (64, 32), questions=3)[0]
+    texts = {name: way(sample) for name, way in bench._ways(vlm).items()}
+    generated, answered, distributions = texts.values()
+    assert generated == answered
+    assert [len(among) for among in answered] == [1, 1, 1]
+    assert all(len(among) > 10 for among in distributions)
+    assert answer.LEAST > 0

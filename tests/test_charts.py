@@ -68,7 +68,7 @@ def test_ratios_share_out_all_answers_and_put_far_ones_at_the_ends():
 def test_answers_stand_against_their_truth_inside_the_axes():
     truth = np.array([1.0, 2.0, 4.0])
     ax = charts.against(truth, {"a": truth * 2, "b": np.full(3, np.nan)})
-    diagonal, points, _ = ax.lines
+    diagonal, points, *_ = ax.lines
     assert np.array_equal(diagonal.get_xdata(), diagonal.get_ydata())
     np.testing.assert_array_equal(points.get_xydata(), np.stack([truth, 2 * truth], -1))
     assert ax.get_xlim()[0] < 1

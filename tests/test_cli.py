@@ -1,14 +1,28 @@
 """The terminal commands: what they print, and how they end on bad input."""
 
+import json
+import re
+import subprocess
 import sys
 
 import pytest
 from PIL import Image
 
-from vlm3 import cli
+from tests.training import small
+from vlm3 import cli, evaluate, parallel, terminal
 from vlm3.sources import photos
+from vlm3.tasks.english import Hour
 
 PHOTO = str(photos.DATA / "motorcycle_left.png")
+RIGHT = str(photos.DATA / "motorcycle_right.png")
+FOCAL = ("--focal-px", "994.978")
+BOXES = ("--box", "100,150,400,450", "--box", "420,100,600,300")
+ASKED = {
+    "depth": [PHOTO, "--at", "300,200", "--at", "12.5,499"],
+    "correspondence": [PHOTO, RIGHT, "--at", "300,200"],
+    "pose": [PHOTO, RIGHT],
+    "objects": [PHOTO, *BOXES],
+}
 
 
 def vlm3(monkeypatch, *words: str) -> int:
@@ -69,6 +83,198 @@ def test_bad_input_to_unify_ends_in_one_line_that_names_it(monkeypatch, capsys, 
     assert said.startswith("vlm3: ")
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def asked(monkeypatch, capsys, task: str, *words: str) -> dict:
+    """What `vlm3 ask TASK ... --json` prints about the packaged photos."""
+    assert vlm3(monkeypatch, "ask", task, *words, *FOCAL, "--json") == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("task", ASKED)
+def test_ask_says_which_photos_it_saw_and_one_line_for_each_answer(monkeypatch, capsys, task):
+    words = ASKED[task]
+    facts = asked(monkeypatch, capsys, task, *words)
+    seen = [word for word in words if word in (PHOTO, RIGHT)]
+    assert facts["task"] == task
+    assert facts["photos"] == [{"path": path, "width": 741, "height": 500, "focal_px": 994.978} for path in seen]
+    assert all(0 < answer["probability"] <= 1 for answer in facts["answers"])
+    assert vlm3(monkeypatch, "ask", task, *words, *FOCAL) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[: len(seen)] == [f"{path}: 741x500 px, focal length 995 px" for path in seen]
+    told = lines[len(seen) + 1 :][: len(facts["answers"])]
+    for line, answer in zip(told, facts["answers"], strict=True):
+        assert answer["text"] in line
+    assert lines[-1] == terminal.TOY
+
+
+def test_ask_depth_gives_metres_and_how_sure_they_are_for_each_pixel(monkeypatch, capsys):
+    facts = asked(monkeypatch, capsys, "depth", *ASKED["depth"])
+    assert [answer["pixel"] for answer in facts["answers"]] == [[300, 200], [12.5, 499]]
+    for answer in facts["answers"]:
+        assert answer["depth_m"] is None or answer["depth_m"] > 0
+        assert answer["sure"] is None or 0 <= answer["sure"] <= 1
+    vlm3(monkeypatch, "ask", "depth", *ASKED["depth"], *FOCAL)
+    said = capsys.readouterr().out
+    assert re.search(r"^\(300, 200\) +([0-9.]+ m|-) ", said, re.MULTILINE)
+    assert terminal.SURE in said
+
+
+def test_ask_depth_makes_a_map_of_the_whole_photo(monkeypatch, capsys, tmp_path):
+    picture = tmp_path / "map.png"
+    facts = asked(monkeypatch, capsys, "depth", PHOTO, "--dense", "125", "--save", str(picture))
+    assert facts["answers"] == []
+    assert facts["map"]["stride"] == 125
+    assert [len(row) for row in facts["map"]["metres"]] == [5] * 4
+    assert min(Image.open(picture).size) > 300
+
+
+def test_ask_pose_answers_all_parts_and_puts_them_together(monkeypatch, capsys):
+    facts = asked(monkeypatch, capsys, "pose", *ASKED["pose"])
+    assert [answer["about"] for answer in facts["answers"]] == ["angle", "rotation", "direction", "distance"]
+    assert facts["pose"].keys() == {name for answer in facts["answers"] for name in answer["value"] or {}}
+
+
+def test_ask_objects_asks_what_is_asked_or_else_what_fits_the_boxes(monkeypatch, capsys):
+    own = asked(monkeypatch, capsys, "objects", *ASKED["objects"], "--question", "How far is {1} from {2}?")
+    assert [answer["question"] for answer in own["answers"]] == ["How far is {1} from {2}?"]
+    assert own["boxes"] == [[100, 150, 400, 450], [420, 100, 600, 300]]
+    assert len(asked(monkeypatch, capsys, "objects", PHOTO, *BOXES[:2])["answers"]) == 2
+    both = [answer["question"] for answer in asked(monkeypatch, capsys, "objects", PHOTO, *BOXES)["answers"]]
+    again = asked(monkeypatch, capsys, "objects", PHOTO, *BOXES, "--seed", "1")["answers"]
+    assert len(both) == len(again) > 4
+    assert both != [answer["question"] for answer in again]
+
+
+@pytest.mark.parametrize("task", ASKED)
+def test_ask_draws_its_answers_on_the_photos(monkeypatch, capsys, tmp_path, task):
+    picture = tmp_path / "answers.png"
+    assert vlm3(monkeypatch, "ask", task, *ASKED[task], *FOCAL, "--save", str(picture)) == 0
+    assert capsys.readouterr().out.endswith(f"saved {picture}\n")
+    assert min(Image.open(picture).size) > 200
+    assert list(tmp_path.iterdir()) == [picture]
+
+
+@pytest.mark.parametrize("task", ASKED)
+def test_ask_prints_and_draws_what_a_model_says_even_if_it_is_nonsense(monkeypatch, capsys, tmp_path, task):
+    words = [*ASKED[task], *FOCAL, "--model", small(tmp_path).model, "--save", str(tmp_path / "answers.png")]
+    words += ["--dense", "200"] if task == "depth" else []
+    assert vlm3(monkeypatch, "ask", task, *words) == 0
+    said = capsys.readouterr().out
+    assert terminal.TOY not in said
+    assert (tmp_path / "answers.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["depth"], "1 photo, got 0"),
+        (["depth", PHOTO, PHOTO, "--at", "1,2"], "1 photo, got 2"),
+        (["depth", PHOTO], "--at 300,200"),
+        (["depth", PHOTO, "--dense", "16"], "--save"),
+        (["depth", PHOTO, "--at", "300"], "'300' is not u,v"),
+        (["depth", PHOTO, "--at", "a,b"], "'a,b' is not u,v"),
+        (["depth", PHOTO, "--at", "nan,3"], "'nan,3' is not u,v"),
+        (["depth", PHOTO, "--at", "1,2", "--at", "741,3"], "(741, 3) lies outside the 741x500 photo"),
+        (["depth", PHOTO, "--dense", "501", "--json"], "from 1 to 500"),
+        (["depth", PHOTO, "--dense", "-1", "--json"], "from 1 to 500"),
+        (["depth", "nothing.jpg", "--at", "1,2"], "nothing.jpg: no such photo"),
+        (["depth", PHOTO, "--at", "1,2", "--model", "no/such/model/here"], "no folder 'no/such/model/here'"),
+        (["depth", PHOTO, "--at", "1,2", "--save", PHOTO], "the photo itself"),
+        (["depth", PHOTO, "--at", "1,2", "--save", "no/such/folder/a.png"], "no folder"),
+        (["depth", PHOTO, "--at", "1,2", "--save", "picture.xyz"], "xyz"),
+        (["correspondence", PHOTO, "--at", "1,2"], "2 photos, got 1"),
+        (["correspondence", PHOTO, RIGHT], "--at 300,200"),
+        (["correspondence", PHOTO, RIGHT, "--at=-1,3"], "(-1, 3) lies outside"),
+        (["pose", PHOTO], "2 photos, got 1"),
+        (["objects", PHOTO], "--box xmin,ymin,xmax,ymax"),
+        (["objects", PHOTO, "--box", "1,2,3"], "'1,2,3' is not xmin,ymin,xmax,ymax"),
+        (["objects", PHOTO, "--box", "1,2,3000,4"], "3000"),
+        (["objects", PHOTO, *BOXES, "--question", "How far is {1} from {3}?"], "{3}"),
+    ],
+)
+def test_bad_input_to_ask_ends_in_one_line_that_names_it(monkeypatch, capsys, tmp_path, words, message):
+    monkeypatch.chdir(tmp_path)
+    assert vlm3(monkeypatch, "ask", *words, *FOCAL) == 2
+    said = capsys.readouterr()
+    assert message in said.err
+    assert said.err.startswith("vlm3: ")
+    assert said.err.count("\n") == 1
+    assert not said.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_ask_wants_a_focal_length_that_nobody_knows_and_says_so_before_torch_is_loaded():
+    code = f"""
+import sys
+from vlm3 import cli
+sys.argv = ["vlm3", "ask", "depth", {PHOTO!r}, "--at", "1,2"]
+try:
+    cli.main()
+except SystemExit as end:
+    print(end.code, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"]
+    assert "Three ways out" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(None, "-"), (True, "yes"), (False, "no"), (1.234, "1.23 m"), (Hour(3), "3 o'clock"), ("first", "first")],
+)
+def test_an_answer_about_objects_is_said_with_its_unit(value, words):
+    assert terminal._spoken(value) == words
+
+
+def test_columns_stand_below_each_other_whatever_is_said():
+    lines = terminal.aligned([("a", "said"), ("longer", "two\nlines"), ("b", "word " * 100)])
+    assert {line.index(word) for line, word in zip(lines, ("said", "two lines", "word"), strict=True)} == {8}
+    assert max(map(len, lines)) <= 8 + 160
+
+
+def evaluated(tmp_path, *words: str) -> list[str]:
+    network, out = small(tmp_path).model, str(tmp_path / "found")
+    return ["evaluate", "--model", network, "--samples", "2", "--questions", "2", "--out", out, *words]
+
+
+def test_evaluate_prints_the_scores_of_what_lies_in_its_folder(monkeypatch, capsys, tmp_path):
+    assert vlm3(monkeypatch, *evaluated(tmp_path, "--task", "depth")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    printed = dict(line.split() for line in lines[:-1])
+    scores = json.loads((tmp_path / "found" / "scores.json").read_text())
+    assert printed == {name: f"{value:.4g}" for name, value in scores.items()}
+    assert printed["questions"] == "4"
+    assert lines[-1] == f"saved {tmp_path / 'found'}"
+    files = sorted((tmp_path / "found").glob("*.jsonl"))
+    before = [path.read_bytes() for path in files]
+    assert vlm3(monkeypatch, *evaluated(tmp_path, "--task", "depth")) == 0
+    assert capsys.readouterr().out.splitlines() == lines
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_evaluate_prints_in_the_leading_process_only(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(evaluate, "evaluate", lambda config: {"delta_1": 0.5})
+    monkeypatch.setattr(parallel, "leads", lambda: False)
+    assert vlm3(monkeypatch, *evaluated(tmp_path)) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--task", "cooking"], "no task 'cooking'"),
+        (["--samples", "0"], "samples must be 1 or more, got 0"),
+        (["--source", "nowhere"], "nowhere"),
+        (["--task", "pose"], "another"),
+    ],
+)
+def test_bad_input_to_evaluate_names_it_and_leaves_what_is_there(monkeypatch, capsys, tmp_path, words, message):
+    assert vlm3(monkeypatch, *evaluated(tmp_path)) == 0
+    before = (tmp_path / "found" / "scores.json").read_bytes()
+    assert vlm3(monkeypatch, *evaluated(tmp_path, *words)) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "found" / "scores.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

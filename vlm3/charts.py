@@ -10,7 +10,7 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from vlm3.figures import BLUE, GREEN, GREY, ORANGE, RED, show
 from vlm3.views import Box, View
@@ -140,7 +140,8 @@ def against(truth: np.ndarray, found: Mapping[str, np.ndarray], right: tuple[flo
     ax.fill_between(ends, ends * right[0], ends * right[1], color=GREEN, alpha=0.15, label="counts as right")
     ax.plot(ends, ends, color=GREEN, lw=1)
     for (name, values), (color, shape, _) in zip(found.items(), cycle(_SERIES), strict=False):
-        ax.plot(truth, values, shape, color=color, ms=4, mew=0, alpha=0.5, label=name)
+        ax.plot(truth, values, shape, color=color, ms=4, mew=0, alpha=0.5)
+        ax.plot([], [], shape, color=color, ms=5, mew=0, label=name)
     ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends, xlabel=f"truth ({unit})", ylabel=f"answer ({unit})")
     _plain(ax, [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if ends[0] <= tick <= ends[1]], "xy")
     ax.figure.legend(loc="outside lower center", ncols=2)
@@ -240,6 +241,7 @@ def hours(found: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:
         highest = max(highest, shares.max())
     ax.set(xticks=around, ylim=(0, highest * 1.05))
     ax.set_xticklabels(["0 h", *(f"{h - 12 if h > 6 else h:+d}" for h in range(1, 12))])
-    ax.yaxis.set_major_formatter("{x:.1f}")
+    ax.yaxis.set_major_locator(MaxNLocator(3))
+    ax.set_rlabel_position(100)
     ax.figure.legend(loc="outside lower center", ncols=2)
     return ax

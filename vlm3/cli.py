@@ -242,21 +242,29 @@ def bench(
     from vlm3 import bench as measure
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    began, config, results = time.perf_counter(), Config(model=model, batch=batch, tokens=tokens), []
+    size = size or {"train": (128, 96), "answer": (1215, 920)}[what]
+    questions = questions or {"train": 10, "answer": 100}[what]
     if what == "train":
-        size, questions = size or (128, 96), questions or 10
-        rungs, told = measure.train(config, task, size, questions, steps, device), f"a step of fine-tuning {model}"
+        config, told = Config(model=model, batch=batch, tokens=tokens), f"a step of fine-tuning {model} on {task}"
+        rungs = measure.train(config, task, size, questions, steps, device)
     else:
-        size, questions, task = size or (1215, 920), questions or 100, "depth"
+        told = f"answers of {model} to {questions} depth questions about one image"
         rungs = measure.answer(model, size, questions, steps, device)
-        told = f"{questions} questions about one image to {model}"
+    _measured(rungs, f"{told}, {size[0]}x{size[1]} px", save)
+    return 0
+
+
+def _measured(rungs: Iterator[dict], what: str, save: Path | None) -> None:
+    """Print measures as they come, and save them with how they were made."""
+    from vlm3 import bench as measure
+
+    began, results = time.perf_counter(), []
     for found in rungs:
         results.append(found)
         print("  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()), flush=True)
     if save:
-        made = measure.provenance(" ".join(["vlm3", *sys.argv[1:]]), 0, time.perf_counter() - began)
-        measure.write(save, f"{told}: {task}, {size[0]}x{size[1]} px", made, results)
-    return 0
+        told = measure.provenance(" ".join(["vlm3", *sys.argv[1:]]), 0, time.perf_counter() - began)
+        measure.write(save, what, told, results)
 
 
 COMMANDS = {command.__name__: command for command in (doctor, unify, ask, evaluate, questions, rooms, train, bench)}
@@ -267,7 +275,7 @@ def main() -> None:
     try:
         code = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="vlm3")
     except (ValueError, OSError, ArithmeticError) as error:
-        print(f"vlm3: {error}", file=sys.stderr)
+        print("vlm3:", " ".join(str(error).split()), file=sys.stderr)
         code = 2
     sys.exit(code)
 

@@ -135,10 +135,9 @@ def _marks(right: Sequence[Sequence[bool | None]], step: int) -> str:
         if kind is not None:
             cross = f"M{x - arm:g} {y - arm:g}l{2 * arm:g} {2 * arm:g}m0 {-2 * arm:g}l{-2 * arm:g} {2 * arm:g}"
             places[bool(kind)] += f"M{x:g} {y:g}h.01" if kind else cross
-    look = f'fill="none" stroke-linecap="round" stroke-width="{arm * 2:g}"'
-    dots = f'<path d="{places[True]}" stroke="#0072B2" {look}/>'
-    thin = f'fill="none" stroke="#D55E00" stroke-width="{arm * 0.8:g}"'
-    return f'{dots}<path d="{places[False]}" {thin}/>'
+    dots, crosses = (f'<path d="{path}" fill="none" stroke-linecap="round"' for path in (places[True], places[False]))
+    drawn = ((dots, 2.6, "#fff"), (dots, 2, "#0072B2"), (crosses, 1.4, "#fff"), (crosses, 0.8, "#D55E00"))
+    return "".join(f'{path} stroke="{color}" stroke-width="{arm * wide:g}"/>' for path, wide, color in drawn)
 
 
 def _picker(view: View, alt: str, cells: tuple[int, int], step: int, told: str, marks: str = "",

@@ -1,6 +1,7 @@
 """A Qwen3-VL of any size, asked as it was taught."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -11,7 +12,7 @@ from vlm3 import parallel
 from vlm3.answer import LONGEST, answer_all
 from vlm3.answerers import Answerer
 from vlm3.mixture import Source
-from vlm3.model import VLM
+from vlm3.model import VLM, Lesson
 
 NOISE = 8  # tokens after which an answer is cut off that learned no end
 
@@ -32,9 +33,14 @@ def of(vlm: VLM, source: Source, longest: int = LONGEST) -> Answerer:
 
 def as_taught(source: Source, vlm: VLM) -> Source:
     """The source with the focal length and the templates of the model's lessons, where they are known."""
-    if source.task not in vlm.taught:
+    return worded(source, vlm.taught)
+
+
+def worded(source: Source, taught: Mapping[str, Mapping]) -> Source:
+    """The same of lessons by themselves, see `vlm3.model.VLM`."""
+    if source.task not in taught:
         return source
-    lesson = vlm.lesson(source.task)
+    lesson = Lesson(**taught[source.task])
     return replace(source, focal_px=lesson.focal_px, templates=lesson.templates)
 
 
@@ -45,5 +51,5 @@ def _dtype(device: torch.device) -> torch.dtype | None:
 
 def _fingerprint(vlm: VLM) -> str:
     """The same for the same weights: a digest of the sums of all parts."""
-    sums = [weight.detach().double().sum().item() for weight in vlm.net.parameters()]
+    sums = [weight.detach().sum(dtype=torch.float64).item() for weight in vlm.net.parameters()]
     return hashlib.sha256(repr(sums).encode()).hexdigest()[:16]
