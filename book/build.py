@@ -209,7 +209,8 @@ def assemble(chapters: list[Path], executed: list[Path]) -> Path:
         target.write_text(text.replace(UNKNOWN, repository() or UNKNOWN))
         save_glued_pictures(nbformat.reads(text, 4), source / "_glued")
     (source / "guide" / "_runs.md").write_text("\n".join(rows) + "\n")
-    shutil.copytree(BOOK / "recorded", source / "_extra" / "recorded")  # tables link to what they show
+    if (BOOK / "recorded").exists():  # tables link to what they show
+        shutil.copytree(BOOK / "recorded", source / "_extra" / "recorded")
     shutil.copytree(
         vendor(BOOK / "vendor.json", BUILD / "vendor"),
         source / "_extra" / "_static" / "vendor",
