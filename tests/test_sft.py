@@ -290,7 +290,7 @@ def test_the_command_trains_the_tiny_model_and_writes_event_files(monkeypatch, c
         (["tiny", "--mixture", "nowhere.toml"], "nowhere.toml: no such mixture"),
         (["tiny", "--model", "random:huge"], "'huge'"),
         (["tiny", "--model", "nowhere"], "'nowhere'"),
-        (["tiny", "--validate-every", "5"], "--validation data.toml"),
+        (["tiny", "--steps", "1", "--validation", "", "--validate-every", "5"], "--validation data.toml"),
     ],
 )
 def test_what_cannot_be_found_ends_in_one_line_that_names_it(monkeypatch, capsys, tmp_path, words, message):
