@@ -7,7 +7,7 @@ import torch
 
 from tests.test_cli import vlm3
 from tests.training import small
-from vlm3 import answer, attention, bench, sft
+from vlm3 import attention, bench, sft
 from vlm3.config import Config
 
 
@@ -64,4 +64,3 @@ def test_a_way_to_answer_gives_each_question_its_texts(tmp_path):
     assert generated == answered
     assert [len(among) for among in answered] == [1, 1, 1]
     assert all(len(among) > 10 for among in distributions)
-    assert answer.LEAST > 0

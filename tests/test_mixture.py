@@ -18,6 +18,7 @@ from vlm3.reference import PixelText
 from vlm3.sft import Steps
 from vlm3.sources import photos
 from vlm3.sources.rooms import Rooms
+from vlm3.tasks.objects import OPPOSITES
 from vlm3.views import NothingToAsk, Pair, Sample, View
 
 CAMERA = Camera(1000, 1000, 16, 16, 32, 32)  # of a view that unification leaves as it is
@@ -340,6 +341,16 @@ def test_validation_and_test_rooms_are_asked_about_as_the_rooms_that_are_learned
         assert other.taught == learned.taught
         assert other.shares.tolist() == learned.shares.tolist()
         assert {s.items.split for s in other.sources.values()} == {name}
+
+
+def test_rooms_relations_ask_as_rooms_do_but_for_one_of_two_opposites():
+    (few,) = mixture.read("rooms-relations").sources.values()
+    full = mixture.read("rooms").sources["objects"]
+    left_out = {"relations": dict.fromkeys(OPPOSITES.values(), "")}
+    assert (few.focal_px, few.questions) == (full.focal_px, full.questions)
+    assert few.templates == {**full.templates, "statement": left_out, "choice": left_out}
+    seen = {qa.truth.category for item in range(40) for qa in few.sample(item, "", np.random.default_rng(item)).qas}
+    assert {c.split("_")[0] for c in seen if c.endswith(("_predicate", "_choice"))} == set(OPPOSITES)
 
 
 def test_a_mixture_like_another_has_its_sources_and_its_own(tmp_path):

@@ -243,6 +243,17 @@ def test_templates_of_a_reader_are_used_instead(tmp_path):
         ask([scene(np.random.default_rng(6))], 20, np.random.default_rng(7), words.load(path))
 
 
+def test_relations_without_a_phrase_are_not_asked():
+    templates = words.adapted(
+        "objects", {"statement": {"relations": {"left": ""}}, "choice": {"relations": {"front": ""}}}
+    )
+    rng = np.random.default_rng(1)
+    seen = {qa.truth.category for _ in range(60) for qa in ask([scene(rng)], 30, rng, templates)}
+    assert CATEGORIES - seen == {"left_predicate", "front_choice"}
+    both, neither = (objects.questions(2, rng, with_these) for with_these in (words.packaged("objects"), templates))
+    assert len(both) == len(neither) + 2
+
+
 # Scores.
 
 

@@ -25,7 +25,16 @@ from vlm3.views import QA, Sample, View
 
 LONGEST = 64  # tokens of an answer
 AT_ONCE = 256  # answers that grow side by side
-LEAST = 1e-3  # answers less probable than this are not followed by `likely`
+LEAST = 1e-3  # answers less probable than this are not followed
+
+
+class _Limits(NamedTuple):
+    """How many ways to go on are kept for each question, tokens after which an answer is cut off, and the probability
+    that an answer needs to be followed."""
+
+    widest: int
+    longest: int
+    least: float
 
 
 class Answer(NamedTuple):
@@ -55,11 +64,12 @@ def answer_all(vlm: VLM, samples: Sequence[Sample], longest: int = LONGEST) -> l
 
 
 @torch.no_grad()
-def likely(vlm: VLM, samples: Sequence[Sample], widest: int = 32, longest: int = LONGEST) -> list[list[list[Answer]]]:
+def likely(vlm: VLM, samples: Sequence[Sample], widest: int = 32, longest: int = LONGEST,
+           least: float = LEAST) -> list[list[list[Answer]]]:  # fmt: skip
     """Of each question of each sample the most probable answers, best first; with widest=1, the greedy one.
 
     After each token the `widest` most probable beginnings of a question go on (beam search that keeps all that it
-    finishes), leaving out what is less probable than LEAST. ValueError for a `widest` below 1.
+    finishes), leaving out what is less probable than `least`. ValueError for a `widest` below 1.
     """
     if widest < 1 or longest < 1:
         raise ValueError(f"widest and longest must be 1 or more, got {widest} and {longest}")
@@ -68,7 +78,7 @@ def likely(vlm: VLM, samples: Sequence[Sample], widest: int = 32, longest: int =
         return [[] for _ in samples]
     batch = packing.collate([packing.ask(sample, vlm.tokenizer) for sample in asked]).to(vlm.device)
     with attention.using(vlm.net):
-        found = iter(_decoded(vlm, batch, widest, longest))
+        found = iter(_decoded(vlm, batch, _Limits(widest, longest, least)))
     return [[_read(vlm, sample.task, qa, next(found)) for qa in sample.qas] for sample in samples]
 
 
@@ -105,16 +115,16 @@ class _Growing:
                        logprobs=torch.cat([self.logprobs, logprobs[:, None]], 1))  # fmt: skip
 
 
-def _decoded(vlm: VLM, batch: Batch, widest: int, longest: int) -> list[list[tuple[list[int], list[float]]]]:
+def _decoded(vlm: VLM, batch: Batch, limits: _Limits) -> list[list[tuple[list[int], list[float]]]]:
     """(tokens, logprobs) of the answers of each question, best first: all read together, then some at a time."""
     cache = DynamicCache(config=vlm.net.config.text_config)
     growing, last = _asked(batch)
     logits, found = _first(vlm, batch, last, cache), []
-    for chosen in torch.arange(len(last), device=last.device).split(max(1, AT_ONCE // widest)):
+    for chosen in torch.arange(len(last), device=last.device).split(max(1, AT_ONCE // limits.widest)):
         part = growing.kept(chosen)
         columns = part.sees.any(0).nonzero()[:, 0]
         part = replace(part, questions=part.questions - chosen[0], sees=part.sees[:, columns])
-        found += _grown(vlm, part, logits[chosen], _columns(vlm, cache, columns), widest, longest)
+        found += _grown(vlm, part, logits[chosen], _columns(vlm, cache, columns), limits)
     return found
 
 
@@ -126,12 +136,12 @@ def _columns(vlm: VLM, cache: DynamicCache, columns: torch.Tensor) -> DynamicCac
     return part
 
 
-def _grown(vlm: VLM, growing: _Growing, logits: torch.Tensor, cache: DynamicCache, widest: int, longest: int) -> list:
+def _grown(vlm: VLM, growing: _Growing, logits: torch.Tensor, cache: DynamicCache, limits: _Limits) -> list:
     found: list[list] = [[] for _ in range(len(growing))]
-    for turn in range(longest):
+    for turn in range(limits.longest):
         settled = torch.tensor([bool(answers) for answers in found], device=logits.device)
-        growing = _widened(growing, logits, widest, settled)
-        over = (growing.tokens[:, -1] == vlm.tokenizer.eos_token_id) | (turn == longest - 1)
+        growing = _widened(growing, logits, limits, settled)
+        over = (growing.tokens[:, -1] == vlm.tokenizer.eos_token_id) | (turn == limits.longest - 1)
         _collect(found, growing.kept(over))
         growing = growing.kept(~over)
         if not len(growing):
@@ -150,19 +160,19 @@ def _asked(batch: Batch) -> tuple[_Growing, torch.Tensor]:
     return _Growing(numbers, nothing, nothing.float(), batch.positions[:, last], sees), last
 
 
-def _widened(growing: _Growing, logits: torch.Tensor, widest: int, settled: torch.Tensor) -> _Growing:
-    """The most probable ways to go on, at most `widest` for each question; logits: (N, V).
+def _widened(growing: _Growing, logits: torch.Tensor, limits: _Limits, settled: torch.Tensor) -> _Growing:
+    """The most probable ways to go on; logits: (N, V).
 
     settled: (K,) bool, questions that have an answer and so need no improbable one.
     """
-    logprobs, tokens = logits.float().log_softmax(-1).topk(min(widest, logits.shape[-1]))
+    logprobs, tokens = logits.float().log_softmax(-1).topk(min(limits.widest, logits.shape[-1]))
     totals = growing.logprobs.sum(1, keepdim=True) + logprobs  # (N, widest)
     questions = growing.questions[:, None].expand_as(totals).flatten()
     order = totals.flatten().argsort(descending=True, stable=True)
     order = order[questions[order].argsort(stable=True)]  # by question, best first
     owners = questions[order]
     rank = torch.arange(len(order), device=order.device) - torch.searchsorted(owners, owners)
-    probable = (rank < widest) & (totals.flatten()[order].exp() > LEAST)
+    probable = (rank < limits.widest) & (totals.flatten()[order].exp() > limits.least)
     order = order[probable | ((rank == 0) & ~settled[owners])]
     chosen = growing.kept(order // tokens.shape[1])
     return chosen.on(tokens.flatten()[order], logprobs.flatten()[order])

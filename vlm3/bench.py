@@ -226,13 +226,14 @@ def _sizes(vlm: VLM, sample: Sample) -> dict[str, float]:
 def _ways(vlm: VLM) -> dict[str, Callable[[Sample], list[list[str]]]]:
     """From a sample to the texts of the answers to each of its questions."""
 
-    def together(sample: Sample, widest: int = 1) -> list[list[str]]:
-        return [[a.text for a in answers] for answers in answering.likely(vlm, [sample], widest, LONGEST)[0]]
+    def together(sample: Sample, widest: int) -> list[list[str]]:
+        found = answering.likely(vlm, [sample], widest, LONGEST, least=0)  # the dearest case, whatever the weights are
+        return [[a.text for a in answers] for answers in found[0]]
 
     return {
         "generate, question by question": lambda sample: [[_generated(vlm, sample, qa.question)] for qa in sample.qas],
-        "answer, all at once": together,
-        f"distributions of {WIDEST}, all at once": lambda sample: _at_its_widest(lambda: together(sample, WIDEST)),
+        "answer, all at once": lambda sample: together(sample, 1),
+        f"distributions of {WIDEST}, all at once": lambda sample: together(sample, WIDEST),
     }
 
 
@@ -244,15 +245,6 @@ def _generated(vlm: VLM, sample: Sample, question: str) -> str:
                "mm_token_type_ids": (inputs["input_ids"] == vlm.image_pad).int()}  # fmt: skip
     (tokens,) = vlm.net.generate(**inputs, max_new_tokens=LONGEST)[:, inputs["input_ids"].shape[1] :].tolist()
     return vlm.tokenizer.decode([token for token in tokens if token != vlm.tokenizer.eos_token_id])
-
-
-def _at_its_widest(call: Callable[[], list]) -> list:
-    """With improbable answers followed, too: what a distribution costs at most, whatever the weights are."""
-    least, answering.LEAST = answering.LEAST, 0.0
-    try:
-        return call()
-    finally:
-        answering.LEAST = least
 
 
 def _done(found: list, device: torch.device) -> list:

@@ -1,9 +1,10 @@
 """Make a finished run the packaged tiny model, with its card and the record of its training.
 
-python tests/bench/package.py RUN --wall-time-s SECONDS [--device TEXT] [--processes N]
+python tests/bench/package.py RUN [RUN ...] --wall-time-s SECONDS [--device TEXT] [--processes N]
 
-Writes model.safetensors and taught.json into vlm3/checkpoints/tiny and book/recorded/tiny_training.json. The card is
-written from that record and from book/recorded/tiny_scores.json, so run it again after `tests/bench/scores.py`.
+Several runs are stages, each of which began with the model of the one before. Writes model.safetensors and taught.json
+into vlm3/checkpoints/tiny and book/recorded/tiny_training.json. The card is written from that record and from
+book/recorded/tiny_scores.json, so run it again after `tests/bench/scores.py`.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import numpy as np
 from safetensors import safe_open
 
 from vlm3 import bench, runs
+from vlm3.config import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY, RECORDED = ROOT / "vlm3" / "checkpoints" / "tiny", ROOT / "book" / "recorded"
@@ -24,30 +26,46 @@ HEADLINES = {"depth": "delta_1", "correspondence": "epe_px_all", "pose": "auc_30
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("run", type=Path)
+    parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--wall-time-s", type=float, required=True)
     parser.add_argument("--device", default="2 CPU cores, x86_64")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
     for name in ("model.safetensors", "taught.json"):
-        shutil.copyfile(args.run / "model" / name, TINY / name)
-    config, log = json.loads((args.run / "config.json").read_text()), runs.read(args.run)
-    command = f"torchrun --nproc-per-node {args.processes} -m vlm3.cli train tiny --out RUN"
-    told = bench.provenance(command, config["seed"], args.wall_time_s) | {"device": args.device}
+        shutil.copyfile(args.runs[-1] / "model" / name, TINY / name)
+    stages = [stage(number, run, args.processes) for number, run in enumerate(args.runs, 1)]
+    logs = [runs.read(run) for run in args.runs]
+    command = "; ".join(found["command"] for found in stages)
+    told = bench.provenance(command, stages[0]["settings"]["seed"], args.wall_time_s) | {"device": args.device}
     bench.write(RECORDED / "tiny_training.json", "training of the packaged tiny model, toy results", told,
-                trained(config, log))  # fmt: skip
+                trained(stages, logs))  # fmt: skip
     (TINY / "README.md").write_text(card())
 
 
-def trained(config: dict, log: list[dict]) -> dict:
-    """Settings, size and both curves."""
-    settings = {name: value for name, value in config.items() if name not in ("sources", "out")}
-    ends = range(EVERY, len(log) + 1, EVERY)
-    means = [{"step": end, "losses": _means(log[end - EVERY : end])} for end in ends]
-    unseen = [{"step": r["step"], **r["validation"]} for r in log if "validation" in r]
-    seconds = round(sum(r["seconds"] for r in log))
-    return {"settings": settings, "samples": len(log) * config["batch"], "weights": _weights(),
-            "seconds_in_steps": seconds, "training": means, "validation": unseen}  # fmt: skip
+def stage(number: int, run: Path, processes: int) -> dict:
+    """What a run was asked to do, and how far it went."""
+    config, steps = json.loads((run / "config.json").read_text()), len(runs.read(run))
+    sources = config.pop("sources")
+    if number > 1:
+        config["model"] = f"RUN{number - 1}/model"
+    changed = [f"--{name.replace('_', '-')} {value}" for name, value in config.items()
+               if value != getattr(PRESETS["tiny"], name) and not isinstance(value, list)]  # fmt: skip
+    launch = f"torchrun --nproc-per-node {processes} -m vlm3.cli train tiny"
+    return {"command": " ".join([launch, *changed, f"--out RUN{number}"]), "settings": config, "steps": steps,
+            "shares": {name: round(source["share"], 3) for name, source in sources.items()},
+            "samples": steps * config["batch"]}  # fmt: skip
+
+
+def trained(stages: list[dict], logs: list[list[dict]]) -> dict:
+    """Stages, size and both curves, whose steps are counted over all stages."""
+    before = np.cumsum([0, *map(len, logs)]).tolist()
+    records = [r | {"step": r["step"] + first} for first, log in zip(before, logs, strict=False) for r in log]
+    ends = range(EVERY, len(records) + 1, EVERY)
+    means = [{"step": end, "losses": _means(records[end - EVERY : end])} for end in ends]
+    unseen = [{"step": r["step"], **r["validation"]} for r in records if "validation" in r]
+    return {"stages": stages, "samples": sum(s["samples"] for s in stages), "weights": _weights(),
+            "seconds_in_steps": round(sum(r["seconds"] for r in records)), "training": means,
+            "validation": unseen}  # fmt: skip
 
 
 def _means(records: list[dict]) -> dict[str, float]:
@@ -60,11 +78,19 @@ def _weights() -> int:
         return sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118
 
 
+def _row(number: int, stage: dict) -> str:
+    s = stage["settings"]
+    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in stage["shares"].items())
+    steps = f"{stage['steps']} of {s['steps']}" if stage["steps"] < s["steps"] else s["steps"]
+    return f"| {number} | `{s['mixture']}`: {shares} | {steps} | {s['batch']} | {s['lr']} | {s['seed']} |"
+
+
 def card() -> str:
     record = json.loads((RECORDED / "tiny_training.json").read_text())
     scores = json.loads((RECORDED / "tiny_scores.json").read_text())["results"]
     found, samples = record["results"], max(scores, key=int)
-    settings = found["settings"]
+    settings = found["stages"][-1]["settings"]
+    stages = "\n".join(_row(number, each) for number, each in enumerate(found["stages"], 1))
     curve = "\n".join(f"| {p['step']} | " + " | ".join(f"{p['losses'][t]:.3f}" for t in HEADLINES) + " |"
                       for p in found["validation"])  # fmt: skip
     names = list(scores[samples]["pose"])
@@ -88,14 +114,19 @@ It has never seen a photograph, and its answers about yours are those of a toy.
 
 ## Training
 
-- Command: `{record["command"]}`, settings of the preset `tiny` in `vlm3/config.py`
-- Seed: {record["seed"]}
-- Data: the packaged mixture `{settings["mixture"]}`, {found["samples"]:,} samples of toy rooms; nothing else
-- Steps: {settings["steps"]} of {settings["batch"]} samples; {settings["optimizer"]}, highest lr {settings["lr"]}
+{found["samples"]:,} samples of toy rooms and nothing else, in stages of which each goes on with the model before it:
+
+| stage | samples of | steps | batch | highest lr | seed |
+|--:|---|--:|--:|--:|--:|
+{stages}
+
+- Command of a stage: `book/recorded/tiny_training.json`; other settings are those of the preset `tiny`
+- Optimiser: {settings["optimizer"]}
 - Device: {record["device"]}; {record["wall_time_s"] / 60:.0f} minutes; {record["date"]}
 - How the recipe was found, dead ends included: `book/recorded/tiny_recipe.json`
 
-Validation loss on {settings["validate_samples"]} unseen rooms, nats per token, each answer weighing the same:
+Validation loss on {settings["validate_samples"]} unseen rooms, nats per token, each answer weighing the same; steps are
+counted over all stages:
 
 | step | {" | ".join(HEADLINES)} |
 |---|{"--:|" * len(HEADLINES)}

@@ -49,6 +49,7 @@ def ask(views: Sequence[View], n: int, rng: np.random.Generator, templates: dict
     Left and right are those of the camera, above and below those of gravity; where image and space disagree, or
     two objects are nearly level (NEAR_M, NEAR_SHARE, ALIKE), nothing is asked. Down is +y of the world where
     world_from_cam is known, else of the camera. As many statements hold as do not, and likewise for choices.
+    Relations whose phrase in the templates is empty are left out.
     NothingToAsk, a ValueError, where the boxes allow no question.
     """
     templates = templates or words.packaged("objects")
@@ -88,10 +89,11 @@ def questions(boxes: int, rng: np.random.Generator, templates: dict | None = Non
     if boxes < 1:
         raise ValueError(f"questions need at least one box, got {boxes}")
     templates = (templates or words.packaged("objects")) | {"note": ""}
-    relations = {table: templates[table]["relations"][word] for table, word in _UNKNOWN.items()}
+    phrases = {table: templates[table]["relations"][word] for table, word in _UNKNOWN.items()}
+    relations = {table: phrase for table, phrase in phrases.items() if phrase}
     names = [f"{{{n}}}" for n in range(1, boxes + 1)]
     asked = [(table, (name,)) for name in names for table in ("width", "height")]
-    asked += [(table, two) for two in itertools.combinations(names, 2) for table in (*_UNKNOWN, "distance", "clock")]
+    asked += [(table, two) for two in itertools.combinations(names, 2) for table in (*relations, "distance", "clock")]
     fills = [dict(zip(("box_a", "box_b"), subjects, strict=False)) for _, subjects in asked]
     return [words.question(templates, table, rng, relation=relations.get(table), **fill)
             for (table, _), fill in zip(asked, fills, strict=True)]  # fmt: skip
@@ -114,9 +116,9 @@ def _askable(facts: dict[str, np.ndarray], templates: dict) -> tuple[list, list]
     """Relations and quantities to draw from: (table, category, (N, 1 or 2) indices of boxes, N values)."""
     relations, quantities = [], []
     for table, value, suffix in (("statement", True, "predicate"), ("choice", "first", "choice")):
-        for word in templates.get(table, {}).get("relations", ()):
+        for word, phrase in templates.get(table, {}).get("relations", {}).items():
             pole, sign = _POLES[word]
-            if len(pairs := np.argwhere(facts[pole] == sign)):
+            if phrase and len(pairs := np.argwhere(facts[pole] == sign)):
                 relations.append((table, f"{word}_{suffix}", pairs, [value] * len(pairs)))
     for table in (*LENGTHS, "clock"):
         if table in templates and len(known := np.argwhere(facts[table] > 0)):
