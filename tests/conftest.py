@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,6 +21,7 @@ from vlm3.sources.ibims import Ibims
 
 settings.register_profile("stable", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("stable")
+torch.set_num_threads(1)  # tests run side by side, and many start processes of their own
 
 QUESTION = "What is the depth of the surface seen at pixel (812, 1033), in metres along the optical axis?"
 ROOT = Path(__file__).parent.parent
