@@ -126,7 +126,7 @@ It has never seen a photograph, and its answers about yours are those of a toy.
 - How the recipe was found, dead ends included: `book/recorded/tiny_recipe.json`
 
 Validation loss on {settings["validate_samples"]} unseen rooms, nats per token, each answer weighing the same; steps are
-counted over all stages:
+counted over all stages. The rooms are shared out among the tasks as a stage's samples are, so compare within a stage:
 
 | step | {" | ".join(HEADLINES)} |
 |---|{"--:|" * len(HEADLINES)}
