@@ -363,6 +363,15 @@ def test_a_mixture_like_another_has_its_sources_and_its_own(tmp_path):
     assert [len(s.items) for s in found.sources.values()][:4] == [len(Rooms("small", "test"))] * 4
 
 
+def test_a_mixture_like_another_may_change_the_weights_alone():
+    rooms, objects = mixture.read("rooms"), mixture.read("rooms-objects")
+    assert objects.taught == rooms.taught
+    assert objects.names == rooms.names
+    assert dict(zip(objects.names, objects.shares * 9, strict=True)) == pytest.approx(
+        {"depth": 2, "objects": 4, "correspondence": 2, "pose": 1}
+    )
+
+
 def test_a_mixture_like_one_that_is_not_there_names_it(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('like = "attic"\n')

@@ -211,8 +211,9 @@ def read(path: str | Path, seed: int = 0) -> Mixture:
     """A mixture from a TOML file, or a packaged one by its name.
 
     `weights` may be a word or a power. `like` names a mixture whose sources are taken, with the file's `arguments`
-    added to those of each. Each table under `sources` names what makes the items, as "module:callable"
-    in `from`, with its arguments in `arguments`, and may set task, questions, focal_px, options and weight.
+    added to those of each, and with what tables of the same names change. Each table under `sources` names what makes
+    the items, as "module:callable" in `from`, with its arguments in `arguments`, and may set task, questions, focal_px,
+    options and weight.
     Raises FileNotFoundError or ValueError, naming the file and the source.
     """
     path = _path(path)
@@ -249,7 +250,8 @@ def _parts(path: Path) -> tuple[str | float | dict | None, dict[str, dict]]:
     if like:
         shared, others = _parts(_path(like))
         others = {name: t | {"arguments": t.get("arguments", {}) | arguments} for name, t in others.items()}
-        weights, tables = shared if weights is None else weights, others | tables
+        tables = others | {name: others.get(name, {}) | table for name, table in tables.items()}
+        weights = shared if weights is None else weights
     if not (isinstance(tables, dict) and all(isinstance(table, dict) for table in tables.values())):
         raise ValueError(f"{path}: `sources` must hold a table for each source")
     return weights, tables

@@ -9,6 +9,7 @@ book/recorded/tiny_scores.json, so run it again after `tests/bench/scores.py`.
 
 import argparse
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -48,10 +49,10 @@ def stage(number: int, run: Path, processes: int) -> dict:
     sources = config.pop("sources")
     if number > 1:
         config["model"] = f"RUN{number - 1}/model"
-    changed = [f"--{name.replace('_', '-')} {value}" for name, value in config.items()
+    changed = [word for name, value in config.items() for word in (f"--{name.replace('_', '-')}", str(value))
                if value != getattr(PRESETS["tiny"], name) and not isinstance(value, list)]  # fmt: skip
-    launch = f"torchrun --nproc-per-node {processes} -m vlm3.cli train tiny"
-    return {"command": " ".join([launch, *changed, f"--out RUN{number}"]), "settings": config, "steps": steps,
+    launch = ["torchrun", "--nproc-per-node", str(processes), "-m", "vlm3.cli", "train", "tiny"]
+    return {"command": shlex.join([*launch, *changed, "--out", f"RUN{number}"]), "settings": config, "steps": steps,
             "shares": {name: round(source["share"], 3) for name, source in sources.items()},
             "samples": steps * config["batch"]}  # fmt: skip
 
