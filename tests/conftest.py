@@ -75,6 +75,14 @@ def ibims(folder: Path, *lines: dict | str | bytes) -> Ibims:
     return Ibims(folder)
 
 
+@pytest.fixture(autouse=True)
+def figures_are_closed():
+    """No test finds the figures of another."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

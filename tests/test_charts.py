@@ -1,16 +1,9 @@
 """Charts of answers show what the answers are."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
 from vlm3 import Box, Camera, View, charts
-
-
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
 
 
 def labelled(ax) -> list[str]:

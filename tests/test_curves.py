@@ -46,7 +46,6 @@ def test_a_sample_is_drawn_token_by_token_with_the_pixels_of_its_image_in_order(
     assert len(ax.patches) == len(packed) - 2
     np.testing.assert_array_equal(ax.images[1].get_array(), image[:, 32:])
     assert {"shared", "branch 1", "branch 2"} <= {text.get_text() for text in ax.texts}
-    plt.close(ax.figure)
 
 
 def test_only_in_a_chat_does_a_question_see_another(vlm, sample):
@@ -55,7 +54,6 @@ def test_only_in_a_chat_does_a_question_see_another(vlm, sample):
         ax = plt.subplots()[1]
         curves.mask(packing.pack(sample, vlm.tokenizer, layout), vlm.tokenizer, ax)
         seen[layout] = set(np.unique(ax.images[0].get_array()).tolist())
-        plt.close(ax.figure)
     assert seen == {"isolated": {0, 1, 2}, "chat": {0, 1, 2, 3}}
 
 
@@ -69,7 +67,6 @@ def test_losses_have_a_line_per_task_over_the_steps_that_saw_it():
     assert list(lines["pose"].get_xdata()) == [1, 3, 5]
     assert list(lines["depth"].get_ydata()) == [7, 6.5, 5.5, 4.5, 3.5, 2.5]
     assert lines["depth"].get_linestyle() != lines["pose"].get_linestyle()
-    plt.close(ax.figure)
 
 
 def test_live_losses_redraw_one_picture_and_end_with_the_last_step(monkeypatch):
@@ -93,7 +90,6 @@ def test_runs_that_are_one_lie_on_one_line():
     assert list(end.get_xdata()) == [4, 5, 6]
     assert set(end.get_ydata()) < set(whole.get_ydata())
     assert (whole.get_linestyle(), end.get_marker()) == ("-", "o")
-    plt.close(ax.figure)
 
 
 def test_shares_fill_their_bars():
@@ -101,4 +97,3 @@ def test_shares_fill_their_bars():
     assert [bar.get_width() for bar in ax.patches] == [25, 50, 75, 50]
     assert max(bar.get_x() + bar.get_width() for bar in ax.patches) == pytest.approx(100)
     assert "50" in {text.get_text() for text in ax.texts}
-    plt.close(ax.figure)

@@ -53,7 +53,6 @@ def test_views_to_scale_are_drawn_in_proportion_to_their_pixels():
     axes[0].figure.canvas.draw()
     widths = [ax.get_window_extent().width for ax in axes]
     assert widths[1] / widths[0] == pytest.approx(2, rel=0.05)
-    plt.close(axes[0].figure)
 
 
 def test_the_slider_starts_at_the_frame_it_shows():
@@ -84,7 +83,6 @@ def test_a_depth_map_names_its_unit_and_its_points(pair):
     ax = figures.depth_map(pair.view1, [(30, 40)], ["2.41 m"])
     assert texts(ax) == ["2.41 m"]
     assert any("(m)" in other.get_ylabel() for other in ax.figure.axes)
-    plt.close(ax.figure)
 
 
 def test_right_matches_are_blue_and_wrong_ones_carry_their_error(pair):
@@ -92,7 +90,6 @@ def test_right_matches_are_blue_and_wrong_ones_carry_their_error(pair):
     ax = figures.matches(pair[:2], pair.uv1[:2], truth + [[0, 0], [30, 40]], truth)
     assert texts(ax) == ["50 px"]
     assert {line.get_color() for line in ax.lines} >= {figures.BLUE, figures.RED}
-    plt.close(ax.figure)
 
 
 def test_a_frustum_opens_the_way_the_camera_looks(pair):
@@ -101,7 +98,6 @@ def test_a_frustum_opens_the_way_the_camera_looks(pair):
     forward, backward = (np.array(line.get_data_3d())[1] for line in ax.lines)  # z is drawn as the second axis
     assert forward.max() == pytest.approx(1.0)
     assert backward.min() == pytest.approx(-1.0)
-    plt.close(ax.figure)
 
 
 def test_boxes_say_their_name_and_distance_or_the_given_words(pair):
@@ -109,14 +105,12 @@ def test_boxes_say_their_name_and_distance_or_the_given_words(pair):
     view = View(pair.view1.image, pair.view1.camera, boxes=(box,))
     assert texts(figures.boxes(view)) == ["lamp, 5.00 m"]
     assert texts(figures.boxes(view, ["left of it"])) == ["left of it"]
-    plt.close("all")
 
 
 def test_the_question_and_the_answer_stand_below_the_picture(pair):
     qa = QA("How deep is it, in metres?", "2.41", 2.41)
     ax = figures.asked(plt.subplots()[1], "depth", pair[:1], qa) or plt.gca()
     assert texts(ax) == [qa.question, qa.answer]
-    plt.close("all")
 
 
 def test_a_point_cloud_holds_a_point_for_every_known_pixel_it_takes(pair):
@@ -130,7 +124,6 @@ def test_the_stream_has_a_mark_for_every_sample_in_the_row_of_its_source():
     ax = figures.stream(["big", "small", "big", "big"])
     assert [label.get_text() for label in ax.get_yticklabels()] == ["big", "small"]
     assert [list(line.get_xdata()) for line in ax.lines] == [[0, 2, 3], [1]]
-    plt.close(ax.figure)
 
 
 def test_passes_stand_where_they_belong_and_what_was_never_seen_does_not_stand():
@@ -142,4 +135,3 @@ def test_passes_stand_where_they_belong_and_what_was_never_seen_does_not_stand()
     assert ax.get_xscale() == "log"
     assert uniform.get_marker() != size.get_marker()
     assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["uniform", "size"]
-    plt.close(ax.figure)

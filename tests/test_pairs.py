@@ -16,12 +16,6 @@ VIEWS = tuple(View(np.full((96, 128, 3), grey, np.uint8), CAMERA) for grey in (9
 UV1, TRUTH2 = np.array([[20.0, 30.0], [60.0, 40.0]]), np.array([[25.0, 30.0], [70.0, 44.0]])
 
 
-@pytest.fixture(autouse=True)
-def close():
-    yield
-    plt.close("all")
-
-
 def pose(yaw_deg: float = 0, x: float = 0, z: float = 0) -> np.ndarray:
     found = np.eye(4)
     found[:3, :3], found[[0, 2], 3] = rotation_from_ypr(yaw_deg, 0, 0), (x, z)
