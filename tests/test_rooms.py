@@ -90,6 +90,19 @@ def test_the_first_views_do_not_depend_on_how_many_there_are():
     assert digest([three[0][:2]]) == digest(Rooms("large", views=2).batch([4]))
 
 
+def test_cameras_that_turn_stay_where_they_are_and_turn_no_further_than_told():
+    most = np.array([25, 12, 0])
+    turned = []
+    for index in range(100):
+        (_, first), *others = Rooms("large", views=3, turn_deg=most.tolist()).scene(index)[1]
+        assert np.array_equal(first, Rooms("large").scene(index)[1][0][1])
+        turned += [geometry.relative_pose(first, pose) for _, pose in others]
+    angles = np.array([geometry.ypr_from_rotation(pose[:3, :3]) for pose in turned])
+    assert np.abs([pose[:3, 3] for pose in turned]).max() < 1e-12
+    assert (np.abs(angles) <= most + 1e-9).all()
+    assert (np.abs(angles).max(0) >= 0.9 * most).all() and np.abs(angles.mean(0)).max() < 3
+
+
 def test_splits_seeds_and_collections_share_no_room():
     sources = [Rooms(name, split, seed=seed) for name in COLLECTIONS for split in SPLITS for seed in (0, 1)]
     sizes = [source.scene(i)[0].size_m for source in sources for i in range(25)]
@@ -118,6 +131,8 @@ def test_a_collection_is_a_sequence():
         ({"split": "val"}, "no split 'val'; there are train, validation, test"),
         ({"views": 0}, "views must be at least 1 .* got views=0"),
         ({"seed": -1}, "seed at least 0, got views=2, seed=-1"),
+        ({"turn_deg": (20, 0)}, r"three angles of 0 to 90 \(yaw, pitch, roll\), got \(20, 0\)"),
+        ({"turn_deg": (20, 0, float("nan"))}, "three angles of 0 to 90 .* nan"),
     ],
 )
 def test_a_wrong_argument_is_named(arguments, complaint):

@@ -95,7 +95,8 @@ class Rooms(Sequence):
 
     collection: a key of COLLECTIONS, or a Collection; split: one of SPLITS, which share no scene; views: cameras per
     scene, the first ones being the same whatever their number, the others within 1.5 m of the first and looking at
-    about the same spot; lenses: other cameras than the collection's own; device: where torch casts the rays.
+    about the same spot; lenses: other cameras than the collection's own; turn_deg: with it the other cameras stay where
+    the first one stands and turn by at most these yaw, pitch and roll; device: where torch casts the rays.
     The validation and test splits have a tenth of the scenes, at most 1000.
     Raises ValueError for unknown names, IndexError for scenes beyond the end.
     """
@@ -107,6 +108,7 @@ class Rooms(Sequence):
         views: int = 2,
         seed: int = 0,
         lenses: Sequence[Lens] | None = None,
+        turn_deg: Sequence[float] | None = None,
         device: str = "cpu",
     ):
         if isinstance(collection, str) and collection not in COLLECTIONS:
@@ -115,9 +117,11 @@ class Rooms(Sequence):
             raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
         if views < 1 or seed < 0:
             raise ValueError(f"views must be at least 1 and seed at least 0, got views={views}, seed={seed}")
+        if turn_deg is not None and (len(turn_deg) != 3 or not all(0 <= most <= 90 for most in turn_deg)):
+            raise ValueError(f"turn_deg must be three angles of 0 to 90 (yaw, pitch, roll), got {turn_deg}")
         self.collection = COLLECTIONS[collection] if isinstance(collection, str) else collection
         self.split, self.views, self.seed, self.device = split, views, seed, device
-        self.lenses = tuple(lenses or self.collection.lenses)
+        self.lenses, self.turn_deg = tuple(lenses or self.collection.lenses), turn_deg
 
     def __len__(self) -> int:
         scenes = self.collection.scenes
@@ -150,7 +154,7 @@ class Rooms(Sequence):
         key = [self.seed, self.collection.number, SPLITS.index(self.split), index % len(self)]
         draw = Draw(np.random.Generator(np.random.PCG64(key)))
         scene = furnished(draw, self.collection)
-        return scene, stands(draw, scene, self.lenses, self.views, self.collection.tilt_deg)
+        return scene, stands(draw, scene, self.lenses, self.views, self.collection.tilt_deg, self.turn_deg)
 
 
 def _view(scene: Scene, camera: Camera, pose: np.ndarray, shot: Shot) -> View:

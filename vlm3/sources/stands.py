@@ -42,13 +42,21 @@ class Lens(NamedTuple):
 
 
 def stands(
-    draw: Draw, scene: Scene, lenses: Sequence[Lens], views: int, tilt_deg: float
+    draw: Draw,
+    scene: Scene,
+    lenses: Sequence[Lens],
+    views: int,
+    tilt_deg: float,
+    turn_deg: Sequence[float] | None = None,
 ) -> list[tuple[Camera, np.ndarray]]:
-    """Where the cameras stand and look: all at about the same spot, on or near a solid."""
+    """Where the cameras stand and look: all at about the same spot, on or near a solid; with turn_deg, all from where
+    the first one stands, see `_turned`."""
     first, spot = _first_stand(draw, scene)
     stands = [(_camera(draw, lenses), _pose(draw, first, spot, tilt_deg))]
     while len(stands) < views:
-        stands.append((_camera(draw, lenses), _further_pose(draw, scene, first, stands[0][1], spot, tilt_deg)))
+        camera, pose = _camera(draw, lenses), stands[0][1]
+        further = _turned(draw, pose, turn_deg) if turn_deg else _further_pose(draw, scene, first, pose, spot, tilt_deg)
+        stands.append((camera, further))
     return stands
 
 
@@ -96,6 +104,13 @@ def _further_pose(
             further = _pose(draw, place, aim, tilt_deg)
             if geometry.rotation_angle_deg(pose[:3, :3].T @ further[:3, :3]) < 40:
                 return further
+
+
+def _turned(draw: Draw, pose: np.ndarray, turn_deg: Sequence[float]) -> np.ndarray:
+    """The same place, turned by at most these yaw, pitch and roll either way."""
+    turned = pose.copy()
+    turned[:3, :3] = pose[:3, :3] @ geometry.rotation_from_ypr(*(draw.between(-most, most) for most in turn_deg))
+    return turned
 
 
 def _pose(draw: Draw, place: list[float], spot: list[float], tilt_deg: float) -> np.ndarray:
