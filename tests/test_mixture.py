@@ -3,6 +3,7 @@
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -370,6 +371,16 @@ def test_a_mixture_like_another_may_change_the_weights_alone():
     assert dict(zip(objects.names, objects.shares * 9, strict=True)) == pytest.approx(
         {"depth": 2, "objects": 4, "correspondence": 2, "pose": 1}
     )
+
+
+def test_rooms_turns_differ_from_pairs_of_rooms_only_in_where_the_second_camera_stands():
+    rooms, turns = mixture.read("rooms").sources, mixture.read("rooms-turns").sources
+    assert set(turns) == {"correspondence", "pose"}
+    for name, source in turns.items():
+        assert vars(source.items) == vars(rooms[name].items) | {"turn_deg": [25, 0, 0]}
+        assert replace(source, items=rooms[name].items) == rooms[name]
+    tests = mixture.read("rooms-turns-test").sources.values()
+    assert {s.items.split for s in tests} == {"test"}
 
 
 def test_a_mixture_like_one_that_is_not_there_names_it(tmp_path):
