@@ -92,6 +92,13 @@ def test_another_configuration_is_refused_with_every_change_named(tmp_path):
     assert opened(tmp_path)[0].step == 1
 
 
+def test_means_are_of_the_records_that_have_the_task():
+    losses = {"depth": 1.0}, {"depth": 2.0, "pose": 5.0}, {"pose": 7.0}, {"depth": 4.0}, {"depth": 9.0}
+    log = [{"step": step, "losses": each} for step, each in enumerate(losses, 1)]
+    first, second = ({"depth": 1.5, "pose": 5.0}, {"depth": 4.0, "pose": 7.0})
+    assert runs.means(log, 2) == [{"step": 2, "losses": first}, {"step": 4, "losses": second}]
+
+
 def test_a_folder_whose_run_saved_nothing_takes_another_configuration(tmp_path):
     opened(tmp_path)[0].log({"step": 1, "loss": 0.5})
     opened(tmp_path, lr=0.2)

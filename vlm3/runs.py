@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -179,6 +180,17 @@ def records(path: Path, *names: str) -> list[dict]:
     """The objects of a JSONL file, each with at least these names; errors and the last line as in `read`."""
     lines = path.read_text(errors="replace").split("\n")[:-1] if path.exists() else []
     return [_object(line, f"{path}:{n}", *names) for n, line in enumerate(lines, 1)]
+
+
+def means(log: Sequence[Mapping], every: int) -> list[dict]:
+    """The mean loss of each task over each so many records, as records; what is left over at the end is left out."""
+    parts = [log[end - every : end] for end in range(every, len(log) + 1, every)]
+    return [{"step": part[-1]["step"], "losses": _mean([record["losses"] for record in part])} for part in parts]
+
+
+def _mean(losses: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = sorted({name for each in losses for name in each})
+    return {name: round(mean(each[name] for each in losses if name in each), 4) for name in names}
 
 
 def _object(text: str, where: object, *names: str) -> dict:

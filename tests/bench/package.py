@@ -61,17 +61,10 @@ def trained(stages: list[dict], logs: list[list[dict]]) -> dict:
     """Stages, size and both curves, whose steps are counted over all stages."""
     before = np.cumsum([0, *map(len, logs)]).tolist()
     records = [r | {"step": r["step"] + first} for first, log in zip(before, logs, strict=False) for r in log]
-    ends = range(EVERY, len(records) + 1, EVERY)
-    means = [{"step": end, "losses": _means(records[end - EVERY : end])} for end in ends]
     unseen = [{"step": r["step"], **r["validation"]} for r in records if "validation" in r]
     return {"stages": stages, "samples": sum(s["samples"] for s in stages), "weights": _weights(),
-            "seconds_in_steps": round(sum(r["seconds"] for r in records)), "training": means,
+            "seconds_in_steps": round(sum(r["seconds"] for r in records)), "training": runs.means(records, EVERY),
             "validation": unseen}  # fmt: skip
-
-
-def _means(records: list[dict]) -> dict[str, float]:
-    tasks = sorted({task for r in records for task in r["losses"]})
-    return {t: round(float(np.mean([r["losses"][t] for r in records if t in r["losses"]])), 4) for t in tasks}
 
 
 def _weights() -> int:
