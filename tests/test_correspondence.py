@@ -1,6 +1,7 @@
 """Correspondence: what is asked is true, what is said is read, what is scored is right."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from vlm3.geometry import (
 )
 from vlm3.tasks import correspondence
 from vlm3.tasks import text as words
+from vlm3.views import Box, NothingToAsk
 
 
 def two_views() -> tuple[View, View]:
@@ -69,6 +71,20 @@ def test_views_that_share_nothing_are_refused(rng):
         correspondence.ask((view1, View(view2.image, view2.camera, view2.depth_m, away)), 5, rng)
     with pytest.raises(ValueError, match="second view"):
         correspondence.ask((view1, View(view2.image, view2.camera, None, np.eye(4))), 5, rng)
+
+
+def test_points_can_be_those_in_the_middle_of_boxes(rng):
+    view1, view2 = two_views()
+    boxed = replace(view1, boxes=(Box(88, 20, 112, 120),))
+    qas = correspondence.ask((boxed, view2), 50, rng, on="boxes", templates=words.packaged("correspondence"))
+    asked = np.array([PixelText().decode("({:.0f}, {:.0f})".format(*words.tuples(qa.question)[0]), (200, 150))
+                      for qa in qas])  # fmt: skip
+    assert len(qas) == 50
+    assert np.all((asked > [94, 45]) & (asked < [106, 95]))
+    with pytest.raises(NothingToAsk, match="share no point"):
+        correspondence.ask((view1, view2), 5, rng, on="boxes")
+    with pytest.raises(ValueError, match="'all' or 'boxes', got 'walls'"):
+        correspondence.ask((boxed, view2), 5, rng, on="walls")
 
 
 @pytest.mark.parametrize(

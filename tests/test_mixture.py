@@ -312,6 +312,7 @@ def test_a_file_may_weigh_by_a_power_of_the_size(tmp_path):
      ("", "at least one source"),
      ("sources = 3", "some.toml: `sources` must hold a table for each source"),
      ("[sources]\na = 3", "some.toml: `sources` must hold a table for each source"),
+     ("like = 3", "some.toml: `like` must name a mixture or a list of them, got 3"),
      (f'weighs = "size"\n[sources.a]\n{ROOMS}', "some.toml: unknown weighs"),
      (f'weights = "size"\n[sources.a]\n{ROOMS}weight = 2', "some.toml: either `weights` or a weight for each source"),
      (f"[sources.a]\n{ROOMS}weight = 0", "some.toml: weights must be positive"),
@@ -373,14 +374,24 @@ def test_a_mixture_like_another_may_change_the_weights_alone():
     )
 
 
-def test_rooms_turns_differ_from_pairs_of_rooms_only_in_where_the_second_camera_stands():
+def test_rooms_turns_differ_from_pairs_of_rooms_only_in_where_the_second_camera_stands_and_which_points_are_asked():
     rooms, turns = mixture.read("rooms").sources, mixture.read("rooms-turns").sources
-    assert set(turns) == {"correspondence", "pose"}
-    for name, source in turns.items():
-        assert vars(source.items) == vars(rooms[name].items) | {"turn_deg": [25, 0, 0]}
-        assert replace(source, items=rooms[name].items) == rooms[name]
+    assert set(turns) == {"turned_correspondence", "turned_pose"}
+    for source in turns.values():
+        known = rooms[source.task]
+        assert vars(source.items) == vars(known.items) | {"turn_deg": [25, 10, 8]}
+        assert replace(source, items=known.items, options={}) == known
+    assert [source.options for source in turns.values()] == [{"on": "boxes"}, {}]
     tests = mixture.read("rooms-turns-test").sources.values()
     assert {s.items.split for s in tests} == {"test"}
+
+
+def test_a_mixture_like_several_has_the_sources_of_all_with_their_weights():
+    parts = [mixture.read(name) for name in ("rooms", "rooms-turns")]
+    both = mixture.read("rooms-all")
+    assert both.names == parts[0].names + parts[1].names
+    assert both.taught == parts[0].taught
+    assert (both.shares * 12).tolist() == pytest.approx([3, 2, 3, 2, 1, 1])
 
 
 def test_a_mixture_like_one_that_is_not_there_names_it(tmp_path):

@@ -210,10 +210,10 @@ def _hash(*key: int) -> int:
 def read(path: str | Path, seed: int = 0) -> Mixture:
     """A mixture from a TOML file, or a packaged one by its name.
 
-    `weights` may be a word or a power. `like` names a mixture whose sources are taken, with the file's `arguments`
-    added to those of each, and with what tables of the same names change. Each table under `sources` names what makes
-    the items, as "module:callable" in `from`, with its arguments in `arguments`, and may set task, questions, focal_px,
-    options and weight.
+    `weights` may be a word or a power. `like` names a mixture, or a list of them, whose sources are taken, with the
+    file's `arguments` added to those of each, and with what tables of the same names change. Each table under `sources`
+    names what makes the items, as "module:callable" in `from`, with its arguments in `arguments`, and may set task,
+    questions, focal_px, options and weight.
     Raises FileNotFoundError or ValueError, naming the file and the source.
     """
     path = _path(path)
@@ -248,10 +248,14 @@ def _parts(path: Path) -> tuple[str | float | dict | None, dict[str, dict]]:
     if found:
         raise ValueError(f"{path}: unknown {', '.join(found)}: a mixture has `weights`, `like`, `sources`")
     if like:
-        shared, others = _parts(_path(like))
+        names = like if isinstance(like, list) else [like]
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError(f"{path}: `like` must name a mixture or a list of them, got {like!r}")
+        shared = [_parts(_path(name)) for name in names]
+        others = {name: table for _, known in shared for name, table in known.items()}
         others = {name: t | {"arguments": t.get("arguments", {}) | arguments} for name, t in others.items()}
         tables = others | {name: others.get(name, {}) | table for name, table in tables.items()}
-        weights = shared if weights is None else weights
+        weights = shared[0][0] if weights is None else weights
     if not (isinstance(tables, dict) and all(isinstance(table, dict) for table in tables.values())):
         raise ValueError(f"{path}: `sources` must hold a table for each source")
     return weights, tables

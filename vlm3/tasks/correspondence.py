@@ -24,15 +24,19 @@ def ask(
     rng: np.random.Generator,
     matches: tuple[np.ndarray, np.ndarray] | None = None,
     templates: dict | None = None,
+    on: str = "all",
 ) -> list[QA]:
     """Up to n questions about different points that both views see.
 
-    matches: (uv1, uv2), each (N, 2) pixels; without them they come from depth and pose, see `covisible`.
+    matches: (uv1, uv2), each (N, 2) pixels; without them they come from depth and pose, see `covisible`; on: then
+    "all", or "boxes" for points in the middle of a box of the first view, which are mostly those of objects.
     truth: (x, y), the exact place in the units of the text.
     NothingToAsk, a ValueError, where nothing is seen by both views.
     """
     templates = templates or words.packaged("correspondence")
-    uv1, uv2 = matches or _sampled_matches(*views[:2], n, rng)
+    if on not in ("all", "boxes"):
+        raise ValueError(f"on must be 'all' or 'boxes', got {on!r}")
+    uv1, uv2 = matches or _sampled_matches(*views[:2], n, rng, on)
     if not len(uv1):
         raise NothingToAsk("the two views share no point: nothing to ask about")
     chosen = rng.choice(len(uv1), min(n, len(uv1)), replace=False)
@@ -54,16 +58,29 @@ def _qa(uv1: np.ndarray, uv2: np.ndarray, sizes: tuple, rng: np.random.Generator
     return QA(question(uv1, sizes[0], rng, templates), answer, reference.position(uv2, sizes[1]))
 
 
-def _sampled_matches(view1: View, view2: View, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _sampled_matches(
+    view1: View, view2: View, n: int, rng: np.random.Generator, on: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Some covisible points, more than n where there are: a few thousand pixels are tried, not all."""
     if view1.depth_m is None:
         raise ValueError("the correspondence task needs matches, or depth_m in the first view")
-    known = np.flatnonzero(np.isfinite(view1.depth_m))
+    known = np.flatnonzero(np.isfinite(view1.depth_m) & (_middles(view1) if on == "boxes" else True))
     tried = rng.choice(known, min(max(1000, 20 * n), len(known)), replace=False)
     rows, columns = np.divmod(tried, view1.size[0])
     uv1 = np.stack([columns + 0.5, rows + 0.5], -1)
     uv2, seen = covisible(view1, view2, uv1)
     return uv1[seen], uv2[seen]
+
+
+def _middles(view: View) -> np.ndarray:
+    """(H, W) bool: which pixels lie in the middle half of a box, counted along each side."""
+    width, height = view.size
+    inside = np.zeros((height, width), bool)
+    for box in view.boxes:
+        x, y = ((3 * low + high) / 4 for low, high in ((box.xmin, box.xmax), (box.ymin, box.ymax)))
+        right, bottom = box.xmin + box.xmax - x, box.ymin + box.ymax - y
+        inside[int(y) : int(np.ceil(bottom)), int(x) : int(np.ceil(right))] = True
+    return inside
 
 
 def covisible(
