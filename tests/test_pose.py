@@ -135,6 +135,12 @@ def test_pose_scores_of_a_case_worked_by_hand():
     assert found["parsed"] == pytest.approx(2 / 3)
 
 
+def test_a_distance_of_nothing_but_rounding_has_no_relative_error():
+    found = pose.score([({"distance_m": 0.5}, {"distance_m": 1e-16}), ({"distance_m": 3.0}, {"distance_m": 2.0})])
+    assert found["distance_error_m"] == pytest.approx((0.5 + 1) / 2)
+    assert found["distance_abs_rel"] == pytest.approx(0.5)
+
+
 def test_four_answers_about_one_pose_are_one_sample():
     parts = [
         {"rotation_angle_deg": 8.0},

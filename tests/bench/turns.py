@@ -1,15 +1,14 @@
-"""The packaged model before and after a lesson in cameras that only turn: a run on `rooms-turns` that began with it.
+"""A model before and after a lesson in cameras that only turn, the mixture `rooms-turns`.
 
-vlm3 train tiny --model tiny --mixture rooms-turns --steps 5000 --batch 8 --lr 0.0015 --warmup 0.01 --seed 4 --out RUN
-python tests/bench/turns.py RUN [--samples 500] [--out DIR] [--save FILE.json]
+python tests/bench/turns.py RUN [--model tiny] [--samples 300] [--out DIR] [--save FILE.json]
+
+RUN is such a run, started with the model before: `vlm3 train tiny --model MODEL --mixture rooms-turns ... --out RUN`.
 
 Toy results, on test rooms of `rooms-turns-test`. Predictions go to DIR, so a run that was stopped goes on.
 """
 
 import argparse
 import json
-import shlex
-import sys
 import time
 from pathlib import Path
 
@@ -24,14 +23,16 @@ WHAT = "a lesson in cameras that only turn, and what is known before and after i
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
-    parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--model", default="tiny", help="the one before")
+    parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--out", type=Path, default=Path("_build/turns"))
     parser.add_argument("--save", type=Path)
     args = parser.parse_args()
-    began, models = time.perf_counter(), {"before": "tiny", "after": str(args.run / "model")}
+    began, models = time.perf_counter(), {"before": args.model, "after": str(args.run / "model")}
     found = {name: asked(models.get(name, name), args.out / name, args.samples) for name in (*models, *BASELINES)}
     if args.save:
-        told = bench.provenance(shlex.join(["python", *sys.argv]), 0, time.perf_counter() - began)
+        command = f"python tests/bench/turns.py RUN --samples {args.samples}"
+        told = bench.provenance(command, 0, time.perf_counter() - began)
         bench.write(args.save, WHAT, told, {"samples": args.samples, "training": lesson(args.run), "models": found})
 
 
@@ -51,8 +52,9 @@ def asked(model: str, out: Path, samples: int) -> dict:
 def lesson(run: Path) -> dict:
     """What the run was asked to do, how long it took, and its losses, each on rooms not seen before."""
     config, log = json.loads((run / "config.json").read_text()), runs.read(run)
-    return {"settings": {name: value for name, value in config.items() if name != "sources"}, "steps": len(log),
-            "seconds": round(sum(record["seconds"] for record in log)), "losses": runs.means(log, EVERY)}  # fmt: skip
+    settings = {name: value for name, value in config.items() if name not in ("sources", "out", "model")}
+    seconds = round(sum(record["seconds"] for record in log))
+    return {"settings": settings, "steps": len(log), "seconds": seconds, "losses": runs.means(log, EVERY)}
 
 
 if __name__ == "__main__":

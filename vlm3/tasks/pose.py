@@ -22,6 +22,7 @@ PARTS = {
     "direction": ("direction",),
     "distance": ("distance_m",),
 }
+SAME_PLACE_M = 1e-9  # cameras nearer than this have no direction from one to the other
 WORD_THRESHOLD = 0.1  # components of the direction below this get no word
 
 
@@ -57,7 +58,7 @@ def true_pose(view1: View, view2: View) -> Pose:
     pose: Pose = {"rotation_angle_deg": rotation_angle_deg(rotation), "yaw_deg": yaw, "pitch_deg": pitch}
     pose |= {"roll_deg": roll, "distance_m": distance_m}
     pose["pair"] = hashlib.sha1(cam1_from_cam2.tobytes()).hexdigest()[:8]
-    return pose if distance_m < 1e-9 else pose | {"direction": tuple((translation / distance_m).tolist())}
+    return pose if distance_m < SAME_PLACE_M else pose | {"direction": tuple((translation / distance_m).tolist())}
 
 
 def questions(rng: np.random.Generator, metric: bool = True, templates: dict | None = None) -> list[str]:
@@ -134,8 +135,8 @@ def score(pairs: Sequence[tuple[Pose | None, Pose]]) -> dict[str, float]:
     degree as published (VGGT, `auc`); auc_5_exact and so on: without bins. Over all poses of which rotation and
     direction were asked; what was not answered counts as wrong. The direction error ignores the sign of the vector.
     rotation_error_deg, direction_error_deg (sign ignored), direction_error_signed_deg, angle_error_deg,
-    distance_error_m, distance_abs_rel: means over what was answered. parsed: share of questions whose every field
-    was answered.
+    distance_error_m, distance_abs_rel (cameras in one place left out): means over what was answered. parsed: share of
+    questions whose every field was answered.
     """
     if not pairs:
         raise ValueError("nothing to score: no pairs")
@@ -196,7 +197,7 @@ def _errors(answer: Pose, truth: Pose) -> dict[str, float]:
         errors["angle_error_deg"] = abs(answer["rotation_angle_deg"] - truth["rotation_angle_deg"])
     if "distance_m" in truth and "distance_m" in answer:
         errors["distance_error_m"] = abs(answer["distance_m"] - truth["distance_m"])
-        if truth["distance_m"] > 0:
+        if truth["distance_m"] >= SAME_PLACE_M:
             errors["distance_abs_rel"] = errors["distance_error_m"] / truth["distance_m"]
     return errors
 
