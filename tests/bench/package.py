@@ -1,8 +1,9 @@
 """Make a finished run the packaged tiny model, with its card and the record of its training.
 
-python tests/bench/package.py RUN [RUN ...] --wall-time-s SECONDS [--device TEXT] [--processes N]
+python tests/bench/package.py RUN [RUN ...] --wall-time-s SECONDS [--further] [--device TEXT] [--processes N]
 
-Several runs are stages, each of which began with the model of the one before. Writes model.safetensors and taught.json
+Several runs are stages, each of which began with the model of the one before; with --further, the first one began with
+the packaged model, whose recorded stages and time are kept. Writes model.safetensors and taught.json
 into vlm3/checkpoints/tiny and book/recorded/tiny_training.json. The card is written from that record and from
 book/recorded/tiny_scores.json, so run it again after `tests/bench/scores.py`.
 """
@@ -21,6 +22,8 @@ from vlm3.config import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY, RECORDED = ROOT / "vlm3" / "checkpoints" / "tiny", ROOT / "book" / "recorded"
+TRAINING = RECORDED / "tiny_training.json"
+NOTHING = {"stages": [], "training": [], "validation": [], "seconds_in_steps": 0}  # of a model not yet trained
 EVERY = 100  # steps whose losses are told as one
 HEADLINES = {"depth": "delta_1", "correspondence": "epe_px_all", "pose": "auc_30", "objects": "qualitative"}
 
@@ -29,17 +32,20 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--wall-time-s", type=float, required=True)
+    parser.add_argument("--further", action="store_true", help="keep the stages recorded so far")
     parser.add_argument("--device", default="2 CPU cores, x86_64")
     parser.add_argument("--processes", type=int, default=2)
     args = parser.parse_args()
+    before = json.loads(TRAINING.read_text()) if args.further else {"wall_time_s": 0.0, "results": NOTHING}
     for name in ("model.safetensors", "taught.json"):
         shutil.copyfile(args.runs[-1] / "model" / name, TINY / name)
-    stages = [stage(number, run, args.processes) for number, run in enumerate(args.runs, 1)]
-    logs = [runs.read(run) for run in args.runs]
+    known = before["results"]["stages"]
+    stages = known + [stage(len(known) + n, run, args.processes) for n, run in enumerate(args.runs, 1)]
     command = "; ".join(found["command"] for found in stages)
-    told = bench.provenance(command, stages[0]["settings"]["seed"], args.wall_time_s) | {"device": args.device}
-    bench.write(RECORDED / "tiny_training.json", "training of the packaged tiny model, toy results", told,
-                trained(stages, logs))  # fmt: skip
+    seconds = before["wall_time_s"] + args.wall_time_s
+    told = bench.provenance(command, stages[0]["settings"]["seed"], seconds) | {"device": args.device}
+    results = trained(before["results"], stages, [runs.read(run) for run in args.runs])
+    bench.write(TRAINING, "training of the packaged tiny model, toy results", told, results)
     (TINY / "README.md").write_text(card())
 
 
@@ -57,14 +63,16 @@ def stage(number: int, run: Path, processes: int) -> dict:
             "samples": steps * config["batch"]}  # fmt: skip
 
 
-def trained(stages: list[dict], logs: list[list[dict]]) -> dict:
+def trained(before: dict, stages: list[dict], logs: list[list[dict]]) -> dict:
     """Stages, size and both curves, whose steps are counted over all stages."""
-    before = np.cumsum([0, *map(len, logs)]).tolist()
-    records = [r | {"step": r["step"] + first} for first, log in zip(before, logs, strict=False) for r in log]
+    known = sum(each["steps"] for each in before["stages"])
+    firsts = np.cumsum([known, *map(len, logs)]).tolist()
+    records = [r | {"step": r["step"] + first} for first, log in zip(firsts, logs, strict=False) for r in log]
     unseen = [{"step": r["step"], **r["validation"]} for r in records if "validation" in r]
     return {"stages": stages, "samples": sum(s["samples"] for s in stages), "weights": _weights(),
-            "seconds_in_steps": round(sum(r["seconds"] for r in records)), "training": runs.means(records, EVERY),
-            "validation": unseen}  # fmt: skip
+            "seconds_in_steps": before["seconds_in_steps"] + round(sum(r["seconds"] for r in records)),
+            "training": before["training"] + runs.means(records, EVERY),
+            "validation": before["validation"] + unseen}  # fmt: skip
 
 
 def _weights() -> int:
@@ -80,7 +88,7 @@ def _row(number: int, stage: dict) -> str:
 
 
 def card() -> str:
-    record = json.loads((RECORDED / "tiny_training.json").read_text())
+    record = json.loads(TRAINING.read_text())
     scores = json.loads((RECORDED / "tiny_scores.json").read_text())["results"]
     found, samples = record["results"], max(scores, key=int)
     settings = found["stages"][-1]["settings"]
