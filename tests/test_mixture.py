@@ -381,7 +381,7 @@ def test_rooms_turns_differ_from_pairs_of_rooms_only_in_where_the_second_camera_
         known = rooms[source.task]
         assert vars(source.items) == vars(known.items) | {"turn_deg": [25, 10, 8]}
         assert replace(source, items=known.items, options={}) == known
-    assert [source.options for source in turns.values()] == [{"on": "boxes"}, {}]
+    assert [source.options for source in turns.values()] == [{"on": "boxes"}, {"metric": False}]
     tests = mixture.read("rooms-turns-test").sources.values()
     assert {s.items.split for s in tests} == {"test"}
 
