@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", type=int, default=1000)
-    parser.add_argument("--save", type=str)
+    parser.add_argument("--save", type=Path)
     args = parser.parse_args()
     config = Config(steps=args.steps, batch=args.batch, lr=args.lr, seed=args.seed, warmup=0.02, optimizer="muon")
     began = time.perf_counter()
