@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same tests everywhere; with "0" they run on a GPU
+
 import numpy as np
 import pytest
 import torch

@@ -19,6 +19,12 @@ ROWS = {
 }
 
 
+@pytest.fixture(params=["_written_out", "_fused"])
+def kernel(request, monkeypatch):
+    """On CPUs either way, also that of GPUs."""
+    monkeypatch.setattr(attention, "_written_out", getattr(attention, request.param))
+
+
 def _batch(rows: list) -> packing.Batch:
     packs = []
     for shared, lengths in rows:
@@ -42,7 +48,7 @@ def _both(batch: packing.Batch, qkv: list[torch.Tensor]) -> tuple[torch.Tensor, 
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_it_gives_what_masked_attention_gives(name):
+def test_it_gives_what_masked_attention_gives(name, kernel):
     batch = _batch(ROWS[name])
     ours, masked = _both(batch, _query_key_value(len(batch)))
     assert ours.shape == (1, len(batch), 6, 8)
@@ -50,13 +56,25 @@ def test_it_gives_what_masked_attention_gives(name):
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_its_gradients_are_those_of_masked_attention(name):
+def test_its_gradients_are_those_of_masked_attention(name, kernel):
     batch = _batch(ROWS[name])
     qkv = _query_key_value(len(batch))
     weights = torch.randn(1, len(batch), 6, 8, generator=torch.Generator().manual_seed(1))
     ours, masked = (torch.autograd.grad((out * weights).sum(), qkv) for out in _both(batch, qkv))
     for a, b in zip(ours, masked, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here, or hidden: see CONTRIBUTING.md")
+@pytest.mark.parametrize("name", ROWS)
+def test_a_gpu_gives_what_a_cpu_gives(name):
+    batch = _batch(ROWS[name])
+    qkv = _query_key_value(len(batch))
+    cpu, gpu = (
+        attention.attend(None, *(x.to(device) for x in qkv), None, 0.3, batch.to(device).tree)[0]
+        for device in ("cpu", "cuda")
+    )
+    torch.testing.assert_close(gpu.cpu(), cpu, atol=1e-5, rtol=0)
 
 
 def test_in_bfloat16_it_stays_as_close_as_the_numbers_are_fine():
@@ -76,6 +94,15 @@ def test_a_tree_of_two_samples_by_hand():
     assert batch.tree.twigs.tolist() == [[2, 3, 4], [5, -1, -1], [7, 8, -1]]
     assert batch.tree.owners.tolist() == [0, 0, 1]
     assert batch.tree.back.tolist() == [0, 1, 4, 5, 6, 7, 2, 10, 11]
+
+
+def test_a_mask_in_the_place_of_a_tree_decides_who_sees_whom(kernel):
+    query, key, value = _query_key_value(5)
+    mask = torch.rand(1, 1, 3, 5, generator=torch.Generator().manual_seed(2)) > 0.5
+    mask[..., 0] = True
+    ours, _ = attention.attend(None, query[:, :, 2:], key, value, mask, 0.3)
+    expected = scaled_dot_product_attention(query[:, :, 2:], key, value, mask, scale=0.3, enable_gqa=True)
+    torch.testing.assert_close(ours, expected.transpose(1, 2), atol=1e-6, rtol=0)
 
 
 def test_it_is_switched_on_for_the_language_model_only(vlm):

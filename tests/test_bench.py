@@ -1,6 +1,7 @@
 """The benchmarks: every rung of the ladder works on the same samples, and says what it took."""
 
 import json
+from functools import partialmethod
 
 import pytest
 import torch
@@ -11,19 +12,42 @@ from vlm3 import attention, bench, sft
 from vlm3.config import Config
 
 
-def test_every_rung_gives_the_same_loss(tmp_path):
+@pytest.fixture
+def traced(monkeypatch):
+    """Layers are compiled as for a GPU, but for the last stage, which would need a compiler here."""
+    compiled = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(compiled, backend="aot_eager"))
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_every_rung_gives_the_same_loss_and_gradient(tmp_path, traced, gpu):
     config = small(tmp_path, precision="fp32")
     mixture = bench._mixture("correspondence", (64, 32), questions=3)
-    losses = []
-    for rung in bench.ladder(gpu=False):
+    losses, slopes = [], []
+    for rung in bench.ladder(gpu):
         vlm = sft.start(config)
         batches = bench._batches(mixture, rung, config, vlm.tokenizer)
-        net = bench._prepared(vlm.net, rung)
-        with torch.no_grad():
-            found = [(bench._loss(net, b, rung, config), int(b.supervised.sum())) for b in batches]
-        losses.append(sum(float(loss) * n for loss, n in found) / sum(n for _, n in found))
+        net = bench._prepared(vlm, rung, config)
+        supervised = [int(b.supervised.sum()) for b in batches]
+        loss = sum(bench._loss(net, b, rung, config) * n for b, n in zip(batches, supervised, strict=True))
+        (loss / sum(supervised)).backward()
+        losses.append(loss.item() / sum(supervised))
+        slopes.append(net.model.visual.patch_embed.proj.weight.grad.norm().item())
     assert losses == pytest.approx([losses[0]] * len(losses), abs=1e-5)
+    assert slopes == pytest.approx([slopes[0]] * len(slopes), rel=1e-4)
     assert net.config.text_config._attn_implementation == attention.NAME
+
+
+def test_the_rungs_of_a_gpu_are_what_training_can_be_told(tmp_path, traced):
+    before, *rungs = bench.ladder(gpu=True)[4:]
+    assert (before.checkpointing, before.compiled) == (1, False)
+    for rung in rungs:
+        told = Config(tmp_path, checkpointing=rung.checkpointing, compiled=rung.compiled)
+        net = sft.prepared(sft.start(told), told)
+        forgets = [layer.gradient_checkpointing for layer in net.model.language_model.layers]
+        every = rung.checkpointing
+        assert forgets == [bool(every) and k % every == 0 for k in range(6)]
+        assert all(layer._compiled_call_impl for layer in net.model.language_model.layers)
 
 
 def test_the_command_measures_each_rung_and_records_how(monkeypatch, capsys, tmp_path):
@@ -35,6 +59,44 @@ def test_the_command_measures_each_rung_and_records_how(monkeypatch, capsys, tmp
     assert all(r["samples_per_s"] > 0 and r["mfu"] > 0 for r in recorded["results"])
     assert {"command", "commit", "date", "device", "versions", "seed", "wall_time_s"} <= recorded.keys()
     assert capsys.readouterr().out.count("\n") == len(recorded["results"])
+
+
+def test_what_was_measured_is_kept_when_a_later_rung_fails(monkeypatch, tmp_path):
+    def measured(*_):
+        yield {"rung": "first", "step_s": 1.0}
+        raise OSError("the power is out")
+
+    monkeypatch.setattr(bench, "train", measured)
+    monkeypatch.setattr(bench.subprocess, "run", absent)
+    assert vlm3(monkeypatch, "bench", "train", "--save", str(tmp_path / "speed.json")) == 2
+    recorded = json.loads((tmp_path / "speed.json").read_text())
+    assert [r["rung"] for r in recorded["results"]] == ["first"]
+    assert recorded["commit"] == ""
+
+
+def absent(words: list[str], **_):
+    raise FileNotFoundError(words[0])
+
+
+def test_a_rung_without_the_memory_for_its_network_is_told_and_left_out(monkeypatch, tmp_path):
+    def full(config):
+        raise torch.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr(sft, "start", full)
+    found = list(bench.train(small(tmp_path), "depth", (64, 32), 2, 1, "cpu"))
+    assert found == [{"rung": r.name, "out_of_memory": True} for r in bench.ladder(gpu=False)]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--device", "cuda:7"], "device 'cuda:7' cannot be used here"),
+        (["--steps", "0"], "must be positive, got 8, 10, 0"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(monkeypatch, capsys, words, message):
+    assert vlm3(monkeypatch, "bench", "train", *words) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_question_per_sample_reads_the_image_again_for_each(tmp_path):
@@ -54,6 +116,13 @@ def test_every_way_to_answer_finds_the_texts_of_the_released_notebooks(monkeypat
     assert all(r["questions_per_s"] > 0 for r in recorded["results"])
     assert capsys.readouterr().out.count("\n") == len(recorded["results"])
     assert "3 depth questions about one image, 64x40 px" in recorded["what"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here, or hidden: see CONTRIBUTING.md")
+def test_a_gpu_measures_each_rung(tmp_path):
+    found = list(bench.train(small(tmp_path, precision="bf16"), "depth", (64, 32), 2, 1, "cuda"))
+    assert [f["rung"] for f in found] == [r.name for r in bench.ladder(gpu=True)]
+    assert all(f["mfu"] > 0 and f["memory_gb"] > 0 for f in found)
 
 
 def test_a_way_to_answer_gives_each_question_its_texts(tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vlm3 import flops, model, packing
+from vlm3 import flops, model, packing, sft
+from vlm3.config import Config
 from vlm3.views import QA, Sample, View
 
 TEXT = dict(num_hidden_layers=2, hidden_size=48, intermediate_size=80, vocab_size=1600,
@@ -53,6 +54,29 @@ def test_parts_that_do_not_learn_count_once(small, batch):
     assert flops.step(small.net, batch) == 2 * (_vision() + _text(batch))
 
 
+def test_gradients_pass_through_a_language_model_that_does_not_learn(small, batch):
+    small.net.model.language_model.requires_grad_(False)
+    looks = _text(batch) - LANGUAGE * len(batch) - HEAD * 7  # no weights of its own to learn
+    assert flops.step(small.net, batch) == 2 * (3 * _vision() + 2 * _text(batch) + looks)
+
+
+def test_adapters_save_the_gradients_of_the_weights_that_they_adapt(small, batch):
+    net = sft.prepared(model.VLM(small.net, small.tokenizer), Config(lora=4))
+    sides = [
+        48 + 192,
+        48 + 64,
+        48 + 64,
+        192 + 48,
+        48 + 80,
+        48 + 80,
+        80 + 48,
+    ]  # in and out of q, k, v, o, gate, up, down
+    adapters = 2 * 4 * sum(sides)  # 2 layers, rank 4
+    looks = _text(batch) - LANGUAGE * len(batch) - HEAD * 7
+    language = 2 * (LANGUAGE * len(batch) + HEAD * 7) + 3 * adapters * len(batch) + 3 * looks
+    assert flops.step(net, batch) == 2 * (_vision() + language)
+
+
 def test_samples_of_a_batch_cost_what_they_cost_alone(small):
     qas = (QA("How far is what lies to the left of the second box?", "2.4", None),)
     sample = Sample((View(np.zeros((64, 64, 3), np.uint8), None),) * 2, qas, "depth", "here")
@@ -63,11 +87,18 @@ def test_samples_of_a_batch_cost_what_they_cost_alone(small):
 
 @pytest.mark.parametrize(
     ("name", "tflops"),
-    [("NVIDIA H100 PCIe", 756), ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA L40S", 362), ("NVIDIA L4", 121)],
-)
+    [("NVIDIA H100 PCIe", 756), ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA L40S", 362), ("NVIDIA L4", 121),
+     ("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA GeForce RTX 4090", 165), ("Tesla V100-SXM2-16GB", 125)],
+)  # fmt: skip
 def test_the_peak_of_a_known_device_is_its_makers(monkeypatch, name, tflops):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
     assert flops.peak(torch.device("cuda"), "bf16") == tflops * 1e12
+
+
+def test_a_device_whose_name_only_begins_like_a_known_one_is_measured(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA L40")
+    monkeypatch.setattr(flops, "measured", lambda *_: 1.0)
+    assert flops.peak(torch.device("cuda"), "bf16") == 1.0
 
 
 def test_the_peak_of_a_cpu_is_measured():

@@ -14,7 +14,7 @@ from vlm3 import mixture
 from vlm3.config import Config
 from vlm3.focal import unify_pair
 from vlm3.geometry import Camera
-from vlm3.mixture import Mixture, Source, shuffled
+from vlm3.mixture import Mixture, NoSample, Source, shuffled
 from vlm3.reference import PixelText
 from vlm3.sft import Steps
 from vlm3.sources import photos
@@ -213,7 +213,7 @@ def test_the_next_item_takes_the_place_of_one_with_nothing_to_ask():
 
 def test_a_source_with_nothing_to_ask_anywhere_is_named():
     stream = Mixture({"dull": Source([_pair(0), _pair(1)], "correspondence")})
-    with pytest.raises(RuntimeError, match="items of source 'dull' from . on give no question: the two views share"):
+    with pytest.raises(NoSample, match="items of source 'dull' from . on give no question: the two views share"):
         stream[0]
 
 
@@ -221,7 +221,7 @@ def test_an_item_that_fails_is_named_with_its_reason():
     without_depth = View(_view(0).image, CAMERA)
     stream = Mixture({"good": Source([_view(1)], "depth"), "flat": Source([without_depth], "depth")})
     at = next(i for i in range(10) if stream.draw(i).source == "flat")
-    with pytest.raises(RuntimeError, match=f"sample {at}, item 0 of source 'flat': the depth task needs") as caught:
+    with pytest.raises(NoSample, match=f"sample {at}, item 0 of source 'flat': the depth task needs") as caught:
         stream[at]
     assert isinstance(caught.value.__cause__, ValueError)
     assert not isinstance(caught.value.__cause__, NothingToAsk)
@@ -253,7 +253,7 @@ def test_options_reach_the_task():
         return Mixture({"a": Source([_view(1)], "depth", 1, options=options)})[0].qas[0].truth
 
     assert far() == 2 < far(kind="range")
-    with pytest.raises(RuntimeError, match="'colour'"):
+    with pytest.raises(NoSample, match="'colour'"):
         far(colour="red")
 
 
@@ -292,9 +292,12 @@ def test_a_file_sets_weights_arguments_and_options(tmp_path):
         options = {{ kind = "range" }}
     """)  # fmt: skip
     assert stream.description == {
-        "near": {"size": 30, "share": 0.75, "task": "depth", "questions": 10, "focal_px": 100,
+        "near": {"place": 0, "origin": {"from": "vlm3.sources.rooms:Rooms", "arguments": {
+                     "collection": "small", "split": "test", "views": 1}},
+                 "size": 30, "share": 0.75, "task": "depth", "questions": 10, "focal_px": 100,
                  "templates": {}, "options": {}},
-        "far": {"size": 3000, "share": 0.25, "task": "depth", "questions": 2, "focal_px": 100,
+        "far": {"place": 1, "origin": {"from": "vlm3.sources.rooms:Rooms", "arguments": {}},
+                "size": 3000, "share": 0.25, "task": "depth", "questions": 2, "focal_px": 100,
                 "templates": {}, "options": {"kind": "range"}},
     }  # fmt: skip
     assert json.loads(json.dumps(stream.description)) == stream.description
@@ -380,7 +383,7 @@ def test_rooms_turns_differ_from_pairs_of_rooms_only_in_where_the_second_camera_
     for source in turns.values():
         known = rooms[source.task]
         assert vars(source.items) == vars(known.items) | {"turn_deg": [25, 10, 8]}
-        assert replace(source, items=known.items, options={}) == known
+        assert replace(source, items=known.items, origin=known.origin, options={}) == known
     assert [source.options for source in turns.values()] == [{"on": "boxes"}, {"metric": False}]
     tests = mixture.read("rooms-turns-test").sources.values()
     assert {s.items.split for s in tests} == {"test"}

@@ -348,3 +348,13 @@ def test_a_batch_moves_whole(vlm, images):
     assert len(tensors) == 12
     assert all(tensor.device.type == "meta" for tensor in tensors)
     assert (moved.tasks, moved.sources, len(moved)) == (("depth",), ("here",), len(batch))
+
+
+def test_a_loader_that_pins_memory_pins_all_of_a_batch(vlm, images, monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: pinned.append(tensor) or tensor.clone())
+    batch = packing.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
+    ((found,),) = torch.utils.data._utils.pin_memory.pin_memory([[batch]])
+    assert len(pinned) == 12
+    assert torch.equal(found.ids, batch.ids)
+    assert torch.equal(found.tree.back, batch.tree.back)

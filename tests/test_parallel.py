@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+from torch.distributed.fsdp import FSDPModule
 
 from tests.training import losses, small, stderr, together, told, weights
 from vlm3 import mixture, parallel, runs, sft
@@ -89,6 +90,24 @@ def test_a_run_goes_on_in_another_number_of_processes(alone, tmp_path):
     _forget_after(config, first)
     sft.train(config)
     agree(config, alone)
+
+
+def test_in_bfloat16_the_parts_of_a_network_learn_nearly_what_the_whole_does(tmp_path):
+    whole = small(tmp_path, steps=STEPS, batch=6, lr=1e-3, precision="bf16", out=tmp_path / "whole")
+    sft.train(whole)
+    parts = replace(whole, out=tmp_path / "parts")
+    together(parts, 2)
+    np.testing.assert_allclose(losses(parts.out), losses(whole.out), rtol=0.01)
+
+
+def test_gradients_travel_between_copies_after_the_last_batch_only(monkeypatch):
+    class InParts(FSDPModule):
+        def set_requires_all_reduce(self, travel: bool) -> None:
+            told.append(travel)
+
+    told, learner = [], object.__new__(InParts)
+    assert list(parallel.evened("abc", learner)) == [("a", True), ("b", True), ("c", True)]
+    assert told == [False, False, True]
 
 
 def _forget_after(config: Config, checkpoint: Path) -> None:

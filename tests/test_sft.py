@@ -3,6 +3,7 @@
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,9 +16,9 @@ from torch.nn.functional import cross_entropy
 
 from tests.test_cli import vlm3
 from tests.training import KILLED, begin, ended, losses, small, state, stderr, told, weights
-from vlm3 import attention, mixture, model, packing, runs, sft
+from vlm3 import attention, cli, mixture, model, packing, runs, sft
 from vlm3.config import ADAPTED, PARTS, PRESETS, Config
-from vlm3.mixture import Mixture, Source
+from vlm3.mixture import Mixture, NoSample, Source
 from vlm3.sources.rooms import Rooms
 
 
@@ -88,6 +89,28 @@ def test_a_finished_run_returns_its_model_and_trains_nothing(short, monkeypatch)
         sft.train(replace(short, lr=0.02))
 
 
+def _reversed(config: Config) -> Mixture:
+    mix = mixture.read(config.mixture)
+    return Mixture(dict(reversed(mix.sources.items())), dict(zip(mix.names, mix.shares, strict=True)))
+
+
+def _wider(config: Config) -> Mixture:
+    changed = config.out.with_name("wider.toml")
+    changed.write_text(Path(config.mixture).read_text().replace("views = 1", "views = 3"))
+    return mixture.read(changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "change"),
+    [(lambda config: mixture.read(config.mixture, seed=5), "stream_seed was 0, is 5"),
+     (_reversed, "sources/depth/place was 0, is 1"),
+     (_wider, "sources/depth/origin/arguments/views was 1, is 3")],
+)  # fmt: skip
+def test_what_a_run_learns_from_may_not_change(short, changed, change):
+    with pytest.raises(ValueError, match=change):
+        sft.train(short, changed(short))
+
+
 def test_a_loss_that_is_not_a_number_ends_the_run_and_leaves_what_was_saved(short, monkeypatch):
     config = replace(short, out=short.out.with_name("nan"))
     vlm = sft.start(config)
@@ -125,7 +148,7 @@ def test_a_source_that_fails_is_named_with_the_step_and_the_run_goes_on_once_it_
     gone, config = tmp_path / "gone", small(tmp_path, workers=workers)
     samples = Mixture({"attic": Source(Faulty(gone), "depth", 3, 100)})
     fault = r"step \d has no samples, the last checkpoint stays: .*item \d+ of source 'attic': the disk is gone$"
-    with pytest.raises(RuntimeError, match=fault):
+    with pytest.raises(NoSample, match=fault):
         sft.train(config, samples, on_step=lambda record: record["step"] == 2 and gone.touch())
     gone.unlink()
     assert runs.checkpoints(config.out)
@@ -321,6 +344,29 @@ def test_settings_that_cannot_be_are_refused_with_their_value(monkeypatch, capsy
     assert vlm3(monkeypatch, "train", *words, "--out", str(tmp_path / "run")) == 2
     assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(NoSample("step 3 has no samples"), "vlm3: step 3 has no samples\n"),
+     (torch.OutOfMemoryError("CUDA out of memory."), "fewer --tokens at once, --checkpointing 1")],
+)  # fmt: skip
+def test_what_stops_a_run_is_told_in_one_line(monkeypatch, capsys, tmp_path, error, message):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(sft, "train", fail)
+    assert vlm3(monkeypatch, "train", "tiny", "--out", str(tmp_path / "run")) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_a_fault_of_the_code_keeps_its_traceback(monkeypatch, tmp_path):
+    monkeypatch.setattr(sft, "start", lambda config: torch.ones(2) @ torch.ones(3))
+    monkeypatch.setattr(sys, "argv", ["vlm3", "train", "tiny", "--out", str(tmp_path / "run")])
+    with pytest.raises(RuntimeError, match="size"):
+        cli.main()
 
 
 def test_muon_takes_the_matrices_and_adamw_all_else(tmp_path):

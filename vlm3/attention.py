@@ -28,9 +28,6 @@ class Tree(NamedTuple):
     owners: torch.Tensor  # (N,), the sample of each branch
     back: torch.Tensor  # (T,), where in stems and twigs, laid end to end, each token stands
 
-    def to(self, device: torch.device | str) -> "Tree":
-        return Tree(*(part.to(device, non_blocking=True) for part in self))
-
 
 def attend(
     module: torch.nn.Module,
@@ -54,19 +51,34 @@ def attend(
     parts = (_laid_out(x.to(value.dtype), tree) for x in (query, key, value))  # norms may have left them wider
     (stem_q, twig_q), (stem_k, twig_k), (stem_v, twig_v) = parts
     twig_k, twig_v = (torch.cat([stem[tree.owners], twig], 2) for stem, twig in ((stem_k, twig_k), (stem_v, twig_v)))
-    stems = _attention(stem_q * scaling, stem_k, stem_v, _causal(tree.stems))
+    stems = _attention(stem_q * scaling, stem_k, stem_v, None)
     twigs = _attention(twig_q * scaling, twig_k, twig_v, _seen(tree))
     rows = torch.cat([x.transpose(1, 2).flatten(0, 1) for x in (stems, twigs)])
     return embedding(tree.back, rows.flatten(1)).view(1, -1, *rows.shape[1:]), None
 
 
-def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Scaled queries (B, h, Q, d), keys and values (B, g, K, d), mask (B or 1, Q, K) -> (B, h, Q, d).
+def _attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """Scaled queries (B, h, Q, d), keys and values (B, g, K, d), mask (B or 1, Q, K) -> (B, h, Q, d); without a mask
+    each row sees itself and those before it."""
+    way = _written_out if query.device.type == "cpu" else _fused
+    return way(query, key, value, mask)
 
-    On CPUs written out: in bfloat16, torch's fused kernel needs four times as long there.
-    """
-    if query.device.type != "cpu":
-        return scaled_dot_product_attention(query, key, value, mask[:, None], scale=1.0, enable_gqa=True)
+
+def _fused(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """torch's kernels for GPUs: flash attention without a mask, which knows shared keys, and else the memory-efficient
+    one, which does not, so that all queries of a key are rows of one head."""
+    if mask is None:
+        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=1.0, enable_gqa=True)
+    rows = query.unflatten(1, (key.shape[1], -1)).flatten(2, 3)  # (B, g, h / g Q, d)
+    mask = mask.repeat(1, query.shape[1] // key.shape[1], 1)[:, None]
+    return scaled_dot_product_attention(rows, key, value, mask, scale=1.0).view(query.shape)
+
+
+def _written_out(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
+) -> torch.Tensor:
+    """For CPUs, where torch's kernel needs four times as long in bfloat16."""
+    mask = _causal(query.shape[2], query.device) if mask is None else mask
     grouped = query.unflatten(1, (key.shape[1], -1))  # (B, g, h / g, Q, d)
     scores = (grouped.flatten(2, 3) @ key.transpose(-1, -2)).view(*grouped.shape[:-1], key.shape[2])
     bias = torch.zeros_like(mask, dtype=scores.dtype).masked_fill(~mask, torch.finfo(scores.dtype).min)
@@ -82,13 +94,13 @@ def _laid_out(x: torch.Tensor, tree: Tree) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in laid)
 
 
-def _causal(rows: torch.Tensor) -> torch.Tensor:
-    return torch.ones(1, rows.shape[1], rows.shape[1], dtype=torch.bool, device=rows.device).tril()
+def _causal(rows: int, device: torch.device) -> torch.Tensor:
+    return torch.ones(1, rows, rows, dtype=torch.bool, device=device).tril()
 
 
 def _seen(tree: Tree) -> torch.Tensor:
     """(N, Q, P + Q): a branch sees what its sample shares, and itself up to each token."""
-    own = _causal(tree.twigs).expand(len(tree.twigs), -1, -1)
+    own = _causal(tree.twigs.shape[1], tree.twigs.device).expand(len(tree.twigs), -1, -1)
     shared = (tree.stems >= 0)[tree.owners, None].expand(-1, own.shape[1], -1)
     return torch.cat([shared, own], -1)
 

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 
 import vlm3
 from vlm3 import answer as answering
-from vlm3 import attention, flops, packing, sft
+from vlm3 import attention, flops, model, packing, sft
 from vlm3.config import Config
 from vlm3.geometry import Camera
 from vlm3.mixture import Mixture, Source
@@ -44,20 +44,22 @@ class Rung:
     linear: bool = True
     rows: bool = True
     tree: bool = True
-    checkpointing: bool = False
+    checkpointing: int = 0
     compiled: bool = False
 
 
 def ladder(gpu: bool) -> list[Rung]:
-    """From what a first attempt would do to what `sft` does; compilation and checkpointing where memory is scarce."""
-    first = Rung("a question per sample", packed=False, linear=False, rows=False, tree=False, checkpointing=gpu)
+    """From what a first attempt would do to what `sft` does; compiled and with less checkpointing on a GPU."""
+    first = Rung("a question per sample", packed=False, linear=False, rows=False, tree=False, checkpointing=int(gpu))
     rungs = [first]
     for name, change in (("ten questions packed", {"packed": True}), ("linear patches", {"linear": True}),
                          ("supervised rows only", {"rows": True}), ("tree attention", {"tree": True})):  # fmt: skip
         rungs.append(replace(rungs[-1], name=name, **change))
     if gpu:
-        rungs.append(replace(rungs[-1], name="compiled layers", compiled=True))
-        rungs.append(replace(rungs[-1], name="no checkpointing", checkpointing=False))
+        for name, change in (("compiled layers", {"compiled": True}),
+                             ("every second layer checkpointed", {"checkpointing": 2}),
+                             ("no checkpointing", {"checkpointing": 0})):  # fmt: skip
+            rungs.append(replace(rungs[-1], name=name, **change))
     return rungs
 
 
@@ -66,22 +68,20 @@ def train(config: Config, task: str, size: tuple[int, int], questions: int, step
 
     A sample is an image (or a pair) with all its questions, also where the rung asks them one by one.
     """
-    peak = flops.peak(torch.device(device), config.precision)
+    peak = flops.peak(model.usable(device), config.precision)
     mixture = _mixture(task, size, questions)
     useful = None
     for rung in ladder(device.startswith("cuda")):
-        with torch.device(device):
-            vlm = sft.start(config)
+        vlm = None
+        gc.collect()  # the network of the rung before
         try:
+            vlm = _placed(config, device)
             batches, data_s = _timed(lambda rung=rung, vlm=vlm: _batches(mixture, rung, config, vlm.tokenizer))
             useful = useful or _work(mixture, config, vlm)
-            found = _measured(vlm.net, [b.to(device) for b in batches], rung, config, steps)
+            found = _measured(vlm, batches, rung, config, steps)
         except torch.OutOfMemoryError:
             yield {"rung": rung.name, "out_of_memory": True}
             continue
-        finally:
-            vlm = None
-            gc.collect()
         step_s = found["forward_s"] + found["backward_s"] + found["optimizer_s"]
         tokens = sum(map(len, batches))
         yield {
@@ -119,8 +119,15 @@ def _work(mixture: Mixture, config: Config, vlm) -> float:
     return sum(flops.step(vlm.net, b) for b in _batches(mixture, Rung(""), config, vlm.tokenizer))
 
 
-def _measured(net: torch.nn.Module, batches: list[Batch], rung: Rung, config: Config, steps: int) -> dict:
-    net = _prepared(net, rung)
+def _placed(config: Config, device: str) -> VLM:
+    """The network that a run begins with; random weights are made where they are needed."""
+    with model.usable(device):
+        vlm = sft.start(config)
+    return replace(vlm, net=vlm.net.to(device))
+
+
+def _measured(vlm: VLM, batches: list[Batch], rung: Rung, config: Config, steps: int) -> dict:
+    net = _prepared(vlm, rung, config)
     optimizer = torch.optim.AdamW(net.parameters(), config.lr, fused=True)
     parts: dict[str, list[float]] = {"forward_s": [], "backward_s": [], "optimizer_s": []}
     if net.device.type == "cuda":
@@ -129,10 +136,11 @@ def _measured(net: torch.nn.Module, batches: list[Batch], rung: Rung, config: Co
         taken = dict.fromkeys(parts, 0.0)
         for batch in batches:
             with _clock(taken, "forward_s", net.device):
-                loss = _loss(net, batch, rung, config)
+                loss = _loss(net, batch.to(net.device), rung, config)
             with _clock(taken, "backward_s", net.device):
                 loss.backward()
         with _clock(taken, "optimizer_s", net.device):
+            torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
             optimizer.step()
             optimizer.zero_grad()
         for name, seconds in taken.items():
@@ -142,15 +150,11 @@ def _measured(net: torch.nn.Module, batches: list[Batch], rung: Rung, config: Co
     return found | {"memory_gb": memory}
 
 
-def _prepared(net: torch.nn.Module, rung: Rung) -> torch.nn.Module:
-    attention.use(net.train(), rung.tree)
+def _prepared(vlm: VLM, rung: Rung, config: Config) -> torch.nn.Module:
+    net = sft.prepared(vlm, replace(config, checkpointing=rung.checkpointing, compiled=rung.compiled))
+    attention.use(net, rung.tree)
     if not rung.linear:
         net.model.visual.patch_embed.proj.__class__ = torch.nn.Conv3d
-    if rung.checkpointing:
-        net.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    if rung.compiled:
-        for layer in (*net.model.visual.blocks, *net.model.language_model.layers):
-            layer.compile(dynamic=True)
     return net
 
 
@@ -158,7 +162,7 @@ def _loss(net: torch.nn.Module, batch: Batch, rung: Rung, config: Config) -> tor
     inputs, rows = batch.inputs(masked=not rung.tree), batch.supervised
     if not rung.rows:
         inputs["logits_to_keep"] = torch.ones_like(inputs["logits_to_keep"])
-    with torch.autocast(net.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+    with sft.autocast(net.device, config.precision):
         logits = net(**inputs, use_cache=False).logits
     logits = logits if rung.rows else logits[rows]
     return (cross_entropy(logits.float(), batch.targets[rows], reduction="none") * batch.weights[rows]).mean()
@@ -178,14 +182,14 @@ def _timed(call: Callable[[], list]) -> tuple[list, float]:
     return call(), time.perf_counter() - began
 
 
-def answer(model: str, size: tuple[int, int], questions: int, repeats: int, device: str) -> Iterator[dict]:
+def answer(name: str, size: tuple[int, int], questions: int, repeats: int, device: str) -> Iterator[dict]:
     """Measures of three ways to have depth questions about one image answered, the first as the released notebook does.
 
     Seconds (the median of `repeats`), questions per second, how many times those of the first way, the share of
     questions for which the first way's text is among the answers, tokens of the image and of a question, and peak
     memory on a GPU. Answers are cut off after LONGEST tokens, since random weights never end one.
     """
-    vlm, sample = _answering(model, device), _mixture("depth", size, questions)[0]
+    vlm, sample = _answering(name, device), _mixture("depth", size, questions)[0]
     sizes = _sizes(vlm, sample)
     first_s, texts = 0.0, []
     for name, way in _ways(vlm).items():
@@ -206,14 +210,14 @@ def answer(model: str, size: tuple[int, int], questions: int, repeats: int, devi
         }
 
 
-def _answering(model: str, device: str) -> VLM:
+def _answering(name: str, device: str) -> VLM:
     """float32 on a CPU, bfloat16 elsewhere."""
-    with torch.device(device):
-        vlm = sft.start(Config(model=model))
+    vlm = _placed(Config(model=name), device)
     if not device.startswith("cpu"):
         for weight in vlm.net.parameters():  # net.to(dtype) would round the rotary frequencies, too
             weight.data = weight.data.to(torch.bfloat16)
-    return replace(vlm, net=vlm.net.eval().to(device))
+    vlm.net.eval()
+    return vlm
 
 
 def _sizes(vlm: VLM, sample: Sample) -> dict[str, float]:
@@ -253,21 +257,28 @@ def _done(found: list, device: torch.device) -> list:
     return found
 
 
-def provenance(command: str, seed: int, wall_time_s: float) -> dict:
-    """What a recorded result says about its making."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    cuda = torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if cuda else f"{torch.get_num_threads()} CPU cores, {platform.machine()}"
+def provenance(command: str, seed: int, wall_time_s: float, device: str | None = None) -> dict:
+    """What a recorded result says about its making; device: cpu or cuda, the GPU where there is one without it."""
+    gpu = device.startswith("cuda") if device else torch.cuda.is_available()
+    cores = f"{torch.get_num_threads()} CPU cores, {platform.machine()}"
     return {
         "command": command,
-        "commit": commit.stdout.strip(),
+        "commit": _commit(),
         "date": time.strftime("%Y-%m-%d"),
-        "device": device,
+        "device": torch.cuda.get_device_name() if gpu else cores,
         "versions": {"vlm3": vlm3.__version__, "torch": torch.__version__, "transformers": transformers.__version__,
                      "numpy": np.__version__, "python": platform.python_version()},
         "seed": seed,
         "wall_time_s": round(wall_time_s, 1),
     }  # fmt: skip
+
+
+def _commit() -> str:
+    """Of the code that runs; empty where there is no git or no history."""
+    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    with suppress(FileNotFoundError):
+        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    return ""
 
 
 def write(path: Path, what: str, found: dict, results: object) -> None:

@@ -21,6 +21,7 @@ from PIL import Image
 import vlm3
 from vlm3 import tasks, terminal
 from vlm3.config import PRESETS, Config
+from vlm3.mixture import NoSample
 
 GB = 1e9
 Presets = tyro.conf.OmitArgPrefixes[
@@ -229,42 +230,45 @@ def bench(
         what: a step of fine-tuning (train), or many depth questions about one image (answer).
         model: random:tiny, random:4b, or a checkpoint.
         task: train: depth (one image) or correspondence (two).
-        size: width and height of the images in pixels; train: 128 96, answer: 1215 920, as the 4B model's depth task.
+        size: width and height of the images in pixels; 128 96 where the tiny model trains, else 1215 920, as the 4B
+            model's depth task.
         batch: train: samples per step.
         questions: train: per sample, 10; answer: about the image, 100.
         tokens: train: at most so many at once.
         steps: how often each rung is measured; the median counts.
         device: cpu or cuda; the GPU where there is one, without it.
-        save: write the measures to this .json, too.
+        save: write the measures to this .json, too, after each rung.
     """
     import torch
 
     from vlm3 import bench as measure
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    size = size or {"train": (128, 96), "answer": (1215, 920)}[what]
-    questions = questions or {"train": 10, "answer": 100}[what]
+    size = size or ((128, 96) if what == "train" and model.endswith("tiny") else (1215, 920))
+    questions = {"train": 10, "answer": 100}[what] if questions is None else questions
+    if min(batch, questions, steps) < 1:
+        raise ValueError(f"batch, questions and steps must be positive, got {batch}, {questions}, {steps}")
     if what == "train":
         config, told = Config(model=model, batch=batch, tokens=tokens), f"a step of fine-tuning {model} on {task}"
         rungs = measure.train(config, task, size, questions, steps, device)
     else:
         told = f"answers of {model} to {questions} depth questions about one image"
         rungs = measure.answer(model, size, questions, steps, device)
-    _measured(rungs, f"{told}, {size[0]}x{size[1]} px", save)
+    _measured(rungs, f"{told}, {size[0]}x{size[1]} px", device, save)
     return 0
 
 
-def _measured(rungs: Iterator[dict], what: str, save: Path | None) -> None:
-    """Print measures as they come, and save them with how they were made."""
+def _measured(rungs: Iterator[dict], what: str, device: str, save: Path | None) -> None:
+    """Print measures as they come, and save those so far with how they were made."""
     from vlm3 import bench as measure
 
     began, results = time.perf_counter(), []
     for found in rungs:
         results.append(found)
         print("  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()), flush=True)
-    if save:
-        told = measure.provenance(" ".join(["vlm3", *sys.argv[1:]]), 0, time.perf_counter() - began)
-        measure.write(save, what, told, results)
+        if save:
+            told = measure.provenance(" ".join(["vlm3", *sys.argv[1:]]), 0, time.perf_counter() - began, device)
+            measure.write(save, what, told, results)
 
 
 COMMANDS = {command.__name__: command for command in (doctor, unify, ask, evaluate, questions, rooms, train, bench)}
@@ -274,10 +278,20 @@ def main() -> None:
     """Run a subcommand; bad input ends in one line that says what is wrong, and exit code 2."""
     try:
         code = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="vlm3")
-    except (ValueError, OSError, ArithmeticError) as error:
-        print("vlm3:", " ".join(str(error).split()), file=sys.stderr)
+    except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
+        print("vlm3:", " ".join(_complaint(error).split()), file=sys.stderr)
         code = 2
     sys.exit(code)
+
+
+def _complaint(error: Exception) -> str:
+    """What it says; a RuntimeError that is no fault of the input goes on."""
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
+        return (f"{error} Ways out: fewer --tokens at once, --checkpointing 1, --lora 16, "
+                "or more GPUs that share the network (--shard)")  # fmt: skip
+    if isinstance(error, RuntimeError) and not isinstance(error, NoSample):
+        raise error
+    return str(error)
 
 
 def _both(before: vlm3.View, after: vlm3.View):

@@ -1,19 +1,21 @@
 """How much arithmetic a step asks for, and how much a device could do: their ratio is the MFU.
 
 Counted are the multiplications and additions of matrices, as PaLM (Chowdhery et al. 2022, appendix B) counts them: 2
-for each weight and token forward, twice that backward. What is computed again to save memory does not count; parts
-without gradients count forward only.
+for each weight and token forward, and backward 2 for what passes through and 2 for each weight that learns. What is
+computed again to save memory does not count.
 """
 
+import re
 import time
+from collections.abc import Mapping
 
 import torch
 
 from vlm3.packing import Batch
 
 # Dense bfloat16, from the makers' data sheets. The longer of two names that fit is taken.
-PEAK_TFLOPS = {"H200": 989, "H100": 989, "H100 PCIe": 756, "A100": 312, "L40S": 362, "L4": 121, "A10G": 70, "T4": 65,
-               "RTX 4090": 165, "RTX 3090": 71, "V100": 125}  # fmt: skip
+PEAK_TFLOPS = {"H200": 989, "H100": 989, "H100 NVL": 835, "H100 PCIe": 756, "A100": 312, "L40S": 362, "L4": 121,
+               "A10G": 70, "T4": 65, "RTX 4090": 165, "RTX 3090": 71, "V100": 125}  # fmt: skip
 
 
 def step(net: torch.nn.Module, batch: Batch) -> float:
@@ -22,17 +24,19 @@ def step(net: torch.nn.Module, batch: Batch) -> float:
     text, vision = qwen.config.text_config, qwen.config.vision_config
     tower, language = qwen.model.visual, qwen.model.language_model
     images = batch.grids.prod(1).double()
-    seen = _pairs(batch)
-    terms = {
-        tower.blocks: _weights(tower.blocks) * images.sum().item(),
-        tower.patch_embed: _weights(tower.patch_embed) * images.sum().item(),
-        tower.merger: (_weights(tower.merger) + _weights(tower.deepstack_merger_list)) * images.sum().item() / 4,
-        language.layers: _weights(language.layers) * len(batch),
-        qwen.lm_head: _weights(qwen.lm_head) * int(batch.supervised.sum()),
-    }
-    attention = 2 * vision.hidden_size * vision.depth * images.square().sum().item() * _turns(tower)
-    attention += 2 * text.num_attention_heads * text.head_dim * text.num_hidden_layers * seen * _turns(language)
-    return 2 * (attention + sum(work * _turns(part) for part, work in terms.items()))
+    patches = images.sum().item()
+    sees = {tower.patch_embed: patches, tower.blocks: patches, tower.merger: patches / 4,
+            tower.deepstack_merger_list: patches / 4}  # fmt: skip
+    reads = {language.layers: len(batch), qwen.lm_head: int(batch.supervised.sum())}
+    looks = 2 * vision.hidden_size * vision.depth * images.square().sum().item()
+    links = 2 * text.num_attention_heads * text.head_dim * text.num_hidden_layers * _pairs(batch)
+    return 2 * (_work(sees, looks, _learns(tower)) + _work(reads, links, _learns(qwen)))  # text comes after images
+
+
+def _work(parts: Mapping[torch.nn.Module, float], attention: float, back: bool) -> float:
+    """Multiplications for parts through which so many tokens go, and for attention; back: gradients pass, too."""
+    weights = sum(n * (_weights(part) * (1 + back) + _weights(part, learned=True)) for part, n in parts.items())
+    return weights + attention * (1 + 2 * back)
 
 
 def _pairs(batch: Batch) -> float:
@@ -41,25 +45,26 @@ def _pairs(batch: Batch) -> float:
     return float((stems**2 / 2).sum() + (twigs * (stems[batch.tree.owners] + twigs / 2)).sum())
 
 
-def _weights(module: torch.nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters() if p.ndim > 1)
+def _weights(module: torch.nn.Module, learned: bool = False) -> int:
+    """Of matrices; learned: only of those that learn."""
+    return sum(p.numel() for p in module.parameters() if p.ndim > 1 and (p.requires_grad or not learned))
 
 
-def _turns(module: torch.nn.Module) -> int:
-    """Passes that a part takes: forward, and two backward where anything in it is learned."""
-    return 3 if any(p.requires_grad for p in module.parameters()) else 1
+def _learns(module: torch.nn.Module) -> bool:
+    return any(p.requires_grad for p in module.parameters())
 
 
 def peak(device: torch.device, precision: str = "bf16") -> float:
     """Operations per second that the device could do: from its data sheet; of a CPU or an unknown GPU, measured."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    known = [part for part in PEAK_TFLOPS if part in name]
+    known = [part for part in PEAK_TFLOPS if re.search(rf"\b{part}\b", name)]
     if known and precision == "bf16":
         return PEAK_TFLOPS[max(known, key=len)] * 1e12
-    return measured(device, torch.bfloat16 if precision == "bf16" else torch.float32)
+    side = 8192 if name else 2048  # long enough for what starts it not to count
+    return measured(device, torch.bfloat16 if precision == "bf16" else torch.float32, side)
 
 
-def measured(device: torch.device, dtype: torch.dtype, side: int = 2048) -> float:
+def measured(device: torch.device, dtype: torch.dtype, side: int) -> float:
     """The best of a few products of two square matrices."""
     a = torch.ones(side, side, device=device, dtype=dtype)
     taken = []

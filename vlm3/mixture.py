@@ -32,7 +32,8 @@ class Source:
     """A sequence of items, each a View, a Pair or a tuple of Views, and what is asked about them.
 
     questions: how many per sample; focal_px: what the views are unified to; templates: what differs from the task's
-    own, see `vlm3.tasks.text.adapted`; options: further ones of `task.ask`.
+    own, see `vlm3.tasks.text.adapted`; options: further ones of `task.ask`; origin: what made the items, as told by the
+    file of a mixture.
     """
 
     items: Sequence
@@ -41,6 +42,7 @@ class Source:
     focal_px: float = 1000.0
     templates: Mapping = field(default_factory=dict)
     options: Mapping = field(default_factory=dict)
+    origin: Mapping = field(default_factory=dict)
 
     def sample(self, index: int, name: str, rng: np.random.Generator) -> Sample:
         item, options = self.items[index], {"templates": text.adapted(self.task, self.templates)} | dict(self.options)
@@ -51,6 +53,10 @@ class Source:
         else:
             views = tuple(unify_focal(v, self.focal_px) for v in ((item,) if isinstance(item, View) else item))
         return Sample(views, tuple(tasks.get(self.task).ask(views, self.questions, rng, **options)), self.task, name)
+
+
+class NoSample(RuntimeError):
+    """A source or a task raised, or found nothing to ask about: the message names the source and the item."""
 
 
 class Draw(NamedTuple):
@@ -68,8 +74,8 @@ class Mixture:
     1 is size), or a number for each name; seed: of the order of the stream and of the questions.
     Each source is gone through in a random order, another one each pass, so no item comes again before all have
     come; only where a task finds nothing to ask about an item, the next one takes its place.
-    Raises ValueError for weights, sources and tasks that cannot be, IndexError for i < 0, and RuntimeError, naming
-    source and item, for whatever a source or a task raises.
+    Raises ValueError for weights, sources and tasks that cannot be, IndexError for i < 0, and NoSample for whatever a
+    source or a task raises.
     """
 
     def __init__(
@@ -110,8 +116,8 @@ class Mixture:
             except NothingToAsk as nothing:
                 reason = nothing
             except Exception as error:
-                raise RuntimeError(f"sample {index}, item {place} of source {name!r}: {error}") from error
-        raise RuntimeError(f"{_ATTEMPTS} items of source {name!r} from {item} on give no question: {reason}")
+                raise NoSample(f"sample {index}, item {place} of source {name!r}: {error}") from error
+        raise NoSample(f"{_ATTEMPTS} items of source {name!r} from {item} on give no question: {reason}")
 
     def draw(self, index: int) -> Draw:
         """Where sample `index` comes from, without making it."""
@@ -130,9 +136,12 @@ class Mixture:
 
     @cached_property
     def description(self) -> dict[str, dict]:
-        """What a run stores to know this mixture again."""
+        """What a run stores to know this mixture again, beside its seed."""
+        places = range(len(self.names))  # the stream depends on their order
         return {
             name: {
+                "place": place,
+                "origin": dict(source.origin),
                 "size": int(size),
                 "share": float(share),
                 "task": source.task,
@@ -141,7 +150,9 @@ class Mixture:
                 "templates": dict(source.templates),
                 "options": dict(source.options),
             }
-            for (name, source), size, share in zip(self.sources.items(), self.sizes, self.shares, strict=True)
+            for place, (name, source), size, share in zip(
+                places, self.sources.items(), self.sizes, self.shares, strict=True
+            )
         }
 
     @property
@@ -264,8 +275,8 @@ def _parts(path: Path) -> tuple[str | float | dict | None, dict[str, dict]]:
 def _source(table: dict, where: str) -> Source:
     table = dict(table)
     try:
-        maker, arguments = resolve_name(table.pop("from")), table.pop("arguments", {})
-        return Source(maker(**arguments), **table)
+        origin = {"from": table.pop("from"), "arguments": table.pop("arguments", {})}
+        return Source(resolve_name(origin["from"])(**origin["arguments"]), **table, origin=origin)
     except KeyError as error:
         raise ValueError(f"{where}: {error} is missing") from error
     except (ImportError, AttributeError, TypeError, ValueError, OSError) as error:

@@ -152,7 +152,7 @@ def load(name_or_path: str | Path, device: str = "cpu", dtype: torch.dtype | Non
     folder says.
     Raises FileNotFoundError for what is missing and ValueError for what does not fit.
     """
-    device = _device(device)
+    device = usable(device)
     folder = _folder(name_or_path)
     settings, tokenizer = _described(folder)
     taught = _json(folder / TAUGHT) if (folder / TAUGHT).exists() else {}
@@ -243,7 +243,8 @@ def _id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
     return found
 
 
-def _device(name: str) -> torch.device:
+def usable(name: str) -> torch.device:
+    """The device of that name; ValueError where this machine has none."""
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, NotImplementedError) as error:

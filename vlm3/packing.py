@@ -9,7 +9,7 @@ Letters in shapes: L tokens, N patches, n images, T tokens of several samples.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -225,8 +225,15 @@ class Batch:
         return self.targets != UNSUPERVISED
 
     def to(self, device: torch.device | str) -> "Batch":
-        moved = {k: v.to(device) for k, v in vars(self).items() if isinstance(v, torch.Tensor | Tree)}
-        return replace(self, **moved)
+        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> "Batch":
+        """Where a GPU can fetch it by itself; torch's loader calls this."""
+        return self._with(torch.Tensor.pin_memory)
+
+    def _with(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        tensors = {k: change(v) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
+        return replace(self, **tensors, tree=Tree(*map(change, self.tree)))
 
     def inputs(self, masked: bool = False) -> dict[str, torch.Tensor]:
         """For `net(**batch.inputs(), use_cache=False)`: logits (R, V) of the R supervised tokens only.

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from accelerate import PartialState
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
@@ -38,8 +38,8 @@ def sharded(net: torch.nn.Module, device: torch.device, shard: int = 0, precisio
     if shard == 1:
         return net.to(device)
     mesh = init_device_mesh(device.type, (world // shard, shard), mesh_dim_names=("replicate", "shard"))
-    half = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
-    policy = half if precision == "bf16" else MixedPrecisionPolicy()
+    half = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32} if precision == "bf16" else {}
+    policy = MixedPrecisionPolicy(**half, cast_forward_inputs=False)  # angles of positions stay as exact as alone
     qwen = net.get_base_model() if hasattr(net, "get_base_model") else net
     layers = [*qwen.model.visual.blocks, *qwen.model.language_model.layers]
     for module in (*layers, net):  # the rest, with the tied embeddings, is one part of its own
@@ -59,25 +59,28 @@ def averaged(net: torch.nn.Module) -> None:
 
 def total(values: Sequence[float]) -> list[float]:
     """Sums over all processes."""
+    return _reduced(values, dist.ReduceOp.SUM)
+
+
+def _reduced(values: Sequence[float], how: dist.ReduceOp) -> list[float]:
     if not dist.is_initialized():
         return list(values)
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    sums = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(sums)
-    return sums.tolist()
+    found = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(found, how)
+    return found.tolist()
 
 
-def evened(items: Sequence) -> Iterator[tuple[object, bool]]:
+def evened(items: Sequence, learner: torch.nn.Module | None = None) -> Iterator[tuple[object, bool]]:
     """(item, True) for each; then the last again with False, as long as another process has items left.
 
-    Every pass through a sharded network is one of all processes, so all must make the same number.
+    Every pass through a sharded network is one of all processes, so all must make the same number. The gradients of a
+    learner in copies are added up inside each copy, and travel between the copies after the last turn only.
     """
-    most = len(items)
-    if dist.is_initialized():
-        counts = [None] * dist.get_world_size()
-        dist.all_gather_object(counts, len(items))
-        most = max(counts)
+    most = int(*_reduced([len(items)], dist.ReduceOp.MAX))
     for turn in range(most):
+        if isinstance(learner, FSDPModule):
+            learner.set_requires_all_reduce(turn + 1 == most)
         yield items[min(turn, len(items) - 1)], turn < len(items)
 
 

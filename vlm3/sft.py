@@ -23,7 +23,7 @@ from tqdm.auto import tqdm
 
 from vlm3 import attention, flops, mixture, model, packing, parallel
 from vlm3.config import ADAPTED, FREE, PARTS, Config
-from vlm3.mixture import Mixture
+from vlm3.mixture import Mixture, NoSample
 from vlm3.model import VLM
 from vlm3.packing import Batch
 from vlm3.runs import Run
@@ -64,14 +64,15 @@ def train(
     samples, validation: mixtures made in Python, instead of those that the configuration names; on_step: called, in
     the leading process, with each record of the log. What is in `config.out` is resumed; after SIGTERM the run saves
     and ends with exit code 143. Raises ValueError where another configuration began the run, FloatingPointError for
-    a loss that is not a number, RuntimeError for samples that cannot be made, OSError for a full disk; whatever stops
+    a loss that is not a number, NoSample for samples that cannot be made, OSError for a full disk; whatever stops
     a run, its last checkpoint stays whole.
     """
     place = parallel.place()
     samples = samples or _named("mixture", config)
     if config.validate_every:
         validation = validation or _named("validation", config)
-    identity = {k: v for k, v in asdict(config).items() if k not in FREE} | {"sources": samples.description}
+    identity = {k: v for k, v in asdict(config).items() if k not in FREE}
+    identity |= {"sources": samples.description, "stream_seed": samples.seed}
     run = Run(config.out, identity, config.keep)
     if not run.finished:
         vlm = replace(start(config), taught=samples.taught)
@@ -127,7 +128,7 @@ class Learner:
         """One change of the weights. Returns what there is to tell."""
         weight = parallel.total([sum(float(b.weights.sum()) for b in batches)])[0]
         sums = torch.zeros(len(self.tasks), 2)
-        for batch, counts in parallel.evened(batches):
+        for batch, counts in parallel.evened(batches, self.net):
             losses = self.losses(batch)
             (losses.sum() * (counts * self.place.num_processes / weight)).backward()
             sums += counts * self._by(batch, losses, self.tasks, batch.tasks)
@@ -148,7 +149,7 @@ class Learner:
     def losses(self, batch: Batch) -> torch.Tensor:
         """(R,) weighted cross-entropy of each supervised token."""
         batch = batch.to(self.place.device)
-        with torch.autocast(batch.ids.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with autocast(self.place.device, self.config.precision):
             logits = self.net(**batch.inputs(), use_cache=False).logits
         rows = batch.supervised
         return cross_entropy(logits.float(), batch.targets[rows], reduction="none") * batch.weights[rows]
@@ -188,6 +189,11 @@ class Learner:
         }
 
 
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Matrices in bfloat16 for "bf16"; copies of weights are not kept, since each is used once on the way."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False)
+
+
 def optimizers(net: torch.nn.Module, config: Config) -> list[torch.optim.Optimizer]:
     """AdamW; for "muon", Muon (Jordan et al. 2024) for matrices other than embeddings, and AdamW for all else.
 
@@ -220,13 +226,16 @@ def start(config: Config) -> VLM:
 
 
 def prepared(vlm: VLM, config: Config) -> torch.nn.Module:
-    """The network as it is trained: frozen in parts, with adapters, with checkpointing, as asked for."""
+    """The network as it is trained: frozen in parts, checkpointed, compiled, with adapters, as asked for."""
     net = vlm.net.train()
     attention.use(net)
     for part in config.freeze:
         net.get_submodule(PARTS[part]).requires_grad_(False)
     if config.checkpointing:
-        net.activation_checkpointing_enable({"use_reentrant": False})
+        net.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=config.checkpointing)
+    if config.compiled:
+        for layer in net.model.language_model.layers:
+            layer.compile(dynamic=True)
     return _adapted(net, config) if config.lora else net
 
 
@@ -243,14 +252,15 @@ def _adapted(net: torch.nn.Module, config: Config) -> torch.nn.Module:
 def _stream(steps: Steps, first: int, workers: int) -> Iterator[tuple[int, list[Batch], float]]:
     """(step, its batches, seconds waited for them), made ahead by worker processes."""
     left = range(first, len(steps))
-    loader = iter(DataLoader(steps, batch_size=None, sampler=left, num_workers=workers, worker_init_fn=_deaf))
+    loader = iter(DataLoader(steps, batch_size=None, sampler=left, num_workers=workers, worker_init_fn=_deaf,
+                             pin_memory=torch.cuda.is_available()))  # fmt: skip
     for step in left:
         began = time.perf_counter()
         try:
             batches = next(loader)
         except Exception as error:
             reason = str(error).strip().splitlines()[-1]  # a worker's error begins with its traceback
-            raise RuntimeError(f"step {step + 1} has no samples, the last checkpoint stays: {reason}") from error
+            raise NoSample(f"step {step + 1} has no samples, the last checkpoint stays: {reason}") from error
         yield step, batches, time.perf_counter() - began
 
 
