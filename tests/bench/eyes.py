@@ -1,9 +1,11 @@
 """How far the toy's eyes alone would go: its vision tower, with one linear layer on it that says all depths at once.
 
-python tests/bench/eyes.py [--steps 2300] [--batch 16] [--lr 2e-3] [--seed 0] [--samples 1000] [--save FILE.json]
+python tests/bench/eyes.py [--of MODEL] [--steps 2300] [--batch 16] [--lr 2e-3] [--seed 0] [--samples 1000]
+                           [--save FILE.json]
 
-Not the method, but a yardstick for it: the same tower from random weights, toy rooms and test pixels as in the text
-task, without words. Where this does better, the words hold the toy back; where it does no better, the eyes do.
+Not the method, but a yardstick for it: the same tower, toy rooms and test pixels as in the text task, without words.
+From random weights all of it learns. With --of, the tower is that of a model and stays as it is, and only the layer
+learns: where this does better than the model, the words hold it back; where it does no better, the eyes do.
 """
 
 import argparse
@@ -27,19 +29,22 @@ MEAN = 1.0  # of the logarithm of depths in metres, about: where training starts
 
 
 class Eyes(torch.nn.Module):
-    def __init__(self, seed: int):
+    def __init__(self, seed: int, of: str | None = None):
         super().__init__()
-        self.tower = model.new("tiny", seed).net.model.visual
+        self.tower = (model.load(of, dtype=torch.float32) if of else model.new("tiny", seed)).net.model.visual
+        self.tower.requires_grad_(not of)
+        side = self.tower.config.hidden_size
+        self.norm = torch.nn.LayerNorm(side, elementwise_affine=False) if of else torch.nn.Identity()  # as its merger
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
-            self.head = torch.nn.Linear(self.tower.config.hidden_size, PATCH**2)
+            self.head = torch.nn.Linear(side, PATCH**2)
 
     def forward(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """HxWx3 uint8 each -> (H, W) logarithms of depths in metres."""
         pixels, grids = packing._patches(images)
         with torch.autocast("cpu", torch.bfloat16):
             seen = self.tower(torch.from_numpy(pixels), grid_thw=torch.from_numpy(grids)).last_hidden_state
-            said = self.head(seen).float() + MEAN
+            said = self.head(self.norm(seen)).float() + MEAN
         rows = said.split(grids.prod(1).tolist())
         return [whole(each, *grid[1:]) for each, grid in zip(rows, grids.tolist(), strict=True)]
 
@@ -59,9 +64,9 @@ def loss(eyes: Eyes, views: Sequence[View]) -> torch.Tensor:
     return (said - torch.from_numpy(true)).abs().mean()
 
 
-def learned(config: Config, steps: int) -> Eyes:
+def learned(config: Config, steps: int, of: str | None) -> Eyes:
     """Trained on the samples of the toy's own lessons in depth, whose questions nobody reads."""
-    eyes, lesson = Eyes(config.seed).train(), mixture.read("rooms", config.seed).sources["depth"]
+    eyes, lesson = Eyes(config.seed, of).train(), mixture.read("rooms", config.seed).sources["depth"]
     samples = mixture.Mixture({"depth": lesson}, seed=config.seed)
     optimizers = sft.optimizers(eyes, config)
     for step in range(steps):
@@ -96,6 +101,7 @@ def scored(eyes: Eyes, samples: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--of")
     parser.add_argument("--steps", type=int, default=2300)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=2e-3)
@@ -105,13 +111,14 @@ def main() -> None:
     args = parser.parse_args()
     config = Config(steps=args.steps, batch=args.batch, lr=args.lr, seed=args.seed, warmup=0.02, optimizer="muon")
     began = time.perf_counter()
-    eyes = learned(config, args.steps)
+    eyes = learned(config, args.steps, args.of)
     took = time.perf_counter() - began
     found = {"images": args.steps * args.batch, "training_s": round(took), "scores": scored(eyes, args.samples)}
     print(found)
     if args.save:
         told = bench.provenance(shlex.join(["python", *sys.argv]), args.seed, time.perf_counter() - began)
-        bench.write(args.save, "the toy's tower with a linear layer for depth, toy results", told, found)
+        what = f"a linear layer for depth on the tower of {args.of or 'random:tiny, which learns, too'}, toy results"
+        bench.write(args.save, what, told, found)
 
 
 if __name__ == "__main__":

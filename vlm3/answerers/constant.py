@@ -1,7 +1,7 @@
-"""The best that can be said without looking: one answer for each kind of question.
+"""What can be said without looking: one answer for each kind of question.
 
 The middle of all true numbers, or the most frequent word, over the first samples that are asked about: in hindsight,
-so that hardly any constant chosen before does better. What a model has to beat to have seen anything.
+but for no score in particular. What a model has to beat to have seen anything.
 """
 
 from collections import Counter, defaultdict
