@@ -40,9 +40,8 @@ class Config:
         clip: the gradient's norm is cut to this.
         seed: of new weights, of the stream, and of the questions.
         precision: "bf16" (autocast) or "fp32"; weights and optimiser are float32 in both.
-        checkpointing: every layer (1), every second one (2) and so on forgets its activations and computes them again:
-            less memory, up to a third more work; 0 for none.
-        compiled: compile the layers of the language model (torch.compile): a minute of waiting, then faster steps.
+        checkpointing: one layer of so many forgets its activations and computes them again, to save memory; 0: none.
+        compiled: compile the layers of the language model (torch.compile): minutes of waiting, then faster steps.
         freeze: parts that stay as they are: vision, text, merger, deepstack, embeddings.
         lora: rank of adapters on the language model, merged at the end; 0 trains the weights themselves.
         shard: how many processes hold one copy of the network together; 0: those of one machine.
