@@ -53,6 +53,7 @@ def stage(number: int, run: Path, processes: int) -> dict:
     """What a run was asked to do, and how far it went."""
     config, steps = json.loads((run / "config.json").read_text()), len(runs.read(run))
     sources = config.pop("sources")
+    config.pop("stream_seed", None)  # that of the settings
     if number > 1:
         config["model"] = f"RUN{number - 1}/model"
     changed = [word for name, value in config.items() for word in (f"--{name.replace('_', '-')}", str(value))
