@@ -73,7 +73,7 @@ def test_two_whole_copies_learn_what_one_learns_and_resume(alone, tmp_path):
 
 
 def test_two_copies_of_two_halves_learn_the_same_with_checkpointing(alone, tmp_path):
-    config = replace(alone, out=tmp_path / "run", shard=2, checkpointing=True)
+    config = replace(alone, out=tmp_path / "run", shard=2, checkpointing=1)
     assert (2, 2, 1, 1) in turns(config, 4)
     together(config, 4)
     agree(config, alone)
@@ -100,14 +100,25 @@ def test_in_bfloat16_the_parts_of_a_network_learn_nearly_what_the_whole_does(tmp
     np.testing.assert_allclose(losses(parts.out), losses(whole.out), rtol=0.01)
 
 
-def test_gradients_travel_between_copies_after_the_last_batch_only(monkeypatch):
-    class InParts(FSDPModule):
-        def set_requires_all_reduce(self, travel: bool) -> None:
-            told.append(travel)
+class InParts(FSDPModule):
+    def set_requires_all_reduce(self, travels: bool) -> None:
+        self.travels.append(travels)
 
-    told, learner = [], object.__new__(InParts)
-    assert list(parallel.evened("abc", learner)) == [("a", True), ("b", True), ("c", True)]
-    assert told == [False, False, True]
+
+def test_gradients_travel_between_copies_after_the_last_batch_only():
+    net = object.__new__(InParts)
+    net.travels = []
+    assert list(parallel.evened("abc", net)) == [("a", True), ("b", True), ("c", True)]
+    assert net.travels == [False, False, True]
+
+
+def test_a_step_says_which_network_its_batches_are_for(alone, monkeypatch):
+    evened, nets = parallel.evened, []
+    monkeypatch.setattr(parallel, "evened", lambda items, net=None: (nets.append(net), evened(items, net))[1])
+    samples, vlm = mixture.read(alone.mixture), sft.start(alone)
+    learner = sft.Learner(alone, sft.prepared(vlm, alone), parallel.place(), ["depth", "pose"])
+    learner.step(0, sft.Steps(samples, alone, vlm.tokenizer)[0])
+    assert nets == [learner.net]
 
 
 def _forget_after(config: Config, checkpoint: Path) -> None:

@@ -220,7 +220,9 @@ def test_lora_learns_adapters_only_resumes_and_leaves_a_plain_model(tmp_path, mo
     assert (found - expected).abs().max() < 0.02 * expected.abs().max()
 
 
-@pytest.mark.parametrize("change", [{"checkpointing": True}, {"tokens": 1}, {"tokens": 100_000}, {"workers": 2}])
+@pytest.mark.parametrize(
+    "change", [{"checkpointing": 1}, {"checkpointing": 2}, {"tokens": 1}, {"tokens": 100_000}, {"workers": 2}]
+)
 def test_what_saves_memory_or_time_leaves_the_losses_as_they_are(short, tmp_path, change):
     config = replace(short, out=tmp_path / "run", **change)
     sft.train(config)

@@ -71,7 +71,7 @@ def _fused(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: to
         return scaled_dot_product_attention(query, key, value, is_causal=True, scale=1.0, enable_gqa=True)
     rows = query.unflatten(1, (key.shape[1], -1)).flatten(2, 3)  # (B, g, h / g Q, d)
     mask = mask.repeat(1, query.shape[1] // key.shape[1], 1)[:, None]
-    return scaled_dot_product_attention(rows, key, value, mask, scale=1.0).view(query.shape)
+    return scaled_dot_product_attention(rows, key, value, mask, scale=1.0).reshape(query.shape)
 
 
 def _written_out(

@@ -260,7 +260,8 @@ def _done(found: list, device: torch.device) -> list:
 def provenance(command: str, seed: int, wall_time_s: float, device: str | None = None) -> dict:
     """What a recorded result says about its making; device: cpu or cuda, the GPU where there is one without it."""
     gpu = device.startswith("cuda") if device else torch.cuda.is_available()
-    cores = f"{torch.get_num_threads()} CPU cores, {platform.machine()}"
+    n = torch.get_num_threads()
+    cores = f"{n} CPU core{'s' * (n > 1)}, {platform.machine()}"
     return {
         "command": command,
         "commit": _commit(),

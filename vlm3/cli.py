@@ -204,9 +204,15 @@ def train(config: Presets, tensorboard: bool = False) -> int:
         config: settings by name; each can be changed.
         tensorboard: write event files beside the log, too.
     """
+    import torch
+
     from vlm3 import parallel, runs, sft
 
-    folder = sft.train(config, on_step=runs.events(config.out) if tensorboard else lambda record: None)
+    try:
+        folder = sft.train(config, on_step=runs.events(config.out) if tensorboard else lambda record: None)
+    except torch.OutOfMemoryError as error:
+        raise ValueError(f"{error} Ways out: fewer --tokens at once, --checkpointing 1, --lora 16, "
+                         "or more GPUs that share the network (--shard)") from error  # fmt: skip
     if parallel.leads():
         print(f"saved {folder}")
     return 0
@@ -278,20 +284,10 @@ def main() -> None:
     """Run a subcommand; bad input ends in one line that says what is wrong, and exit code 2."""
     try:
         code = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="vlm3")
-    except (ValueError, OSError, ArithmeticError, RuntimeError) as error:
-        print("vlm3:", " ".join(_complaint(error).split()), file=sys.stderr)
+    except (ValueError, OSError, ArithmeticError, NoSample) as error:
+        print("vlm3:", " ".join(str(error).split()), file=sys.stderr)
         code = 2
     sys.exit(code)
-
-
-def _complaint(error: Exception) -> str:
-    """What it says; a RuntimeError that is no fault of the input goes on."""
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing torch
-        return (f"{error} Ways out: fewer --tokens at once, --checkpointing 1, --lora 16, "
-                "or more GPUs that share the network (--shard)")  # fmt: skip
-    if isinstance(error, RuntimeError) and not isinstance(error, NoSample):
-        raise error
-    return str(error)
 
 
 def _both(before: vlm3.View, after: vlm3.View):

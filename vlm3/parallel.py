@@ -71,16 +71,16 @@ def _reduced(values: Sequence[float], how: dist.ReduceOp) -> list[float]:
     return found.tolist()
 
 
-def evened(items: Sequence, learner: torch.nn.Module | None = None) -> Iterator[tuple[object, bool]]:
+def evened(items: Sequence, net: torch.nn.Module | None = None) -> Iterator[tuple[object, bool]]:
     """(item, True) for each; then the last again with False, as long as another process has items left.
 
-    Every pass through a sharded network is one of all processes, so all must make the same number. The gradients of a
-    learner in copies are added up inside each copy, and travel between the copies after the last turn only.
+    Every pass through a sharded network is one of all processes, so all must make the same number. Gradients of
+    a network in copies are added up inside each copy, and travel between the copies after the last turn only.
     """
     most = int(*_reduced([len(items)], dist.ReduceOp.MAX))
     for turn in range(most):
-        if isinstance(learner, FSDPModule):
-            learner.set_requires_all_reduce(turn + 1 == most)
+        if isinstance(net, FSDPModule):
+            net.set_requires_all_reduce(turn + 1 == most)
         yield items[min(turn, len(items) - 1)], turn < len(items)
 
 
