@@ -90,12 +90,13 @@ def test_a_rung_without_the_memory_for_its_network_is_told_and_left_out(monkeypa
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--device", "cuda:7"], "device 'cuda:7' cannot be used here"),
-        (["--steps", "0"], "must be positive, got 8, 10, 0"),
+        (["train", "--device", "cuda:7"], "device 'cuda:7' cannot be used here"),
+        (["train", "--steps", "0"], "must be positive, got 8, 10, 0"),
+        (["answer", "--task", "correspondence"], "task, batch and tokens are of `bench train`"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(monkeypatch, capsys, words, message):
-    assert vlm3(monkeypatch, "bench", "train", *words) == 2
+    assert vlm3(monkeypatch, "bench", *words) == 2
     assert message in capsys.readouterr().err
 
 

@@ -252,6 +252,8 @@ def bench(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     size = size or ((128, 96) if what == "train" and model.endswith("tiny") else (1215, 920))
     questions = {"train": 10, "answer": 100}[what] if questions is None else questions
+    if what == "answer" and (task, batch, tokens) != ("depth", 8, 8192):
+        raise ValueError("task, batch and tokens are of `bench train`; answers are about depth, all questions at once")
     if min(batch, questions, steps) < 1:
         raise ValueError(f"batch, questions and steps must be positive, got {batch}, {questions}, {steps}")
     if what == "train":
