@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.training import small
-from vlm3 import cli, evaluate, parallel, terminal
+from vlm3 import cli, doctor, evaluate, parallel, terminal
 from vlm3.sources import photos
 from vlm3.tasks.english import Hour
 
@@ -35,14 +35,14 @@ def vlm3(monkeypatch, *words: str) -> int:
 def test_doctor_names_versions_machine_and_every_profile(monkeypatch, capsys):
     vlm3(monkeypatch, "doctor")
     said = capsys.readouterr().out
-    for word in ("Python", "torch", "transformers", "cores", "memory", "GPU", *cli.PROFILES):
+    for word in ("Python", "torch", "transformers", "cores", "memory", "GPU", *doctor.PROFILES):
         assert word in said
 
 
 def test_doctor_says_what_is_missing_and_what_to_type(monkeypatch, capsys):
-    real = cli._version
-    monkeypatch.setattr(cli, "_version", lambda name: None if name == "papermill" else real(name))
-    monkeypatch.setattr(cli, "_gpus", list)
+    real = doctor._version
+    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "papermill" else real(name))
+    monkeypatch.setattr(doctor, "_gpus", list)
     assert vlm3(monkeypatch, "doctor") == 1
     said = capsys.readouterr().out
     assert "papermill<3,>=2.6 (pip install -e '.[book]')" in said
@@ -207,7 +207,7 @@ def test_bad_input_to_ask_ends_in_one_line_that_names_it(monkeypatch, capsys, tm
 def test_ask_wants_a_focal_length_that_nobody_knows_and_says_so_before_torch_is_loaded():
     code = f"""
 import sys
-from vlm3 import cli
+from vlm3 import cli, doctor
 sys.argv = ["vlm3", "ask", "depth", {PHOTO!r}, "--at", "1,2"]
 try:
     cli.main()

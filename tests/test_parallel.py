@@ -97,7 +97,7 @@ def test_in_bfloat16_the_parts_of_a_network_learn_nearly_what_the_whole_does(tmp
     sft.train(whole)
     parts = replace(whole, out=tmp_path / "parts")
     together(parts, 2)
-    np.testing.assert_allclose(losses(parts.out), losses(whole.out), rtol=0.01)
+    np.testing.assert_allclose(losses(parts.out), losses(whole.out), rtol=0.002)
 
 
 class InParts(FSDPModule):

@@ -137,22 +137,19 @@ class Mixture:
     @cached_property
     def description(self) -> dict[str, dict]:
         """What a run stores to know this mixture again, beside its seed."""
-        places = range(len(self.names))  # the stream depends on their order
         return {
             name: {
-                "place": place,
+                "place": place,  # the stream depends on the order
                 "origin": dict(source.origin),
-                "size": int(size),
-                "share": float(share),
+                "size": int(self.sizes[place]),
+                "share": float(self.shares[place]),
                 "task": source.task,
                 "questions": source.questions,
                 "focal_px": source.focal_px,
                 "templates": dict(source.templates),
                 "options": dict(source.options),
             }
-            for place, (name, source), size, share in zip(
-                places, self.sources.items(), self.sizes, self.shares, strict=True
-            )
+            for place, (name, source) in enumerate(self.sources.items())
         }
 
     @property

@@ -77,7 +77,7 @@ def evened(items: Sequence, net: torch.nn.Module | None = None) -> Iterator[tupl
     Every pass through a sharded network is one of all processes, so all must make the same number. Gradients of
     a network in copies are added up inside each copy, and travel between the copies after the last turn only.
     """
-    most = int(*_reduced([len(items)], dist.ReduceOp.MAX))
+    most = int(_reduced([len(items)], dist.ReduceOp.MAX)[0])
     for turn in range(most):
         if isinstance(net, FSDPModule):
             net.set_requires_all_reduce(turn + 1 == most)
