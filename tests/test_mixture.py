@@ -8,15 +8,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from torch.utils.data import DataLoader
 
 from vlm3 import mixture
-from vlm3.config import Config
 from vlm3.focal import unify_pair
 from vlm3.geometry import Camera
 from vlm3.mixture import Mixture, NoSample, Source, shuffled
 from vlm3.reference import PixelText
-from vlm3.sft import Steps
 from vlm3.sources import photos
 from vlm3.sources.rooms import Rooms
 from vlm3.tasks.objects import OPPOSITES
@@ -59,29 +56,6 @@ def test_a_sample_is_decided_by_seed_and_number_alone():
 def test_the_questions_about_an_item_are_others_in_the_next_pass():
     stream = _mixture(a=1)
     assert stream[0].qas != stream[1].qas
-
-
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than some machines have cores
-@pytest.mark.parametrize("workers", [0, 1, 4])
-def test_loader_workers_change_nothing(vlm, monkeypatch, workers):
-    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
-    steps = Steps(_mixture(a=5, b=3), Config(batch=3, steps=5), vlm.tokenizer)
-    loaded = DataLoader(steps, batch_size=None, sampler=range(1, 5), num_workers=workers)
-    for step, batches in zip(range(1, 5), loaded, strict=True):
-        assert [b.sources for b in batches] == [b.sources for b in steps[step]]
-        for name in ("ids", "pixels", "weights"):
-            assert all(map(np.array_equal, *[[getattr(b, name) for b in found] for found in (batches, steps[step])]))
-
-
-@pytest.mark.parametrize("world", [2, 4])
-def test_ranks_share_what_one_process_would_see(vlm, world):
-    def seen(rank: int, world: int) -> list[tuple]:
-        steps = Steps(_mixture(a=50, b=30), Config(batch=8, tokens=1), vlm.tokenizer, rank, world)  # each sample alone
-        return [(b.sources, b.ids.tolist(), int(b.pixels[0, 0] * 1000)) for step in range(2) for b in steps[step]]
-
-    parts = [seen(rank, world) for rank in range(world)]
-    assert [len(part) for part in parts] == [16 // world] * world
-    assert sorted(sum(parts, [])) == sorted(seen(0, 1))
 
 
 def test_no_item_comes_again_before_all_have_come():

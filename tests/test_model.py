@@ -33,11 +33,11 @@ def copy(saved, tmp_path):
 def test_patches_equal_those_of_the_image_processor(size):
     image = np.random.default_rng(size[0]).integers(0, 256, (*size, 3), dtype=np.uint8)
     reference = Qwen2VLImageProcessorPil(**image_settings())(image, return_tensors="np")
-    rows, grid = model.patches(image)
-    assert rows.dtype == np.float32
+    rows = model.patches(torch.from_numpy(image))
+    assert rows.dtype == torch.float32
     assert rows.shape == (size[0] * size[1] // 256, 1536)
     np.testing.assert_allclose(rows, reference["pixel_values"], atol=1e-6, rtol=0)
-    assert np.array_equal(grid, reference["image_grid_thw"][0])
+    assert np.array_equal(model.grid(image), reference["image_grid_thw"][0])
 
 
 def test_the_processors_resizing_leaves_multiples_of_32_alone():
@@ -51,7 +51,7 @@ def test_the_processors_resizing_leaves_multiples_of_32_alone():
 def test_bad_images_are_refused_with_what_was_wrong():
     good = np.zeros((64, 64, 3), np.uint8)
     with pytest.raises(ValueError, match="multiples of 32, got 60x64: use unify_focal"):
-        model.patches(good[:, :60])
+        model.grid(good[:, :60])
     for bad, message in (
         (good / 255, "float64"),
         (good[..., 0], r"\(64, 64\)"),
@@ -59,7 +59,7 @@ def test_bad_images_are_refused_with_what_was_wrong():
         (good[:0], "64x0"),
     ):
         with pytest.raises(ValueError, match=message):
-            model.patches(bad)
+            model.grid(bad)
 
 
 def test_new_is_decided_by_its_seed_and_leaves_the_global_random_state_alone(vlm):
@@ -126,7 +126,8 @@ def test_a_saved_folder_is_what_transformers_expects(vlm, saved, images):
     assert names >= {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"}
     assert not any(name.endswith((".bin", ".pt")) for name in names)
     rows = AutoImageProcessor.from_pretrained(saved)(images[0], return_tensors="np")["pixel_values"]
-    np.testing.assert_allclose(rows, model.patches(images[0])[0], atol=0.02, rtol=0)  # backends may differ a little
+    ours = model.patches(torch.from_numpy(images[0]))
+    np.testing.assert_allclose(rows, ours, atol=0.02, rtol=0)  # backends may differ a little
     assert not list(saved.parent.glob("*.partial"))
 
 
@@ -252,7 +253,7 @@ def test_places_that_hold_no_model_are_named(saved, tmp_path, monkeypatch):
 
 def test_the_patch_embedding_is_torchs_convolution_to_rounding(vlm, images):
     ours = deepcopy(vlm.net.model.visual.patch_embed.proj).double()
-    rows = torch.from_numpy(model.patches(images[0])[0]).double()
+    rows = model.patches(torch.from_numpy(images[0])).double()
     plain = torch.nn.Conv3d(3, ours.out_channels, (2, 16, 16), stride=(2, 16, 16), dtype=torch.float64)
     plain.load_state_dict(ours.state_dict())
     with torch.no_grad():

@@ -1,5 +1,7 @@
 """Our chat layout, tokens and positions against transformers' own processor; packed questions against lone ones."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -317,44 +319,59 @@ def _packed(shared: int, *lengths: int, source: str = "") -> Packed:
     branches = np.repeat(np.arange(len(lengths) + 1), [shared, *lengths])
     zeros = np.zeros_like(branches)
     return Packed(zeros, np.stack([zeros] * 3), branches, zeros, zeros.astype(np.float32),
-                  np.zeros((4, 1536), np.float32), np.array([[1, 2, 2]]), "depth", source)  # fmt: skip
+                  (np.zeros((32, 32, 3), np.uint8),), np.array([[1, 2, 2]]), "depth", source)  # fmt: skip
 
 
-def test_batches_hold_all_samples_and_no_more_tokens_than_asked_for():
+def test_batches_hold_all_samples_in_their_order_and_no_more_tokens_than_asked_for():
     packs = [_packed(3 + k % 4, *[1 + k % 5] * (1 + k % 3), source=str(k)) for k in range(40)]
-    found = packing.batches(packs, 50)
+    found = list(packing.batches(packs, 50))
+    assert len(found) > 5
     assert all(len(batch) <= 50 for batch in found)
-    assert sorted(name for batch in found for name in batch.sources) == sorted(p.source for p in packs)
-    assert sum(map(len, found)) == sum(map(len, packs))
-    longest = [batch.tree.twigs.shape[1] for batch in found]
-    assert longest == sorted(longest, reverse=True)
+    assert [name for batch in found for name in batch.sources] == [p.source for p in packs]
+    assert all(len(a) + len(packs[int(b.sources[0])]) > 50 for a, b in pairwise(found))  # full before the next begins
     assert all(batch.grids.tolist() == [[1, 2, 2]] * len(batch.sources) for batch in found)
 
 
 def test_a_sample_longer_than_the_budget_is_alone_in_its_batch():
     packs = [_packed(3, 2, source="a"), _packed(30, 9, source="long"), _packed(4, 2, source="b")]
     found = packing.batches(packs, 20)
-    assert sorted((batch.sources, len(batch)) for batch in found) == [(("a", "b"), 11), (("long",), 39)]
+    assert [(batch.sources, len(batch)) for batch in found] == [(("a",), 5), (("long",), 39), (("b",), 6)]
+
+
+def test_batches_ask_for_no_more_samples_than_they_hold():
+    asked = []
+    packs = (asked.append(k) or _packed(3, 2) for k in range(100))
+    next(packing.batches(packs, 20))  # four samples of five tokens, and the one that is too many
+    assert asked == [0, 1, 2, 3, 4]
 
 
 def test_no_samples_make_no_batches():
-    assert packing.batches([], 20) == []
+    assert list(packing.batches([], 20)) == []
+
+
+def test_images_wait_as_bytes_and_are_cut_into_patches_when_the_network_asks(vlm, images):
+    batch = packing.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
+    assert [(image.dtype, tuple(image.shape)) for image in batch.images] == [(torch.uint8, i.shape) for i in images]
+    rows = batch.inputs()["pixel_values"]
+    assert rows.dtype == torch.float32
+    assert torch.equal(rows, packing.inputs(vlm, images, QUESTION)["pixel_values"])
 
 
 def test_a_batch_moves_whole(vlm, images):
     batch = packing.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
     moved = batch.to("meta")
-    tensors = [part for part in vars(moved).values() if isinstance(part, torch.Tensor)] + list(moved.tree)
-    assert len(tensors) == 12
+    tensors = [part for part in vars(moved).values() if isinstance(part, torch.Tensor)]
+    tensors += [*moved.tree, *moved.images]
+    assert len(tensors) == 11 + len(images)
     assert all(tensor.device.type == "meta" for tensor in tensors)
     assert (moved.tasks, moved.sources, len(moved)) == (("depth",), ("here",), len(batch))
 
 
-def test_a_loader_that_pins_memory_pins_all_of_a_batch(vlm, images, monkeypatch):
+def test_all_of_a_batch_is_pinned(vlm, images, monkeypatch):
     pinned = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: pinned.append(tensor) or tensor.clone())
     batch = packing.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
-    ((found,),) = torch.utils.data._utils.pin_memory.pin_memory([[batch]])
-    assert len(pinned) == 12
+    found = batch.pin_memory()
+    assert len(pinned) == 11 + len(images)
     assert torch.equal(found.ids, batch.ids)
     assert torch.equal(found.tree.back, batch.tree.back)

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from torch.distributed.fsdp import FSDPModule
 
 from tests.training import losses, small, stderr, together, told, weights
-from vlm3 import mixture, parallel, runs, sft
+from vlm3 import mixture, packing, parallel, runs, sft
 from vlm3.config import Config
+from vlm3.loader import Feed, Share
 
 BIN = Path(sys.executable).parent
 STEPS = 20
@@ -48,8 +50,13 @@ def agree(config: Config, alone: Config) -> None:
 def turns(config: Config, world: int) -> list[tuple[int, ...]]:
     """How many batches each process has, step by step."""
     samples, tokenizer = mixture.read(config.mixture), sft.start(config).tokenizer
-    shares = [sft.Steps(samples, config, tokenizer, rank, world) for rank in range(world)]
-    return [tuple(len(share[step]) for share in shares) for step in range(STEPS)]
+    shares = [Share(samples, config, tokenizer, rank, world) for rank in range(world)]
+    return [tuple(_count(share, step) for share in shares) for step in range(STEPS)]
+
+
+def _count(share: Share, step: int) -> int:
+    packs = [packed for part in share.parts(step) for packed in share[part]]
+    return len(list(packing.batches(packs, share.config.tokens)))
 
 
 def test_two_processes_share_the_network_and_learn_what_one_learns(alone, tmp_path):
@@ -114,10 +121,11 @@ def test_gradients_travel_between_copies_after_the_last_batch_only():
 
 def test_a_step_says_which_network_its_batches_are_for(alone, monkeypatch):
     evened, nets = parallel.evened, []
-    monkeypatch.setattr(parallel, "evened", lambda items, net=None: (nets.append(net), evened(items, net))[1])
+    monkeypatch.setattr(parallel, "evened", lambda items, net, stop: (nets.append(net), evened(items, net, stop))[1])
     samples, vlm = mixture.read(alone.mixture), sft.start(alone)
     learner = sft.Learner(alone, sft.prepared(vlm, alone), parallel.place(), ["depth", "pose"])
-    learner.step(0, sft.Steps(samples, alone, vlm.tokenizer)[0])
+    with Feed(Share(samples, alone, vlm.tokenizer), range(1), 0, threading.Event()) as feed:
+        learner.step(0, feed)
     assert nets == [learner.net]
 
 
@@ -141,7 +149,7 @@ def test_adapters_are_learned_and_merged_in_shards(tmp_path):
 
 def test_fewer_samples_than_processes_are_refused(alone):
     with pytest.raises(ValueError, match="6 samples do not give each of 8 processes one"):
-        sft.Steps(mixture.read(alone.mixture), alone, None, 0, 8)
+        Share(mixture.read(alone.mixture), alone, None, 0, 8)
 
 
 def test_groups_that_do_not_come_out_even_are_refused(monkeypatch):

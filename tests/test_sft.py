@@ -82,6 +82,38 @@ def test_sigterm_to_a_run_and_its_workers_saves_it_and_ends_with_143(whole):
     assert stderr(config) == ""
 
 
+class Stuck(Sequence):
+    """Rooms whose disk hangs from the second dozen on."""
+
+    def __init__(self):
+        self.rooms, self.read = Rooms("small", views=1), 0
+
+    def __len__(self) -> int:
+        return len(self.rooms)
+
+    def __getitem__(self, index: int) -> tuple:
+        self.read += 1
+        if self.read > 12:
+            time.sleep(3600)
+        return self.rooms[index]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_sigterm_saves_the_last_whole_step_while_samples_are_waited_for(tmp_path, workers):
+    mixture = tmp_path / "stuck.toml"
+    mixture.write_text(
+        '[sources.stuck]\nfrom = "tests.test_sft:Stuck"\ntask = "depth"\nquestions = 3\nfocal_px = 100\n'
+    )
+    config = small(tmp_path, mixture=str(mixture), save_every=1000, workers=workers)
+    process = begin(config)
+    while process.is_alive() and len(runs.read(config.out)) < 3:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert ended(process, 30) == 143
+    assert runs.checkpoints(config.out)[-1].name == "step-00000003"
+    assert stderr(config) == ""
+
+
 def test_a_finished_run_returns_its_model_and_trains_nothing(short, monkeypatch):
     monkeypatch.setattr(sft, "start", None)
     assert sft.train(short) == short.out / "model"

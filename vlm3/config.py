@@ -16,7 +16,8 @@ PARTS = {  # what may be frozen, by its place in the network
     "embeddings": "model.language_model.embed_tokens",
 }
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-FREE = ("out", "shard", "workers", "save_every", "keep", "progress", "peak_tflops")  # may change on resume
+# What may change on resume.
+FREE = ("out", "shard", "workers", "patience_s", "save_every", "keep", "progress", "peak_tflops")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Config:
         lora: rank of adapters on the language model, merged at the end; 0 trains the weights themselves.
         shard: how many processes hold one copy of the network together; 0: those of one machine.
         workers: processes that prepare samples.
+        patience_s: seconds without a sample after which a run ends instead of waiting on.
         save_every: steps between checkpoints.
         keep: how many checkpoints are kept.
         validate_every: steps between validations; 0 for none.
@@ -76,6 +78,7 @@ class Config:
     lora: int = 0
     shard: int = 0
     workers: int = 1
+    patience_s: float = 900.0
     save_every: int = 100
     keep: int = 2
     validate_every: int = 0
@@ -84,7 +87,7 @@ class Config:
     peak_tflops: float = 0.0
 
     def __post_init__(self):
-        for name in ("steps", "batch", "tokens", "save_every", "keep", "validate_samples", "lr", "clip"):
+        for name in ("steps", "batch", "tokens", "save_every", "keep", "validate_samples", "lr", "clip", "patience_s"):
             self._demand(name, 0 < getattr(self, name) < math.inf, "positive")
         for name in ("decay", "checkpointing", "lora", "shard", "workers", "validate_every", "peak_tflops", "seed"):
             self._demand(name, 0 <= getattr(self, name) < math.inf, "0 or more")

@@ -190,12 +190,10 @@ def describe(settings: Qwen3VLConfig, tokenizer: PreTrainedTokenizerFast, folder
     (folder / "preprocessor_config.json").write_text(text, encoding="utf-8")
 
 
-def patches(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cut an image into the rows that the vision tower reads.
+def grid(image: np.ndarray) -> np.ndarray:
+    """(3,): 1, H / 16, W / 16, the patches of an image; ValueError for one that cannot be cut into blocks.
 
-    image: (H, W, 3) uint8, both sides multiples of 32. Returns (N, 1536) float32 in [-1, 1] and the grid
-    (3,): 1, H / 16, W / 16. Rows come in blocks of 2 x 2 patches, one block per token; a still image fills
-    both time steps of its row.
+    image: (H, W, 3) uint8, both sides multiples of 32: a token stands for a block of 2 x 2 patches.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
@@ -203,12 +201,20 @@ def patches(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     (height, width), side = image.shape[:2], PATCH * MERGE
     if not image.size or height % side or width % side:
         raise ValueError(f"image sides must be multiples of {side}, got {width}x{height}: use unify_focal")
-    pixels = image.astype(np.float32) / 127.5 - 1
-    blocks = pixels.reshape(height // side, MERGE, PATCH, width // side, MERGE, PATCH, 3)
-    blocks = blocks.transpose(0, 3, 1, 4, 6, 2, 5)  # block, patch in block, colour, pixel in patch
-    blocks = np.repeat(blocks[..., None, :, :], TEMPORAL, axis=-3)
-    grid = np.array([1, height // PATCH, width // PATCH])
-    return blocks.reshape(grid.prod(), -1), grid
+    return np.array([1, height // PATCH, width // PATCH])
+
+
+def patches(image: torch.Tensor) -> torch.Tensor:
+    """Cut an image into the rows that the vision tower reads, on the image's own device.
+
+    image: (H, W, 3) uint8, see `grid`. Returns (N, 1536) float32 in [-1, 1]. Rows come in blocks of 2 x 2 patches,
+    one block per token; a still image fills both time steps of its row.
+    """
+    height, width, _ = image.shape
+    blocks = image.view(height // PATCH // MERGE, MERGE, PATCH, width // PATCH // MERGE, MERGE, PATCH, 3)
+    blocks = blocks.permute(0, 3, 1, 4, 6, 2, 5)  # block, patch in block, colour, pixel in patch
+    rows = blocks.reshape(-1, 3, 1, PATCH * PATCH).float() / 127.5 - 1
+    return rows.expand(-1, -1, TEMPORAL, -1).reshape(len(rows), -1)
 
 
 class LinearPatches(torch.nn.Conv3d):

@@ -9,7 +9,7 @@ Letters in shapes: L tokens, N patches, n images, T tokens of several samples.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from vlm3.attention import Tree
-from vlm3.model import MERGE, VLM, patches
+from vlm3.model import MERGE, VLM, grid, patches
 from vlm3.views import Sample
 
 LAYOUTS = ("isolated", "chat")
@@ -42,7 +42,8 @@ class Packed:
 
     ids (L,); positions (3, L): time, row, column; branches (L,): SHARED, or the number of the question;
     targets (L,): the token to predict after this one, UNSUPERVISED where none is; weights (L,): what it counts in
-    the loss; pixels (N, 1536) and grids (n, 3) as from `model.patches`.
+    the loss; images: each (H, W, 3) uint8, cut into patches where the network is, since patches in float32 take eight
+    times the room; grids (n, 3): those of the images, see `model.grid`.
     """
 
     ids: np.ndarray
@@ -50,7 +51,7 @@ class Packed:
     branches: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
-    pixels: np.ndarray
+    images: tuple[np.ndarray, ...]
     grids: np.ndarray
     task: str = ""
     source: str = ""
@@ -83,14 +84,15 @@ def ask(sample: Sample, tokenizer: PreTrainedTokenizerFast) -> Packed:
 
 def _packed(sample: Sample, tokenizer, ids, branches, supervised, weighting: str) -> Packed:
     """Images in the place of their tokens, and all that goes with each token."""
-    pixels, grids = _patches([view.image for view in sample.views])
+    images = tuple(view.image for view in sample.views)
+    grids = _grids(images)
     image_pad = tokenizer.convert_tokens_to_ids("<|image_pad|>")
     copies = _copies(ids, grids, image_pad)
     ids, branches, supervised = (np.repeat(array, copies) for array in (ids, branches, supervised))
     targets = np.append(np.where(supervised[1:] > 0, ids[1:], UNSUPERVISED), UNSUPERVISED)
     where = _branch_positions(positions(ids, grids, image_pad), branches)
     weights = _weights(np.append(supervised[1:], 0), weighting)
-    return Packed(ids, where, branches, targets, weights, pixels, grids, sample.task, sample.source)
+    return Packed(ids, where, branches, targets, weights, images, grids, sample.task, sample.source)
 
 
 def _turns(sample: Sample, tokenizer: PreTrainedTokenizerFast, chat: bool) -> list[tuple[list[int], list[int]]]:
@@ -139,11 +141,10 @@ def _weights(supervised: np.ndarray, weighting: str) -> np.ndarray:
     return weights / (len(counts) - 1) if weighting == "sample" else weights
 
 
-def _patches(images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _grids(images: Sequence[np.ndarray]) -> np.ndarray:
     if len(images) == 0:
         raise ValueError("a question needs at least one image")
-    pixels, grids = zip(*map(patches, images), strict=True)
-    return np.concatenate(pixels), np.stack(grids)
+    return np.stack([grid(image) for image in images])
 
 
 def _copies(ids: np.ndarray, grids: np.ndarray, image_pad: int) -> np.ndarray:
@@ -188,20 +189,25 @@ def inputs(vlm: VLM, images: list[np.ndarray], question: str) -> dict[str, torch
 
     Returns input_ids (1, L), position_ids (3, 1, L), pixel_values (N, 1536), image_grid_thw (n, 3).
     """
-    pixels, grids = _patches(images)
+    grids = _grids(images)
     ids = np.array(vlm.tokenizer(prompt(question, len(images)), add_special_tokens=False)["input_ids"])
     ids = np.repeat(ids, _copies(ids, grids, vlm.image_pad))
     arrays = {"input_ids": ids[None], "position_ids": positions(ids, grids, vlm.image_pad)[:, None],
-              "pixel_values": pixels, "image_grid_thw": grids}  # fmt: skip
-    return {name: torch.from_numpy(array).to(vlm.device) for name, array in arrays.items()}
+              "image_grid_thw": grids}  # fmt: skip
+    pixels = torch.cat([patches(_tensor(image).to(vlm.device)) for image in images])
+    return {name: torch.from_numpy(array).to(vlm.device) for name, array in arrays.items()} | {"pixel_values": pixels}
+
+
+def _tensor(image: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.array(image))  # a copy: torch warns of arrays that may not be written to
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Samples end to end in one row of T tokens, so that nothing is filled up: what `Packed` holds, as tensors.
 
-    samples (T,): the number of each token's sample; tree: who sees whom, see `vlm3.attention`; tasks, sources: of each
-    sample.
+    images: those of all samples, n of them; samples (T,): the number of each token's sample; tree: who sees whom, see
+    `vlm3.attention`; tasks, sources: of each sample.
     """
 
     ids: torch.Tensor  # (T,)
@@ -210,7 +216,7 @@ class Batch:
     targets: torch.Tensor  # (T,)
     weights: torch.Tensor  # (T,) float32
     samples: torch.Tensor  # (T,)
-    pixels: torch.Tensor  # (N, 1536)
+    images: tuple[torch.Tensor, ...]  # each (H, W, 3) uint8
     grids: torch.Tensor  # (n, 3)
     tree: Tree
     tasks: tuple[str, ...]
@@ -228,12 +234,12 @@ class Batch:
         return self._with(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
-        """Where a GPU can fetch it by itself; torch's loader calls this."""
+        """Where a GPU can fetch it by itself, while it computes."""
         return self._with(torch.Tensor.pin_memory)
 
     def _with(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         tensors = {k: change(v) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
-        return replace(self, **tensors, tree=Tree(*map(change, self.tree)))
+        return replace(self, **tensors, images=tuple(map(change, self.images)), tree=Tree(*map(change, self.tree)))
 
     def inputs(self, masked: bool = False) -> dict[str, torch.Tensor]:
         """For `net(**batch.inputs(), use_cache=False)`: logits (R, V) of the R supervised tokens only.
@@ -245,7 +251,7 @@ class Batch:
         return seen | {
             "input_ids": self.ids[None],
             "position_ids": self.positions[:, None],
-            "pixel_values": self.pixels,
+            "pixel_values": torch.cat([patches(image) for image in self.images]),
             "image_grid_thw": self.grids,
             "logits_to_keep": self.supervised[None],
         }
@@ -264,12 +270,14 @@ def visible(samples: torch.Tensor, branches: torch.Tensor) -> torch.Tensor:
 def collate(packs: Sequence[Packed]) -> Batch:
     """Samples end to end."""
     joined = {f.name: np.concatenate([getattr(p, f.name) for p in packs], -1) for f in fields(Packed)
-              if f.name not in ("pixels", "grids", "task", "source")}  # fmt: skip
+              if f.name not in ("images", "grids", "task", "source")}  # fmt: skip
     joined["samples"] = np.repeat(np.arange(len(packs)), [len(p) for p in packs])
-    joined |= {name: np.concatenate([getattr(p, name) for p in packs]) for name in ("pixels", "grids")}
+    joined["grids"] = np.concatenate([p.grids for p in packs])
     tensors = {name: torch.from_numpy(array) for name, array in joined.items()}
     tree = Tree(*map(torch.from_numpy, _tree_of(joined["samples"], joined["branches"])))
-    return Batch(**tensors, tree=tree, tasks=tuple(p.task for p in packs), sources=tuple(p.source for p in packs))
+    images = tuple(_tensor(image) for p in packs for image in p.images)
+    return Batch(**tensors, images=images, tree=tree, tasks=tuple(p.task for p in packs),
+                 sources=tuple(p.source for p in packs))  # fmt: skip
 
 
 def _tree_of(samples: np.ndarray, branches: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -290,14 +298,16 @@ def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.where(steps < lengths[:, None], starts[:, None] + steps, -1)
 
 
-def batches(packs: Sequence[Packed], tokens: int) -> list[Batch]:
-    """All samples in batches of at most `tokens`, those with long questions first, so that like meets like.
+def batches(packs: Iterable[Packed], tokens: int) -> Iterator[Batch]:
+    """All samples in their order, in batches of at most `tokens`; a sample that is longer has one of its own.
 
-    A sample that is longer has a batch of its own.
+    No more samples are asked for than the next batch needs, so a step need never be in memory as a whole.
     """
-    groups: list[list[Packed]] = [[]]
-    for packed in sorted(packs, key=lambda p: np.bincount(p.branches)[SHARED + 1 :].max(initial=0), reverse=True):
-        if groups[-1] and sum(map(len, groups[-1])) + len(packed) > tokens:
-            groups.append([])
-        groups[-1].append(packed)
-    return [collate(group) for group in groups if group]
+    group: list[Packed] = []
+    for packed in packs:
+        if group and sum(map(len, group)) + len(packed) > tokens:
+            yield collate(group)
+            group = []
+        group.append(packed)
+    if group:
+        yield collate(group)

@@ -5,7 +5,7 @@ gloo, on CPUs, so that what runs on many machines is tested on one.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 import torch.distributed as dist
@@ -71,17 +71,32 @@ def _reduced(values: Sequence[float], how: dist.ReduceOp) -> list[float]:
     return found.tolist()
 
 
-def evened(items: Sequence, net: torch.nn.Module | None = None) -> Iterator[tuple[object, bool]]:
+class Stopped(Exception):
+    """A process was asked to stop, so all of them do, in the same place."""
+
+
+def evened(
+    items: Iterable, net: torch.nn.Module | None = None, stopping: Callable[[], bool] = lambda: False
+) -> Iterator[tuple[object, bool]]:
     """(item, True) for each; then the last again with False, as long as another process has items left.
 
     Every pass through a sharded network is one of all processes, so all must make the same number. Gradients of
     a network in copies are added up inside each copy, and travel between the copies after the last turn only.
+    Raises Stopped before the next turn of all processes once one of them is stopping; its items may end early then.
     """
-    most = int(_reduced([len(items)], dist.ReduceOp.MAX)[0])
-    for turn in range(most):
+    items, counts = iter(items), True
+    item = next(items, None)
+    while True:
+        following = next(items, None)
+        left, stops = _reduced([following is not None, stopping()], dist.ReduceOp.MAX)
+        if stops:
+            raise Stopped
         if isinstance(net, FSDPModule):
-            net.set_requires_all_reduce(turn + 1 == most)
-        yield items[min(turn, len(items) - 1)], turn < len(items)
+            net.set_requires_all_reduce(not left)
+        yield item, counts
+        if not left:
+            return
+        item, counts = (item, False) if following is None else (following, True)
 
 
 def whole(tensor: torch.Tensor) -> torch.Tensor:

@@ -12,45 +12,22 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
-from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from vlm3 import attention, flops, mixture, model, packing, parallel
+from vlm3 import attention, flops, mixture, model, parallel
 from vlm3.config import ADAPTED, FREE, PARTS, Config
+from vlm3.loader import Feed, Share
 from vlm3.mixture import Mixture, NoSample
 from vlm3.model import VLM
 from vlm3.packing import Batch
 from vlm3.runs import Run
-
-
-class Steps(Dataset):
-    """What each step of a run sees in one process: `steps[s]` is a list of batches within the token budget."""
-
-    def __init__(self, samples: Mixture, config: Config, tokenizer, rank: int = 0, world: int = 1):
-        self.samples, self.config, self.tokenizer = samples, config, tokenizer
-        self.rank, self.world = rank, world
-        if config.batch < world:
-            raise ValueError(f"{config.batch} samples do not give each of {world} processes one: raise batch "
-                             "and validate_samples, or take fewer processes")  # fmt: skip
-
-    def __len__(self) -> int:
-        return self.config.steps
-
-    def __getitem__(self, step: int) -> list[Batch]:
-        c = self.config
-        mine = range(step * c.batch + self.rank, (step + 1) * c.batch, self.world)
-        packs = [packing.pack(self.samples[i], self.tokenizer, c.layout, c.weighting) for i in mine]
-        return packing.batches(packs, c.tokens)
-
-    def of(self, samples: Mixture, batch: int) -> "Steps":
-        """The same of other samples."""
-        return Steps(samples, replace(self.config, batch=batch), self.tokenizer, self.rank, self.world)
 
 
 def train(
@@ -62,10 +39,10 @@ def train(
     """Fine-tune, and return the folder of the finished model, in hub format and bfloat16.
 
     samples, validation: mixtures made in Python, instead of those that the configuration names; on_step: called, in
-    the leading process, with each record of the log. What is in `config.out` is resumed; after SIGTERM the run saves
-    and ends with exit code 143. Raises ValueError where another configuration began the run, FloatingPointError for
-    a loss that is not a number, NoSample for samples that cannot be made, OSError for a full disk; whatever stops
-    a run, its last checkpoint stays whole.
+    the leading process, with each record of the log. What is in `config.out` is resumed; after SIGTERM the run drops
+    the step that it is in, saves what the last whole one left, and ends with exit code 143. Raises ValueError where
+    another configuration began the run, FloatingPointError for a loss that is not a number, NoSample for samples that
+    cannot be made or do not come, OSError for a full disk; whatever stops a run, its last checkpoint stays whole.
     """
     place = parallel.place()
     samples = samples or _named("mixture", config)
@@ -76,35 +53,39 @@ def train(
     run = Run(config.out, identity, config.keep)
     if not run.finished:
         vlm = replace(start(config), taught=samples.taught)
-        steps = Steps(samples, config, vlm.tokenizer, place.process_index, place.num_processes)
-        checked = config.validate_every and steps.of(validation, config.validate_samples)
+        share = Share(samples, config, vlm.tokenizer, place.process_index, place.num_processes)
+        checked = share.of(validation, config.validate_samples) if config.validate_every else None
         learner = Learner(config, prepared(vlm, config), place, sorted({s.task for s in samples.sources.values()}))
         run.resume(learner.net, learner.optimizers)
-        _learn(run, learner, steps, checked, on_step)
+        _learn(run, learner, share, checked, on_step)
         run.finish(vlm)
     return run.model
 
 
-def _learn(run: Run, learner: "Learner", steps: Steps, checked: Steps | None, on_step: Callable[[dict], None]) -> None:
+def _learn(run: Run, learner: "Learner", share: Share, checked: Share | None, on_step: Callable[[dict], None]) -> None:
     """All steps that are left."""
-    config, shown = learner.config, learner.config.progress and run.leads
-    with _asked_to_stop() as stop, tqdm(total=len(steps), initial=run.step, disable=not shown, unit="step") as bar:
-        for step, batches, wait_s in _stream(steps, run.step, config.workers):
-            began = time.perf_counter()
-            record = {"step": step + 1} | learner.step(step, batches)
-            record |= learner.speed(batches, time.perf_counter() - began + wait_s, wait_s)
+    config, steps, saved = learner.config, range(run.step, learner.config.steps), run.step
+    bar = tqdm(total=config.steps, initial=run.step, disable=not (config.progress and run.leads), unit="step")
+    with _asked_to_stop() as stop, Feed(share, steps, config.workers, stop) as feed, bar:
+        for step in steps:
+            try:
+                record = learner.step(step, feed)
+            except NoSample as error:
+                raise NoSample(f"step {step + 1} has no samples, the last checkpoint stays: {error}") from error
+            except parallel.Stopped:
+                if step > saved:
+                    run.save(step)
+                raise SystemExit(128 + signal.SIGTERM) from None
             if checked and (step + 1) % config.validate_every == 0:
-                record["validation"] = learner.validate(checked)
+                with suppress(parallel.Stopped):  # the next step will stop, too
+                    record["validation"] = learner.validate(checked, stop)
             run.log(record)
             if run.leads:
                 on_step(record)
             bar.set_postfix(loss=f"{record['loss']:.3f}")
             bar.update()
-            stopped = parallel.total([stop.is_set()])[0] > 0
-            if stopped or (step + 1) % config.save_every == 0 or step + 1 == len(steps):
-                run.save(step + 1)
-            if stopped:
-                raise SystemExit(128 + signal.SIGTERM)
+            if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+                run.save(saved := step + 1)
 
 
 def _named(kind: str, config: Config) -> Mixture:
@@ -124,27 +105,39 @@ class Learner:
         self.optimizers = optimizers(self.net, config)
         self.peak = config.peak_tflops * 1e12 or flops.peak(place.device, config.precision)
 
-    def step(self, step: int, batches: list[Batch]) -> dict:
-        """One change of the weights. Returns what there is to tell."""
-        weight = parallel.total([sum(float(b.weights.sum()) for b in batches)])[0]
-        sums = torch.zeros(len(self.tasks), 2)
-        for batch, counts in parallel.evened(batches, self.net):
+    def step(self, step: int, feed: Feed) -> dict:
+        """One change of the weights. Returns what there is to tell; raises parallel.Stopped before it is made."""
+        began, waited = time.perf_counter(), feed.wait_s
+        sums, size, weight = torch.zeros(len(self.tasks), 2), np.zeros(3), 0.0
+        for batch, counts in parallel.evened(feed.step(), self.net, feed.stop.is_set):
             losses = self.losses(batch)
-            (losses.sum() * (counts * self.place.num_processes / weight)).backward()
+            (losses.sum() * counts).backward()
             sums += counts * self._by(batch, losses, self.tasks, batch.tasks)
-        parallel.averaged(self.net)
-        told = self._told(sums, self.tasks)
-        norm = parallel.whole(torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)).item()
+            size += counts * self._size(batch)
+            weight += counts * float(batch.weights.sum())
+        told, rate = self._told(sums, self.tasks), learning_rate(step, self.config)
+        norm = self._gathered(parallel.total([weight])[0])
         if not (math.isfinite(told["loss"]) and math.isfinite(norm)):
             raise FloatingPointError(f"step {step + 1}: loss {told['loss']}, gradient norm {norm}. The last "
                                      "checkpoint stays; begin again with a lower lr, in another folder")  # fmt: skip
-        rate = learning_rate(step, self.config)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
             optimizer.zero_grad()
-        return told | {"lr": rate, "grad_norm": norm}
+        speed = self._speed(size, time.perf_counter() - began, feed.wait_s - waited)
+        return {"step": step + 1} | told | {"lr": rate, "grad_norm": norm} | speed
+
+    def _gathered(self, weight: float) -> float:
+        """Makes gradients those of the mean loss, clipped, and returns their norm before; weight: of all losses.
+
+        Only now, since how much the losses of a step weigh is known with its last batch.
+        """
+        parallel.averaged(self.net)
+        for parameter in self.net.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(self.place.num_processes / weight)
+        return parallel.whole(torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)).item()
 
     def losses(self, batch: Batch) -> torch.Tensor:
         """(R,) weighted cross-entropy of each supervised token."""
@@ -155,11 +148,12 @@ class Learner:
         return cross_entropy(logits.float(), batch.targets[rows], reduction="none") * batch.weights[rows]
 
     @torch.no_grad()
-    def validate(self, steps: Steps) -> dict:
-        """Mean loss of each source over one step's worth of samples."""
-        names, sums = steps.samples.names, torch.zeros(len(steps.samples.names), 2)
-        for batch, counts in parallel.evened(steps[0]):
-            sums += counts * self._by(batch, self.losses(batch), names, batch.sources)
+    def validate(self, share: Share, stop: threading.Event) -> dict:
+        """Mean loss of each source over one step's worth of samples; raises parallel.Stopped."""
+        names, sums = share.samples.names, torch.zeros(len(share.samples.names), 2)
+        with Feed(share, range(1), 0, stop) as feed:
+            for batch, counts in parallel.evened(feed.step(), stopping=stop.is_set):
+                sums += counts * self._by(batch, self.losses(batch), names, batch.sources)
         return self._told(sums, names)
 
     def _by(self, batch: Batch, losses: torch.Tensor, names: Sequence[str], of_samples: Sequence[str]) -> torch.Tensor:
@@ -174,11 +168,14 @@ class Learner:
         seen = {name: mean for name, mean, (_, weight) in zip(names, means, sums.tolist(), strict=True) if weight}
         return {"loss": (sums[:, 0].sum() / sums[:, 1].sum()).item(), "losses": seen}
 
-    def speed(self, batches: list[Batch], seconds: float, wait_s: float) -> dict:
+    def _size(self, batch: Batch) -> np.ndarray:
+        """Tokens, cells of the attention, operations."""
+        cells = batch.tree.stems.numel() + batch.tree.twigs.numel()
+        return np.array([len(batch), cells, flops.step(self.net, batch)])
+
+    def _speed(self, size: np.ndarray, seconds: float, wait_s: float) -> dict:
         """Of all processes together; padding is the share of the attention's cells that hold nothing."""
-        cells = sum(b.tree.stems.numel() + b.tree.twigs.numel() for b in batches)
-        work = sum(flops.step(self.net, b) for b in batches)
-        tokens, cells, work = parallel.total([sum(map(len, batches)), cells, work])
+        tokens, cells, work = parallel.total(size.tolist())
         return {
             "seconds": seconds,
             "wait_s": wait_s,
@@ -247,26 +244,6 @@ def _adapted(net: torch.nn.Module, config: Config) -> torch.nn.Module:
         torch.default_generator.manual_seed(config.seed)
         lora = LoraConfig(r=config.lora, lora_alpha=2 * config.lora, target_modules=list(ADAPTED))
         return get_peft_model(net, lora)
-
-
-def _stream(steps: Steps, first: int, workers: int) -> Iterator[tuple[int, list[Batch], float]]:
-    """(step, its batches, seconds waited for them), made ahead by worker processes."""
-    left = range(first, len(steps))
-    loader = iter(DataLoader(steps, batch_size=None, sampler=left, num_workers=workers, worker_init_fn=_deaf,
-                             pin_memory=torch.cuda.is_available()))  # fmt: skip
-    for step in left:
-        began = time.perf_counter()
-        try:
-            batches = next(loader)
-        except Exception as error:
-            reason = str(error).strip().splitlines()[-1]  # a worker's error begins with its traceback
-            raise NoSample(f"step {step + 1} has no samples, the last checkpoint stays: {reason}") from error
-        yield step, batches, time.perf_counter() - began
-
-
-def _deaf(worker: int) -> None:
-    """Workers leave SIGTERM, which often reaches a whole group, to the process that they work for: it has to save."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vlm3 import bench, evaluate, mixture, model, packing, sft
+from vlm3 import bench, evaluate, mixture, model, sft
 from vlm3.config import Config
 from vlm3.evaluate import Evaluation
 from vlm3.model import MERGE, PATCH
@@ -41,9 +41,10 @@ class Eyes(torch.nn.Module):
 
     def forward(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """HxWx3 uint8 each -> (H, W) logarithms of depths in metres."""
-        pixels, grids = packing._patches(images)
+        grids = np.stack([model.grid(image) for image in images])
+        pixels = torch.cat([model.patches(torch.from_numpy(image)) for image in images])
         with torch.autocast("cpu", torch.bfloat16):
-            seen = self.tower(torch.from_numpy(pixels), grid_thw=torch.from_numpy(grids)).last_hidden_state
+            seen = self.tower(pixels, grid_thw=torch.from_numpy(grids)).last_hidden_state
             said = self.head(self.norm(seen)).float() + MEAN
         rows = said.split(grids.prod(1).tolist())
         return [whole(each, *grid[1:]) for each, grid in zip(rows, grids.tolist(), strict=True)]

@@ -1,0 +1,156 @@
+"""Samples on their way to the network: the same whoever makes them, few at a time, and never waited for in vain."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import psutil
+import pytest
+
+from vlm3 import loader, packing
+from vlm3.config import Config
+from vlm3.geometry import Camera
+from vlm3.loader import Feed, Share
+from vlm3.mixture import Mixture, NoSample, Source
+from vlm3.packing import Batch
+from vlm3.views import View
+
+CAMERA = Camera(1000, 1000, 16, 16, 32, 32)  # of a view that unification leaves as it is
+
+
+class Views(Sequence):
+    """Small views of one colour each; `before` is called in whichever process makes them."""
+
+    def __init__(self, size: int, before: Callable[[int], object] = lambda index: None):
+        self.size, self.before = size, before
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> View:
+        self.before(index)
+        return View(np.full((32, 32, 3), index % 256, np.uint8), CAMERA, np.full((32, 32), 1 + index, np.float32))
+
+
+def share(vlm, views: Sequence, **changes) -> Share:
+    config = Config(**dict(batch=6, steps=5, tokens=150) | changes)
+    return Share(Mixture({"attic": Source(views, "depth", 2)}), config, vlm.tokenizer)
+
+
+def fed(share: Share, workers: int, stop: threading.Event | None = None) -> list[list[Batch]]:
+    with Feed(share, range(1, share.config.steps), workers, stop or threading.Event()) as feed:
+        return [list(feed.step()) for _ in feed.steps]
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than some machines have cores
+@pytest.mark.parametrize("workers", [0, 1, 4])
+def test_batches_are_those_of_the_stream_whoever_makes_them(vlm, monkeypatch, workers):
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    views = share(vlm, Views(100))
+    found = fed(views, workers)
+    for step, batches in enumerate(found, 1):
+        packs = [packed for part in views.parts(step) for packed in views[part]]
+        expected = list(packing.batches(packs, 150))
+        assert len(batches) == len(expected) > 1
+        for batch, other in zip(batches, expected, strict=True):
+            assert batch.ids.tolist() == other.ids.tolist()
+            assert batch.weights.tolist() == other.weights.tolist()
+            assert [image[0, 0, 0] for image in batch.images] == [image[0, 0, 0] for image in other.images]
+    assert children() == []
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_ranks_share_what_one_process_would_see(vlm, world):
+    alone = share(vlm, Views(50), batch=8, tokens=1)  # each sample in a batch of its own
+
+    def seen(rank: int, world: int) -> list[tuple]:
+        mine = replace(alone, rank=rank, world=world)
+        packs = [p for step in range(2) for part in mine.parts(step) for p in mine[part]]
+        return [(p.ids.tolist(), int(p.images[0][0, 0, 0])) for p in packs]
+
+    parts = [seen(rank, world) for rank in range(world)]
+    assert [len(part) for part in parts] == [16 // world] * world
+    assert sorted(sum(parts, [])) == sorted(seen(0, 1))
+
+
+def test_how_many_samples_are_made_ahead_does_not_depend_on_the_batch(vlm):
+    made = []
+    views = share(vlm, Views(5000, made.append), batch=2000)
+    with Feed(views, range(2), 0, threading.Event()) as feed:
+        batch = next(feed.step())
+        time.sleep(0.5)  # as long as the network computes
+    most = (loader.AHEAD + 3) * len(batch.tasks) + loader.TOGETHER
+    assert len(batch.tasks) <= len(made) <= most < 100
+
+
+def test_nothing_of_the_samples_lies_in_shared_memory(vlm):
+    """So a container with Docker's 64 MB of /dev/shm trains on images of any size."""
+    before = set(os.listdir("/dev/shm"))
+    with Feed(share(vlm, Views(100)), range(5), 1, threading.Event()) as feed:
+        next(feed.step())
+        time.sleep(0.5)
+        new = {name for name in set(os.listdir("/dev/shm")) - before if not name.startswith("sem.")}
+    assert not any(name.startswith("torch_") for name in new)
+
+
+def _die(index: int) -> None:
+    if index == 7:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fail(index: int) -> None:
+    if index == 7:
+        raise OSError("the disk is gone")
+
+
+def _hang(index: int) -> None:
+    if index == 7:
+        time.sleep(3600)
+
+
+@pytest.mark.parametrize(
+    ("before", "workers", "patience_s", "message"),
+    [(_die, 1, 60.0, r"DataLoader worker .* killed for want of memory\? Fewer --workers"),
+     (_fail, 0, 60.0, r"^sample \d+, item 7 of source 'attic': the disk is gone$"),
+     (_fail, 2, 60.0, r"^sample \d+, item 7 of source 'attic': the disk is gone$"),
+     (_hang, 0, 1.0, r"nothing came for 1 s, asked for was .*attic\[7\].*--patience-s"),
+     (_hang, 1, 1.0, r"nothing came for 1 s, asked for was .*attic\[7\].*--patience-s")],
+)  # fmt: skip
+def test_samples_that_do_not_come_end_in_one_line_that_names_them(vlm, before, workers, patience_s, message):
+    with pytest.raises(NoSample, match=message) as raised:
+        fed(share(vlm, Views(10, before), patience_s=patience_s), workers)
+    assert "\n" not in str(raised.value)
+    assert children() == []
+
+
+def test_workers_that_cannot_be_started_end_in_one_line(vlm, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(loader, "DataLoader", full)
+    with pytest.raises(NoSample, match="No space left on device.*/dev/shm full.*--workers 0"):
+        fed(share(vlm, Views(10)), 1)
+
+
+def test_once_stopped_no_more_batches_come_though_a_source_hangs(vlm):
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    found = fed(share(vlm, Views(10, _hang)), 1, stop)
+    assert found[-1] == []
+    assert children() == []
+
+
+def test_the_time_that_the_network_waits_is_told(vlm):
+    with Feed(share(vlm, Views(10, lambda index: time.sleep(0.02))), range(2), 0, threading.Event()) as feed:
+        list(feed.step())
+        waited = feed.wait_s
+        list(feed.step())
+    assert feed.wait_s > waited > 0.02

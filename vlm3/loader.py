@@ -1,0 +1,170 @@
+"""Samples on their way to the network: made by worker processes, put together into micro-batches, waiting as bytes.
+
+Workers hand on a few packed samples at a time, through pipes, so the size of /dev/shm does not matter. A thread puts
+them together, in the order of the stream, into batches within the token budget, and the network takes those as they
+come. So what waits does not grow with the samples of a step: at most AHEAD x workers x TOGETHER samples and AHEAD + 3
+batches. A sample is mostly its images, three bytes a pixel: 3.4 MB for one of 1216x928.
+"""
+
+import multiprocessing
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedTokenizerFast
+
+from vlm3 import packing
+from vlm3.config import Config
+from vlm3.mixture import Mixture, NoSample
+from vlm3.packing import Batch, Packed
+
+TOGETHER = 4  # samples that a worker hands on at once: fewer cost time where samples are small, more cost memory
+AHEAD = 2  # how often each worker is ahead, and how many batches wait for the network
+GONE_S = 6.0  # torch looks after its workers every five seconds
+LOOK_S = 0.2  # how often one who waits looks whether there is still something to wait for
+
+
+@dataclass(frozen=True, eq=False)
+class Share(Dataset):
+    """What one process of `world` sees of a stream: `share[range(3, 9, 2)]` are its samples 3, 5 and 7, packed."""
+
+    samples: Mixture
+    config: Config
+    tokenizer: PreTrainedTokenizerFast
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self):
+        if self.config.batch < self.world:
+            raise ValueError(f"{self.config.batch} samples do not give each of {self.world} processes one: raise batch "
+                             "and validate_samples, or take fewer processes")  # fmt: skip
+
+    def of(self, samples: Mixture, batch: int) -> "Share":
+        """The same of other samples."""
+        return replace(self, samples=samples, config=replace(self.config, batch=batch))
+
+    def parts(self, step: int) -> Iterator[range]:
+        """The samples of a step, a few at a time."""
+        batch = self.config.batch
+        mine = range(step * batch + self.rank, (step + 1) * batch, self.world)
+        return (mine[i : i + TOGETHER] for i in range(0, len(mine), TOGETHER))
+
+    def __getitem__(self, part: range) -> list[Packed]:
+        c = self.config
+        return [packing.pack(self.samples[i], self.tokenizer, c.layout, c.weighting) for i in part]
+
+    def sources(self, part: range) -> str:
+        """Where samples come from, in words."""
+        draws = [self.samples.draw(i) for i in part]
+        return ", ".join(f"{draw.source}[{draw.item}]" for draw in draws)
+
+
+class Feed:
+    """The batches of some steps, made ahead; a context that leaves no process behind.
+
+    wait_s: for how long the network has waited for batches so far. Once `stop` is set no more of them come. Raises
+    NoSample where workers cannot be started, and where the next batch is asked for and does not come: its samples
+    cannot be made, a worker died, or nothing came for `config.patience_s` seconds.
+    """
+
+    def __init__(self, share: Share, steps: Sequence[int], workers: int, stop: threading.Event):
+        self.share, self.steps, self.stop, self.wait_s = share, steps, stop, 0.0
+        self._batches: queue.Queue = queue.Queue(AHEAD)
+        self._closed, self._awaited, self._came = threading.Event(), range(0), time.monotonic()
+        others = set(multiprocessing.active_children())
+        self._loader = self._begun(workers)
+        self._workers = set(multiprocessing.active_children()) - others
+        self._filling = threading.Thread(target=self._fill, daemon=True)
+        self._filling.start()
+
+    def _begun(self, workers: int) -> Iterator[list[Packed]]:
+        parts = (part for step in self.steps for part in self.share.parts(step))
+        loader = DataLoader(self.share, batch_size=None, sampler=parts, num_workers=workers, collate_fn=list,
+                            prefetch_factor=AHEAD if workers else None, worker_init_fn=_deaf)  # fmt: skip
+        before = signal.getsignal(signal.SIGCHLD)
+        try:
+            return iter(loader)
+        except OSError as error:
+            raise NoSample(f"worker processes cannot be started ({error}): is /dev/shm full, or memory? "
+                           "--workers 0 does without them") from error  # fmt: skip
+        finally:  # torch lets a worker's death interrupt this process wherever it is; here it is noticed in `_fill`
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+
+    def _fill(self) -> None:
+        try:
+            for step in self.steps:
+                for batch in packing.batches(self._packs(step), self.share.config.tokens):
+                    self._put(batch.pin_memory() if torch.cuda.is_available() else batch)
+                self._put(None)
+            next(self._loader, None)  # lets the workers go
+        except Exception as error:
+            if not self._closed.is_set():
+                self._put(NoSample(_reason(error)))
+
+    def _packs(self, step: int) -> Iterator[Packed]:
+        for part in self.share.parts(step):
+            self._awaited = part
+            packs = next(self._loader)
+            self._came = time.monotonic()
+            yield from packs
+
+    def _put(self, item: Batch | NoSample | None) -> None:
+        while not self._closed.is_set():
+            with suppress(queue.Full):
+                return self._batches.put(item, timeout=LOOK_S)
+        raise InterruptedError("nobody waits for batches any more")
+
+    def step(self) -> Iterator[Batch]:
+        """The batches of the next step, in their order; fewer where it is stopped."""
+        return iter(self._next, None)
+
+    def _next(self) -> Batch | None:
+        began = time.monotonic()
+        try:
+            while not self.stop.is_set():
+                try:
+                    found = self._batches.get(timeout=LOOK_S)
+                except queue.Empty:
+                    self._demand_life(began)
+                    continue
+                if isinstance(found, NoSample):
+                    raise found
+                return found
+        finally:
+            self.wait_s += time.monotonic() - began
+
+    def _demand_life(self, began: float) -> None:
+        patience = self.share.config.patience_s
+        if time.monotonic() - max(began, self._came) > patience:
+            raise NoSample(f"nothing came for {patience:g} s, asked for was {self.share.sources(self._awaited)}: "
+                           "a disk or a network may hang; --patience-s waits longer")  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        for worker in self._workers:
+            worker.kill()  # one in a source that hangs would not listen to anything else
+        for each in (*self._workers, self._filling):
+            each.join(GONE_S)
+
+
+def _deaf(worker: int) -> None:
+    """Workers leave SIGTERM, which often reaches a whole group, to the process that they work for: it has to save."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _reason(error: Exception) -> str:
+    reason = str(error).strip().splitlines()[-1].removeprefix("vlm3.mixture.NoSample: ")  # after a worker's traceback
+    if "DataLoader worker" in reason:
+        return f"{reason}: killed for want of memory? Fewer --workers need less of it"
+    return reason
