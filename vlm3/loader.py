@@ -86,11 +86,10 @@ class Feed:
 
     def _begun(self, workers: int) -> Iterator[list[Packed]]:
         parts = (part for step in self.steps for part in self.share.parts(step))
-        loader = DataLoader(self.share, batch_size=None, sampler=parts, num_workers=workers, collate_fn=list,
-                            prefetch_factor=AHEAD if workers else None, worker_init_fn=_deaf)  # fmt: skip
         before = signal.getsignal(signal.SIGCHLD)
         try:
-            return iter(loader)
+            return iter(DataLoader(self.share, batch_size=None, sampler=parts, num_workers=workers, collate_fn=list,
+                                   prefetch_factor=AHEAD if workers else None, worker_init_fn=_deaf))  # fmt: skip
         except OSError as error:
             raise NoSample(f"worker processes cannot be started ({error}): is /dev/shm full, or memory? "
                            "--workers 0 does without them") from error  # fmt: skip
