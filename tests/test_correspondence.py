@@ -64,6 +64,18 @@ def test_matches_from_depth_and_pose_are_where_geometry_puts_them(rng):
         np.testing.assert_allclose(qa.truth, PixelText().position((u2, v2), view2.size), atol=1)
 
 
+def test_points_of_the_first_view_are_matched_to_the_last_digit(rng):
+    view1, view2 = two_views()
+    points = np.array([[30.25, 75.5, 4.0], [100.125, 75.5, 2.0], [85.5, 75.5, 4.0]])  # the last one hides
+    first = replace(view1, depth_m=None, points=points)
+    asked = {words.tuples(qa.question)[0]: qa.truth for qa in correspondence.ask((first, view2), 9, rng)}
+    truths = [PixelText().position(place, view2.size) for place in ((10.25, 75.5), (60.125, 75.5))]
+    assert list(asked) in ([(302, 1006), (1001, 1006)], [(1001, 1006), (302, 1006)])
+    np.testing.assert_allclose(sorted(asked.values()), truths, atol=1e-9)
+    with pytest.raises(ValueError, match="or points in the first view"):
+        correspondence.ask((replace(first, points=None), view2), 5, rng)
+
+
 def test_views_that_share_nothing_are_refused(rng):
     view1, view2 = two_views()
     away = np.diag([-1.0, 1.0, -1.0, 1.0])

@@ -11,6 +11,7 @@ from vlm3 import Camera, PixelText, View
 from vlm3.sources import photos
 from vlm3.tasks import depth
 from vlm3.tasks import text as words
+from vlm3.views import NothingToAsk
 
 
 def test_depth_asks_about_different_pixels_and_their_true_depth(rng, motorcycle):
@@ -33,6 +34,23 @@ def test_range_questions_ask_for_the_distance_from_the_camera_centre(rng):
     assert depth.ask([view], 5, rng)[0].truth == 2.0
     with pytest.raises(ValueError, match="'disparity'"):
         depth.ask([view], 1, rng, kind="disparity")
+
+
+def test_depth_asks_about_points_where_they_are_to_the_last_digit(rng):
+    camera = Camera(100, 100, 50, 50, 100, 100)
+    points = np.array([[10.04, 20.06, 1.2345678], [99.99, 0.01, 7.5], [33.31, 66.61, 22.125]])
+    view = View(np.zeros((100, 100, 3), np.uint8), camera, points=points)
+    asked = {words.tuples(qa.question)[0]: qa.truth for qa in depth.ask([view], 50, rng)}
+    assert asked == {(200, 401): 1.2345678, (1999, 0): 7.5, (666, 1332): 22.125}
+    u, v, z_m = points[0]
+    ranges = [qa.truth for qa in depth.ask([view], 3, rng, kind="range")]
+    assert min(abs(r - z_m * math.hypot(1, (u - 50) / 100, (v - 50) / 100)) for r in ranges) < 1e-12
+
+
+def test_a_view_whose_labels_are_all_out_of_sight_has_nothing_to_ask(rng):
+    view = View(np.zeros((100, 100, 3), np.uint8), Camera(100, 100, 50, 50, 100, 100), points=np.empty((0, 3)))
+    with pytest.raises(NothingToAsk, match="no depth is known"):
+        depth.ask([view], 5, rng)
 
 
 def test_a_view_without_depth_cannot_be_asked_for_depth(rng):

@@ -10,9 +10,9 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from tests.conftest import cameras, image_settings, position_image
 from vlm3 import geometry
 from vlm3.focal import MAX_PIXELS, PAD_VALUE, focal_from_exif, open_photo, read_rgb, unify_focal, unify_pair
-from vlm3.geometry import Camera
+from vlm3.geometry import Camera, project, rays
 from vlm3.sources import photos
-from vlm3.views import Box, View
+from vlm3.views import Box, View, points_of
 
 HUB_LIMITS = {"shortest_edge": 65536, "longest_edge": 16777216}  # of Qwen3-VL's processor as published
 
@@ -175,6 +175,32 @@ def test_unknown_depth_stays_unknown_and_does_not_spread():
     view = unify_focal(blank(camera, depth_m=depth_m), 300)
     assert np.argwhere(np.isnan(view.depth_m)).min(0).tolist() == [30, 60]
     assert np.isnan(view.depth_m).sum() == 9
+
+
+@pytest.mark.parametrize("fit", ["pad", "crop", "stretch"])
+@pytest.mark.parametrize("focal_px", [37.0, 100.0, 1000.0, 1700.0])
+def test_points_move_exactly_and_none_in_sight_is_lost_or_doubled(rng, fit, focal_px):
+    camera = Camera(613.0, 598.0, 322.4, 231.9, 640, 480)
+    points = np.column_stack([rng.random((3000, 2)) * [640, 480], rng.uniform(0.5, 80, 3000)])
+    new = unify_focal(View(np.zeros((480, 640, 3), np.uint8), camera, points=points), focal_px, fit=fit)
+    moved = project(rays(points[:, :2], camera), new.camera)
+    picture = np.minimum(new.size, np.floor(np.multiply([640, 480], [new.camera.fx / 613, new.camera.fy / 598]) + 1e-6))
+    inside = ((moved >= 0) & (moved < picture)).all(1)
+    assert inside.mean() > (0.5 if fit == "crop" else 0.85)
+    np.testing.assert_allclose(new.points[:, :2], moved[inside], atol=1e-9, rtol=1e-12)
+    assert new.points[:, 2].tolist() == points[inside, 2].tolist()
+
+
+def test_a_lidar_of_any_density_keeps_its_labels_where_a_map_would_lose_or_double_them():
+    depth_m = np.full((480, 640), np.nan, np.float32)
+    depth_m[::37, ::29] = 4.0
+    image, camera = np.zeros((480, 640, 3), np.uint8), Camera(600.0, 600.0, 320.0, 240.0, 640, 480)
+    known = int(np.isfinite(depth_m).sum())
+    for focal_px, as_map in ((100, 0.2), (1800, 5.0)):
+        lost_or_doubled = np.isfinite(unify_focal(View(image, camera, depth_m), focal_px).depth_m).sum() / known
+        assert lost_or_doubled < as_map if as_map < 1 else lost_or_doubled > as_map
+        kept = len(unify_focal(View(image, camera, points=points_of(depth_m)), focal_px).points)
+        assert known - 20 <= kept <= known  # a last column that the new image shows only in part is left out
 
 
 def test_boxes_follow_their_pixels_are_clipped_and_left_out_when_outside():

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import IBIMS_LABEL, ibims, position_image
+from vlm3.evaluate import Evaluation, evaluate
 from vlm3.focal import unify_focal
 from vlm3.geometry import Camera
-from vlm3.sources.ibims import Ibims, unify_sparse
-from vlm3.views import View
+from vlm3.mixture import Source
+from vlm3.sources.ibims import Ibims
+from vlm3.tasks import depth
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +26,14 @@ def refused(folder, **changes):
     return str(error.value)
 
 
-def test_a_good_line_becomes_a_view_with_depth_at_its_pixels_only(tmp_path):
+def test_a_good_line_becomes_a_view_with_its_labels_as_points(tmp_path):
     views = ibims(tmp_path, IBIMS_LABEL, {**IBIMS_LABEL, "depth": [4, 0.5]})
     assert len(views) == 2
     first, second = views
     assert np.array_equal(first.image, position_image(8, 6))
     assert first.camera == Camera(9.0, 9.5, 4.5, 3.5, 8, 6)  # the file counts from pixel centres
-    assert np.argwhere(np.isfinite(first.depth_m)).tolist() == [[2, 1], [5, 7]]  # row, column
-    assert (first.depth_m[2, 1], first.depth_m[5, 7]) == (1.5, 2.25)
-    assert (second.depth_m[2, 1], second.depth_m[5, 7]) == (4.0, 0.5)
+    assert first.points.tolist() == [[1.5, 2.5, 1.5], [7.5, 5.5, 2.25]]  # u, v, z_m: the middles of the pixels
+    assert second.points[:, 2].tolist() == [4.0, 0.5]
 
 
 @pytest.mark.parametrize("place", ["../outside.png", "rgb/../../outside.png", "{}/outside.png", "rgb/link.png"])
@@ -159,39 +160,25 @@ def test_a_photo_cut_short_is_refused_by_name(length, tmp_path):
 
 def test_the_benchmark_has_100_photos_with_100_labels_each(real):
     assert len(real) == 100
-    assert {int(np.isfinite(view.depth_m).sum()) for view, _ in real} == {100}
-    depths_m = np.concatenate([view.depth_m[np.isfinite(view.depth_m)] for view, _ in real])
+    assert {len(view.points) for view, _ in real} == {100}
+    depths_m = np.concatenate([view.points[:, 2] for view, _ in real])
     assert (depths_m.min(), depths_m.max()) == pytest.approx((0.63, 22.34), abs=0.005)
 
 
-def test_all_100_labels_survive_unification_in_place_because_every_photo_is_enlarged(real):
+def test_all_labels_survive_unification_in_place(real):
     for view, unified in real:
         scale = np.array([1000 / view.camera.fx, 1000 / view.camera.fy])
-        assert scale.min() > 1
-        rows, columns = np.nonzero(np.isfinite(view.depth_m))
-        new_columns, new_rows = ((np.stack([columns, rows], -1) + 0.5) * scale).astype(int).T
-        assert np.array_equal(unified.depth_m[new_rows, new_columns], view.depth_m[rows, columns])
+        np.testing.assert_allclose(unified.points[:, :2], view.points[:, :2] * scale, rtol=1e-12)
+        assert unified.points[:, 2].tolist() == view.points[:, 2].tolist()
 
 
-def test_a_smaller_view_keeps_every_label_in_the_pixel_that_it_falls_into():
-    depth_m = np.full((40, 60), np.nan, np.float32)
-    depth_m[3, 7], depth_m[21, 33], depth_m[39, 59] = 1.0, 2.0, 3.0
-    view = unify_sparse(View(np.zeros((40, 60, 3), np.uint8), Camera(100, 100, 30, 20, 60, 40), depth_m), focal_px=25)
-    assert np.argwhere(np.isfinite(view.depth_m)).tolist() == [[0, 1], [5, 8], [9, 14]]
-    assert view.depth_m[[0, 5, 9], [1, 8, 14]].tolist() == [1, 2, 3]
-    assert view.camera.fx == 25
-    again = unify_focal(view, 25)
-    np.testing.assert_array_equal(again.depth_m, view.depth_m)
-    np.testing.assert_array_equal(again.image, view.image)
+@pytest.mark.parametrize("focal_px", [100, 1000])
+def test_an_evaluation_asks_about_all_labels_whatever_the_focal_length(ibims_views, focal_px, tmp_path):
+    source = Source(ibims_views[::20], "depth", 100, focal_px)
+    config = Evaluation("depth", "ibims", "constant", tmp_path, 5, 100, progress=False)
+    assert evaluate(config, source)["questions"] == 500
 
 
-def test_of_two_labels_in_one_pixel_the_nearer_stays():
-    depth_m = np.full((40, 60), np.nan, np.float32)
-    depth_m[0, 0], depth_m[1, 1] = 4.0, 2.0
-    view = unify_sparse(View(np.zeros((40, 60, 3), np.uint8), Camera(100, 100, 30, 20, 60, 40), depth_m), focal_px=25)
-    assert view.depth_m[0, 0] == 2
-
-
-def test_the_real_photos_keep_nearly_all_labels_at_a_tenth_of_the_focal_length(ibims_views):
-    kept = [np.isfinite(unify_sparse(view, 100).depth_m).sum() for view in ibims_views[::20]]
-    assert min(kept) > 95
+def test_a_training_sample_draws_from_all_labels(ibims_views, rng):
+    drawn = [qa.truth for _ in range(60) for qa in depth.ask([unify_focal(ibims_views[0], 100)], 12, rng)]
+    assert set(drawn) == set(ibims_views[0].points[:, 2].tolist())

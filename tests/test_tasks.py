@@ -5,7 +5,6 @@ import math
 import random
 import string
 
-import numpy as np
 import pytest
 
 from vlm3 import Box, tasks
@@ -119,10 +118,9 @@ def labelled(ibims_views):
     found = []
     for view in ibims_views[:10]:
         unified = unify_focal(view)
-        rows, columns = np.nonzero(np.isfinite(unified.depth_m))
-        uv = np.stack([columns, rows], -1) + 0.5
+        uv, z_m = unified.points[:, :2], unified.points[:, 2]
         ends = [uv[:, 0].argmin(), uv[:, 0].argmax()]
-        places = unproject(uv[ends], unified.depth_m[rows[ends], columns[ends]], unified.camera)
+        places = unproject(uv[ends], z_m[ends], unified.camera)
         boxes = []
         for name, (u, v), place in zip(("left thing", "right thing"), uv[ends], places, strict=True):
             xmin, ymin = max(u - 15, 0), max(v - 15, 0)

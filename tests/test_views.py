@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vlm3.geometry import Camera
-from vlm3.views import Box, View
+from vlm3.views import Box, View, points_of
 
 IMAGE = np.zeros((6, 8, 3), np.uint8)
 CAMERA = Camera(9.0, 9.0, 4.0, 3.0, 8, 6)
@@ -100,3 +100,40 @@ def test_boxes_that_are_empty_or_leave_the_image_are_refused_with_their_values(b
 def test_something_else_than_a_box_is_refused(box):
     with pytest.raises(ValueError, match="a box is"):
         View(IMAGE, CAMERA, boxes=[box])
+
+
+@pytest.mark.parametrize(
+    ("points", "found"),
+    [
+        ([[8.0, 2, 1]], r"outside the 8x6 image.* \[8.0, 2.0, 1.0\]"),
+        ([[1, 2, 3], [-0.1, 2, 1]], r"1 points.*-0.1"),
+        ([[1, 2, 0]], "no positive, finite depth"),
+        ([[1, 2, -3]], "-3.0"),
+        ([[1, 2, np.nan]], "nan"),
+        ([[1, 2, np.inf]], "inf"),
+        ([[np.nan, 2, 1]], "nan"),
+        ([1, 2, 3], r"\(3,\)"),
+        ([[1, 2]], r"\(1, 2\)"),
+        ([["1", "2", "3"]], "<U1"),
+    ],
+)
+def test_points_that_label_nothing_are_refused_with_the_first(points, found):
+    with pytest.raises(ValueError, match=found):
+        View(IMAGE, CAMERA, points=points)
+
+
+def test_places_are_drawn_from_points_before_the_depth_map_and_each_once(rng):
+    points = np.array([[0.25, 0.5, 1.0], [7.9, 5.9, 2.0], [3.0, 3.0, 3.0]])
+    for view, expected in ((View(IMAGE, CAMERA, DEPTH_M, points=points), points),
+                           (View(IMAGE, CAMERA, with_one(np.nan)), points_of(with_one(np.nan)))):  # fmt: skip
+        uv, z_m = view.places(100, rng)
+        found = np.column_stack([uv, z_m])
+        assert sorted(found.tolist()) == sorted(expected.tolist())
+        assert len(view.places(2, rng)[0]) == 2
+    where = np.zeros((6, 8), bool)
+    where[3:, :4] = True
+    assert View(IMAGE, CAMERA, points=points).places(9, rng, where)[1].tolist() == [3.0]
+    assert len(View(IMAGE, CAMERA, DEPTH_M).places(99, rng, where)[0]) == where.sum()
+    assert len(View(IMAGE, CAMERA, points=np.empty((0, 3))).places(9, rng)[0]) == 0
+    with pytest.raises(ValueError, match="needs points or depth_m"):
+        View(IMAGE, CAMERA).places(1, rng)

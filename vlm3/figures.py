@@ -75,10 +75,16 @@ def mark(ax: Axes, uv: tuple[float, float], text: str = "", color: str = RED, of
 
 
 def depth_map(view: View, uv: Sequence = (), texts: Sequence[str] = (), ax: Axes | None = None) -> Axes:
-    """Depth in colours with a scale in metres, white where unknown, and points with words beside them."""
+    """Depth in colours with a scale in metres, white where unknown, and pixels uv with words beside them.
+
+    Of a view with points, the points.
+    """
     ax = ax or plt.subplots(figsize=(7, 6 * view.size[1] / view.size[0]))[1]
     show(view.image[..., :1].repeat(3, -1) // 3 + 160, ax)
-    drawn = ax.imshow(view.depth_m, cmap="cividis_r", extent=(0, view.size[0], view.size[1], 0))
+    if view.points is None:
+        drawn = ax.imshow(view.depth_m, cmap="cividis_r", extent=(0, view.size[0], view.size[1], 0))
+    else:
+        drawn = ax.scatter(*view.points[:, :2].T, 12, view.points[:, 2], cmap="cividis_r")
     ax.figure.colorbar(drawn, ax=ax, label="depth (m)", shrink=0.85)
     for point, text in zip(uv, texts, strict=True):
         mark(ax, point, text)

@@ -41,8 +41,8 @@ def unify_focal(
     side by itself, so fx and fy come out up to a few per cent off: what the released models saw. With more than
     max_pixels, the image is cut down around its centre; the scale never changes. A last column or row that the
     new size would show only in part is left out.
-    The camera stays exact. Depth is that of the nearest pixel, NaN in the padding; boxes are clipped to the image,
-    and those that end up outside it are left out.
+    The camera stays exact, and so do points. Depth is that of the nearest pixel, NaN in the padding; boxes are clipped
+    to the image. Boxes and points that end up outside it are left out.
 
     Qwen3-VL's own processor leaves the result as it is, unless it has less than 65,536 pixels, which the processor
     of the hub's checkpoints enlarges; `vlm3.model.patches` does not.
@@ -59,6 +59,7 @@ def unify_focal(
         depth_m=None if view.depth_m is None else _nearest(view.depth_m, x, y),
         world_from_cam=view.world_from_cam,
         boxes=tuple(moved for box in view.boxes if (moved := _moved(box, x, y))),
+        points=None if view.points is None else _shifted(view.points, x, y),
     )
 
 
@@ -163,6 +164,13 @@ def _nearest(depth_m: np.ndarray, x: _Axis, y: _Axis) -> np.ndarray:
     canvas = np.full((y.length, x.length), np.nan, np.float32)
     canvas[: y.kept, : x.kept] = depth_m[rows][:, columns]
     return canvas
+
+
+def _shifted(points: np.ndarray, x: _Axis, y: _Axis) -> np.ndarray:
+    """(N, 3) u, v, z_m, those that the new image shows."""
+    uv = points[:, :2] * [x.scale, y.scale] - [x.start, y.start]
+    inside = ((uv >= 0) & (uv < [x.kept, y.kept])).all(1)
+    return np.column_stack([uv, points[:, 2]])[inside]
 
 
 def _moved(box: Box, x: _Axis, y: _Axis) -> Box | None:

@@ -30,7 +30,9 @@ class View:
 
     image: HxWx3 uint8; camera: of the same size, None if not known yet (`unify_focal` says what to do then);
     depth_m: HxW float32 z-depth in metres, NaN where unknown; world_from_cam: 4x4 rigid transform;
-    boxes: each a Box, or its values. Raises ValueError, with the value, for anything else.
+    boxes: each a Box, or its values; points: (N, 3) sparse labels u, v, z_m, as of a laser scanner: continuous pixels
+    inside the image, which move with it exactly, where a depth map is resampled; they count before the map. Raises
+    ValueError, with the value, for anything else.
     """
 
     image: np.ndarray
@@ -38,6 +40,7 @@ class View:
     depth_m: np.ndarray | None = None
     world_from_cam: np.ndarray | None = None
     boxes: tuple[Box, ...] = ()
+    points: np.ndarray | None = None
 
     def __post_init__(self):
         _check_image(self.image)
@@ -50,12 +53,33 @@ class View:
             object.__setattr__(self, "depth_m", _checked_depth(self.depth_m, (height, width)))
         if self.world_from_cam is not None:
             object.__setattr__(self, "world_from_cam", check_pose(self.world_from_cam, "world_from_cam"))
+        if self.points is not None:
+            object.__setattr__(self, "points", _checked_points(self.points, width, height))
         object.__setattr__(self, "boxes", tuple(_checked_box(b, width, height) for b in self.boxes))
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) in pixels."""
         return self.image.shape[1], self.image.shape[0]
+
+    def places(
+        self, n: int, rng: np.random.Generator, where: np.ndarray | bool = True
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Up to n different places of known depth, drawn with rng: (k, 2) pixels and (k,) z-depth in metres.
+
+        Of the points where the view has them, else of the depth map, at the centres of its pixels. where: HxW bool, or
+        True for the whole image. ValueError for a view with neither points nor depth.
+        """
+        if self.points is not None:
+            columns, rows = self.points[:, :2].astype(int).T
+            known = np.flatnonzero(np.broadcast_to(where, self.image.shape[:2])[rows, columns])
+            chosen = self.points[rng.choice(known, min(n, len(known)), replace=False)]
+            return chosen[:, :2], chosen[:, 2]
+        if self.depth_m is None:
+            raise ValueError("depth is unknown everywhere: the view needs points or depth_m")
+        known = np.flatnonzero(np.isfinite(self.depth_m) & where)
+        rows, columns = np.divmod(rng.choice(known, min(n, len(known)), replace=False), self.size[0])
+        return np.stack([columns, rows], -1) + 0.5, self.depth_m[rows, columns].astype(float)
 
 
 class Pair(NamedTuple):
@@ -89,6 +113,15 @@ class NothingToAsk(ValueError):
     """Views that are as they should be, but give a task no question: no object in sight, nothing seen twice."""
 
 
+def points_of(depth_m: np.ndarray) -> np.ndarray:
+    """(N, 3) u, v, z_m: the known pixels of an HxW depth map as points, at their centres.
+
+    For maps of which most is NaN, such as projected laser points: resampled, they would lose or double what they know.
+    """
+    rows, columns = np.nonzero(np.isfinite(depth_m))
+    return np.column_stack([columns + 0.5, rows + 0.5, depth_m[rows, columns]]).astype(float)
+
+
 def _check_image(image: np.ndarray) -> None:
     shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
     if shape is None or len(shape) != 3 or shape[2] != 3 or 0 in shape or dtype != np.uint8:
@@ -109,6 +142,18 @@ def _checked_depth(depth_m: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
             f"at row {row}, column {column}; unknown depth is NaN"
         )
     return depth_m
+
+
+def _checked_points(points: np.ndarray, width: int, height: int) -> np.ndarray:
+    points = np.asarray(points)
+    if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
+        raise ValueError(f"points must be (N, 3) numbers u, v, z_m, got {points.dtype} of {points.shape}")
+    points = points.astype(float, copy=False)
+    good = ((points[:, :2] >= 0) & (points[:, :2] < [width, height])).all(1) & (points[:, 2] > 0)
+    if len(bad := points[~good | ~np.isfinite(points).all(1)]):
+        raise ValueError(f"{len(bad)} points lie outside the {width}x{height} image or have no positive, finite depth, "
+                         f"the first u, v, z_m = {bad[0].tolist()}")  # fmt: skip
+    return points
 
 
 def _checked_box(box: tuple, width: int, height: int) -> Box:

@@ -17,7 +17,7 @@ from vlm3 import answerers, bench, model, runs, sft
 from vlm3.config import Config
 from vlm3.evaluate import Evaluation, evaluate
 from vlm3.mixture import Mixture, Source
-from vlm3.sources.ibims import Ibims, unify_sparse
+from vlm3.sources.ibims import Ibims
 
 RECORDED = Path(__file__).parents[2] / "book" / "recorded" / "ibims.json"
 TRAINED_ON, QUESTIONS, LABELS = 80, 12, 100  # photos; questions of a sample that is learned from; labels of a photo
@@ -26,7 +26,7 @@ TRAINED_ON, QUESTIONS, LABELS = 80, 12, 100  # photos; questions of a sample tha
 def sources(root: Path, name: str = "tiny") -> tuple[Source, Source]:
     """Photos to learn from and photos to test on, asked about as the model was taught."""
     lesson = model.load(name).lesson("depth")
-    views = [unify_sparse(view, lesson.focal_px) for view in Ibims(root)]
+    views = list(Ibims(root))
     learn = Source(views[:TRAINED_ON], "depth", QUESTIONS, lesson.focal_px, lesson.templates)
     return learn, replace(learn, items=views[TRAINED_ON:], questions=LABELS)
 

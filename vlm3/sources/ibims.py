@@ -8,14 +8,13 @@ Koch et al. 2018, TU Munich; sampled label file as published with DepthLM. Not p
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from vlm3.focal import read_rgb, unify_focal
-from vlm3.geometry import Camera, project, rays
+from vlm3.focal import read_rgb
+from vlm3.geometry import Camera
 from vlm3.sources.labels import inside, lines, numbers
 from vlm3.views import View
 
@@ -30,7 +29,7 @@ class _Row(NamedTuple):
 
 
 class Ibims:
-    """A sequence of views, each with depth at its labelled pixels and NaN elsewhere.
+    """A sequence of views, each with its labels as points, at the centres of the labelled pixels.
 
     The principal point of the file counts from pixel centres. All lines are checked at once; photos are read when
     asked for. Raises FileNotFoundError or ValueError, naming file and line, for anything that is not as above.
@@ -59,9 +58,7 @@ class Ibims:
         if image.shape[:2] != (row.camera.height, row.camera.width):
             raise ValueError(f"{row.image}: photo is {image.shape[1]}x{image.shape[0]}, "
                              f"its label says {row.camera.width}x{row.camera.height}")  # fmt: skip
-        depth_m = np.full(image.shape[:2], np.nan, np.float32)
-        depth_m[row.pixels[:, 1], row.pixels[:, 0]] = row.depth_m
-        return View(image, row.camera, depth_m)
+        return View(image, row.camera, points=np.column_stack([row.pixels + 0.5, row.depth_m]))
 
     def _row(self, line: str, where: str) -> _Row:
         try:
@@ -77,23 +74,6 @@ class Ibims:
         if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
             raise FileNotFoundError(f"{where}: image {image!r} is missing in {self.root}")
         return _Row(path, camera, *_labels(pixels, depth_m, camera, where))
-
-
-def unify_sparse(view: View, focal_px: float) -> View:
-    """A view with sparse labels at another focal length, each label in the pixel that it falls into.
-
-    `unify_focal` asks the nearest old pixel for depth, and where the image shrinks most labels are nobody's nearest.
-    Of several labels in one pixel the nearest to the camera stays.
-    """
-    new = unify_focal(replace(view, depth_m=None), focal_px)
-    rows, columns = np.nonzero(np.isfinite(view.depth_m))
-    metres, uv = view.depth_m[rows, columns], np.stack([columns, rows], -1) + 0.5
-    x, y = np.floor(project(rays(uv, view.camera), new.camera)).astype(int).T
-    order = np.argsort(-metres)
-    order = order[(x[order] < new.size[0]) & (y[order] < new.size[1])]
-    depth_m = np.full(new.image.shape[:2], np.nan, np.float32)
-    depth_m[y[order], x[order]] = metres[order]
-    return replace(new, depth_m=depth_m)
 
 
 def _camera(intrinsics: list, where: str) -> Camera:
@@ -116,4 +96,4 @@ def _labels(pixels: list, depth_m: list, camera: Camera, where: str) -> tuple[np
             raise ValueError(f"{where}: pixel {pixel} lies outside the {camera.width}x{camera.height} image")
         if not numbers([depth], 1) or not _SMALLEST_M <= depth <= _LARGEST_M:
             raise ValueError(f"{where}: depth at pixel {pixel} must be a positive number of metres, got {depth!r}")
-    return np.array(pixels), np.array(depth_m, np.float32)
+    return np.array(pixels), np.array(depth_m, float)

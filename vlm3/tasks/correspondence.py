@@ -28,8 +28,9 @@ def ask(
 ) -> list[QA]:
     """Up to n questions about different points that both views see.
 
-    matches: (uv1, uv2), each (N, 2) pixels; without them they come from depth and pose, see `covisible`; on: then
-    "all", or "boxes" for points in the middle of a box of the first view, which are mostly those of objects.
+    matches: (uv1, uv2), each (N, 2) pixels; without them they come from the first view's points or depth, see
+    `covisible`; on: then "all", or "boxes" for points in the middle of a box of the first view, which are mostly those
+    of objects.
     truth: (x, y), the exact place in the units of the text.
     NothingToAsk, a ValueError, where nothing is seen by both views.
     """
@@ -62,13 +63,10 @@ def _sampled_matches(
     view1: View, view2: View, n: int, rng: np.random.Generator, on: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Some covisible points, more than n where there are: a few thousand pixels are tried, not all."""
-    if view1.depth_m is None:
-        raise ValueError("the correspondence task needs matches, or depth_m in the first view")
-    known = np.flatnonzero(np.isfinite(view1.depth_m) & (_middles(view1) if on == "boxes" else True))
-    tried = rng.choice(known, min(max(1000, 20 * n), len(known)), replace=False)
-    rows, columns = np.divmod(tried, view1.size[0])
-    uv1 = np.stack([columns + 0.5, rows + 0.5], -1)
-    uv2, seen = covisible(view1, view2, uv1)
+    if view1.depth_m is None and view1.points is None:
+        raise ValueError("the correspondence task needs matches, or depth_m or points in the first view")
+    uv1, z_m = view1.places(max(1000, 20 * n), rng, _middles(view1) if on == "boxes" else True)
+    uv2, seen = covisible(view1, view2, uv1, z_m)
     return uv1[seen], uv2[seen]
 
 
@@ -87,22 +85,26 @@ def covisible(
     view1: View,
     view2: View,
     uv1: np.ndarray,
+    z_m: np.ndarray | None = None,
     tolerance_m: float = 0.1,
     relative_tolerance: float = 0.005,
     temperature_m: float = 0.1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where pixels of view 1 lie in view 2, and whether they are seen there.
 
-    uv1: (N, 2) pixels. Returns uv2 (N, 2), NaN behind the camera, and (N,) bool. A point at range r from camera 2
+    uv1: (N, 2) pixels; z_m: (N,) their z-depth, by default that of view 1's pixels. Returns uv2 (N, 2), NaN behind
+    the camera, and (N,) bool. A point at range r from camera 2
     is seen when it falls into the image and view 2's own range there, interpolated, differs from r by less than
     tolerance_m + relative_tolerance x r + temperature_m x ln 2 (UFM's test without its refinement of uv2).
-    Needs depth and pose of both views.
+    Needs the pose of both views and depth maps: of the second, and without z_m of the first.
     """
-    for name, view in (("first", view1), ("second", view2)):
-        if view.depth_m is None or view.world_from_cam is None:
+    for name, view, known in (("first", view1, z_m), ("second", view2, None)):
+        if (view.depth_m is None and known is None) or view.world_from_cam is None:
             raise ValueError(f"covisibility needs depth_m and world_from_cam of the {name} view, or give matches")
-    columns, rows = uv1.astype(int).T
-    points1 = unproject(uv1, view1.depth_m[rows, columns], view1.camera)
+    if z_m is None:
+        columns, rows = uv1.astype(int).T
+        z_m = view1.depth_m[rows, columns]
+    points1 = unproject(uv1, z_m, view1.camera)
     cam2_from_cam1 = invert(relative_pose(view1.world_from_cam, view2.world_from_cam))
     points2 = transform(cam2_from_cam1, points1)
     uv2 = project(points2, view2.camera)

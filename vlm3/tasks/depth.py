@@ -11,7 +11,7 @@ import numpy as np
 from vlm3.geometry import range_from_depth
 from vlm3.reference import PixelText
 from vlm3.tasks import text as words
-from vlm3.views import QA, View
+from vlm3.views import QA, NothingToAsk, View
 
 Pair = tuple[float | None, float]
 
@@ -19,20 +19,18 @@ Pair = tuple[float | None, float]
 def ask(
     views: Sequence[View], n: int, rng: np.random.Generator, kind: str = "z", templates: dict | None = None
 ) -> list[QA]:
-    """Up to n questions about different pixels of the first view whose depth is known.
+    """Up to n questions about different places of the first view whose depth is known, see `View.places`.
 
     kind: "z" asks for z-depth (along the optical axis), "range" for the distance from the camera centre.
-    truth is in metres. ValueError for a view without depth.
+    truth is in metres. NothingToAsk, a ValueError, where it is known nowhere.
     """
     templates = templates or words.packaged("depth")
     if kind not in ("z", "range"):
         raise ValueError(f"kind must be 'z' or 'range', got {kind!r}")
     view = views[0]
-    if view.depth_m is None or not len(known := np.flatnonzero(np.isfinite(view.depth_m))):
-        raise ValueError("the depth task needs a view with depth_m")
-    rows, columns = np.divmod(rng.choice(known, min(n, len(known)), replace=False), view.size[0])
-    uv = np.stack([columns + 0.5, rows + 0.5], -1)
-    metres = view.depth_m[rows, columns].astype(float)
+    uv, metres = view.places(n, rng)
+    if not len(uv):
+        raise NothingToAsk("no depth is known in this view: nothing to ask about")
     if kind == "range":
         if view.camera is None:
             raise ValueError("range needs the view's camera")
