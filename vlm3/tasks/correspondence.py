@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vlm3.geometry import Camera, invert, pixel_centres, project, range_from_depth, relative_pose, transform, unproject
+from vlm3.geometry import invert, project, range_from_depth, relative_pose, transform, unproject
 from vlm3.reference import PixelText
 from vlm3.tasks import text as words
 from vlm3.views import QA, NothingToAsk, View
@@ -109,17 +109,14 @@ def covisible(
     points2 = transform(cam2_from_cam1, points1)
     uv2 = project(points2, view2.camera)
     range_m = np.linalg.norm(points2, axis=-1)
-    gap = np.abs(_bilinear(_range_map(view2.depth_m, view2.camera), uv2) - range_m)
+    gap = np.abs(_range_at(view2, uv2) - range_m)
     return uv2, gap < tolerance_m + relative_tolerance * range_m + temperature_m * math.log(2)
 
 
-def _range_map(depth_m: np.ndarray, camera: Camera) -> np.ndarray:
-    return range_from_depth(depth_m, pixel_centres(camera), camera)
-
-
-def _bilinear(values: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Values (H, W) at pixels (N, 2), constant in the outer half pixel; NaN outside and where a neighbour is NaN."""
-    height, width = values.shape
+def _range_at(view: View, uv: np.ndarray) -> np.ndarray:
+    """Distances from the camera centre (N,) at pixels (N, 2), between pixel centres interpolated linearly, constant in
+    the outer half pixel; NaN outside and where a neighbour is unknown. Of these pixels only: most are not asked for."""
+    width, height = view.size
     with np.errstate(invalid="ignore"):
         inside = ((uv >= 0) & (uv < [width, height])).all(-1)
     x, y = (
@@ -127,8 +124,12 @@ def _bilinear(values: np.ndarray, uv: np.ndarray) -> np.ndarray:
     )
     left, top = x.astype(int), y.astype(int)
     right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
-    upper = values[top, left] * (1 - x + left) + values[top, right] * (x - left)
-    lower = values[bottom, left] * (1 - x + left) + values[bottom, right] * (x - left)
+
+    def at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
+        return range_from_depth(view.depth_m[row, column], np.stack([column, row], -1) + 0.5, view.camera)
+
+    upper = at(top, left) * (1 - x + left) + at(top, right) * (x - left)
+    lower = at(bottom, left) * (1 - x + left) + at(bottom, right) * (x - left)
     return np.where(inside, upper * (1 - y + top) + lower * (y - top), np.nan)
 
 
