@@ -2,10 +2,10 @@
 
 python tests/bench/loader.py [--samples 96] [--compute-s 1] [--save FILE]
 
-For each preset, with its number of workers and its token budget: photographs' worth of noise of 1216x928 pixels with ten
-questions each. In the place of the network stands somebody who takes `compute_s` seconds for each batch, so that memory
-and waiting are those of the loader alone. Memory is what the processes hold besides what they share with others (PSS,
-which counts a page of three processes a third each), and what lies in /dev/shm.
+For each preset, with its number of workers and its token budget: noise in the place of photographs of 1216x928 pixels,
+with ten questions each. In the place of the network stands somebody who takes `compute_s` seconds for each batch, so
+that memory and waiting are those of the loader alone. Memory is what all processes hold together (PSS, which counts a
+page of three processes a third each), and what lies in /dev/shm.
 """
 
 import argparse
