@@ -29,7 +29,7 @@ book: setup  ## execute what changed, then render _build/html
 	$(BIN)/python book/build.py --profile $(PROFILE) $(if $(FORCE),--force)
 
 lab: setup  ## open the chapters in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=book
+	JUPYTER_PATH="$(CURDIR)/.venv/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" $(BIN)/jupyter lab --notebook-dir=book
 
 lint: setup  ## check style: ruff, and notebooks without outputs
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

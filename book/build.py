@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ import nbformat
 import papermill
 import psutil
 import yaml
+from ipykernel.kernelspec import get_kernel_dict
 from vendor import vendor
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -133,6 +135,7 @@ def run_papermill(chapter: Path, target: Path, profile: str) -> tuple[float, int
     environment = os.environ | {
         "PYTHONHASHSEED": "0",
         "IPYTHONDIR": str(ipython_folder()),
+        "JUPYTER_PATH": os.pathsep.join(filter(None, [str(kernel_folder()), os.environ.get("JUPYTER_PATH")])),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(CORES // (1 + PAIRS))),
     }
     if profile != "gpu":
@@ -149,9 +152,22 @@ def run_papermill(chapter: Path, target: Path, profile: str) -> tuple[float, int
 def ipython_folder() -> Path:
     """A configuration of IPython for the build, so that nobody's own leaks into the book."""
     config = BUILD / "ipython" / "profile_default" / "ipython_kernel_config.py"
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text("c.IPKernelApp.log_level = 40  # of no interest: the kernel talks over TCP on this machine\n")
+    put(config, "c.IPKernelApp.log_level = 40  # of no interest: the kernel talks over TCP on this machine\n")
     return BUILD / "ipython"
+
+
+def kernel_folder() -> Path:
+    """Where Jupyter first looks for the kernel "python3": the Python that runs the build, whatever is installed."""
+    put(BUILD / "jupyter" / "kernels" / "python3" / "kernel.json", json.dumps(get_kernel_dict()))
+    return BUILD / "jupyter"
+
+
+def put(path: Path, text: str) -> None:
+    """A file that another chapter's kernel may be reading: there in full at any moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{threading.get_ident()}")
+    draft.write_text(text)
+    draft.replace(path)
 
 
 def check_outputs(notebook: nbformat.NotebookNode, path: Path) -> None:
@@ -232,16 +248,20 @@ def repository() -> str | None:
     """owner/name on GitHub, from VLM3_REPOSITORY or the remote called origin; None for anything else."""
     address = os.environ.get("VLM3_REPOSITORY")
     if address is None:
-        asked = subprocess.run(
-            ["git", "remote", "get-url", "origin"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        address = asked.stdout.strip()
+        inside = git("rev-parse", "--show-prefix")  # where the book lies in a repository, which may be of other things
+        address = git("remote", "get-url", "origin") or "" if inside == "" else ""
     found = re.fullmatch(r"(?:.*github\.com[:/])?([\w.-]+/[\w.-]+?)(?:\.git)?/?", address)
     on_github = "github.com" in address or "VLM3_REPOSITORY" in os.environ
     return found[1] if found and on_github else None
+
+
+def git(*words: str) -> str | None:
+    """What git says of the book's folder; None where there is no git, or it knows nothing."""
+    try:
+        asked = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return os.fsdecode(asked.stdout).strip()
 
 
 def configuration(repository: str | None) -> dict:

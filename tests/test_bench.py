@@ -1,6 +1,7 @@
 """The benchmarks: every rung of the ladder works on the same samples, and says what it took."""
 
 import json
+import subprocess
 from functools import partialmethod
 
 import pytest
@@ -72,6 +73,22 @@ def test_what_was_measured_is_kept_when_a_later_rung_fails(monkeypatch, tmp_path
     recorded = json.loads((tmp_path / "speed.json").read_text())
     assert [r["rung"] for r in recorded["results"]] == ["first"]
     assert recorded["commit"] == ""
+
+
+def test_the_commit_is_that_of_a_repository_that_holds_the_code(monkeypatch, tmp_path):
+    monkeypatch.setattr(bench, "__file__", str(tmp_path / "homework" / "copy" / "bench.py"))
+    git = ["git", "-C", str(tmp_path / "homework"), "-c", "user.name=a", "-c", "user.email=a@b"]
+    (tmp_path / "homework" / "copy").mkdir(parents=True)
+    (tmp_path / "homework" / "copy" / "bench.py").touch()
+    assert bench._commit() == ""
+    for words in ("init -q", "commit -q --allow-empty -m homework"):
+        subprocess.run([*git, *words.split()], check=True)
+    assert bench._commit() == ""
+    for words in ("add copy/bench.py", "commit -q -m all"):
+        subprocess.run([*git, *words.split()], check=True)
+    found = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
+    assert len(bench._commit()) >= 7
+    assert found.startswith(bench._commit())
 
 
 def absent(words: list[str], **_):

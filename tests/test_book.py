@@ -37,8 +37,8 @@ def small_book(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """A small book, built once; to be copied, not changed."""
-    folder = small_book(tmp_path_factory.mktemp("finished"))
+    """A small book, built once, at a place whose name has more than letters; to be copied, not changed."""
+    folder = small_book(tmp_path_factory.mktemp("ein schönes Buch, 本"))
     assert run_build(folder).returncode == 0
     return folder
 
@@ -146,6 +146,50 @@ def test_the_address_comes_from_the_git_remote(tmp_path, monkeypatch):
     for address, found in (("https://github.com/a/b.git", "a/b"), ("/somewhere/else", None)):
         subprocess.run(["git", "-C", tmp_path, "config", "remote.origin.url", address], check=True)
         assert build.repository() == found
+
+
+def test_a_copy_inside_a_repository_of_something_else_is_not_that_repository(book, monkeypatch):
+    monkeypatch.delenv("VLM3_REPOSITORY", raising=False)
+    monkeypatch.setattr(build, "ROOT", book / "deep" / "copy")
+    build.ROOT.mkdir(parents=True)
+    remote = "remote.origin.url", "https://github.com/somebody/homework.git"
+    for around, found in ((book, None), (book / "deep", None), (build.ROOT, "somebody/homework")):
+        subprocess.run(["git", "init", "-q", around], check=True)
+        subprocess.run(["git", "-C", around, "config", *remote], check=True)
+        assert build.repository() == found
+
+
+def test_a_worktree_has_the_address_of_its_repository(book, monkeypatch):
+    monkeypatch.delenv("VLM3_REPOSITORY", raising=False)
+    monkeypatch.setattr(build, "ROOT", book / "of it")
+    git = ["git", "-C", str(book), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for words in ("init -q", "remote add origin git@github.com:a/b.git", "commit -q --allow-empty -m first"):
+        subprocess.run([*git, *words.split()], check=True)
+    subprocess.run([*git, "worktree", "add", "-q", "--detach", build.ROOT], check=True)
+    assert build.repository() == "a/b"
+
+
+@pytest.mark.parametrize("script", [None, "#!/bin/sh\nexit 1\n", "#!/nowhere\n", "not a program"])
+def test_without_a_git_that_works_there_is_no_repository(tmp_path, monkeypatch, script):
+    if script:
+        (tmp_path / "git").write_text(script)
+        (tmp_path / "git").chmod(0o755)
+    monkeypatch.delenv("VLM3_REPOSITORY", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert build.repository() is None
+
+
+def test_chapters_run_in_the_python_that_builds_whatever_kernels_others_installed(book, execute, monkeypatch):
+    for name, folder in (("JUPYTER_PATH", ""), ("JUPYTER_DATA_DIR", ""), ("HOME", ".local/share/jupyter")):
+        place = book / name / folder / "kernels" / "python3"
+        place.mkdir(parents=True)
+        (place / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "theirs", "language": "python"}')
+        monkeypatch.setenv(name, str(book / name))
+    monkeypatch.setattr(build, "BUILD", book / "built here")
+    write_chapter(book, "import sys; print(sys.executable)")
+    made = nbformat.read(execute(), 4)
+    assert made.cells[-1].outputs[0].text.strip() == sys.executable
+    assert made.metadata.kernelspec.name == "python3"
 
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)

@@ -10,7 +10,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -275,11 +275,14 @@ def provenance(command: str, seed: int, wall_time_s: float, device: str | None =
 
 
 def _commit() -> str:
-    """Of the code that runs; empty where there is no git or no history."""
-    words = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    with suppress(FileNotFoundError):
-        return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
-    return ""
+    """Of the code that runs; empty where there is no git, or the repository around this file does not hold it."""
+    place = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        subprocess.run([*place, "ls-files", "--error-unmatch", Path(__file__).name], capture_output=True, check=True)
+        asked = subprocess.run([*place, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return asked.stdout.strip()
 
 
 def write(path: Path, what: str, found: dict, results: object) -> None:
