@@ -13,6 +13,7 @@ from tests.training import KILLED, PROCESSES, ended
 from vlm3 import evaluate
 from vlm3.answer import Answer
 from vlm3.answerers import Answerer
+from vlm3.disk import held
 from vlm3.evaluate import Evaluation
 from vlm3.mixture import Source
 from vlm3.sources.rooms import Rooms
@@ -151,6 +152,97 @@ def test_samples_with_nothing_to_ask_about_are_done_with(tmp_path):
     assert len(lines(config.out)) == 6
 
 
+@pytest.mark.parametrize("name", ["predictions-0 (copy).jsonl", "predictions-1.jsonl", "predictions-0.old.jsonl"])
+@pytest.mark.parametrize("kept", [20, 7, 0])
+def test_a_copy_of_predictions_changes_no_score_nor_what_is_asked(tmp_path, name, kept):
+    config, asked = settings(tmp_path), []
+    scores = evaluate.evaluate(config, answerer=truthful())
+    whole = lines(config.out)
+    (config.out / name).write_text("".join(f"{line}\n" for line in whole[:kept]))
+    assert evaluate.evaluate(config, answerer=truthful(asked)) == evaluate.score(config.out) == scores
+    assert len(evaluate.pairs(config.out)) == 60
+    assert not asked
+
+
+@pytest.mark.parametrize("field", ["text", "truth", "question"])
+def test_files_that_contradict_each_other_are_both_named(tmp_path, field):
+    config = settings(tmp_path)
+    evaluate.evaluate(config, answerer=truthful())
+    record = json.loads(lines(config.out)[3])
+    record["answers"][0][field] = "5 m" if field != "truth" else 5.0
+    (config.out / "predictions-9.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(ValueError, match=r"predictions-0\.jsonl and .*predictions-9\.jsonl hold different .* item 3"):
+        evaluate.score(config.out)
+
+
+@pytest.mark.parametrize(("item", "message"), [
+    (20, "1 samples that were not asked for, such as item 20: remove"), (-1, "such as item -1: remove"),
+    ("3", "item '3' is not a whole number"), (None, "item None is not"), ([1], r"item \[1\] is not"),
+    (2.5, "item 2.5 is not"),
+])  # fmt: skip
+def test_predictions_about_what_was_not_asked_are_refused(tmp_path, item, message):
+    config = settings(tmp_path)
+    evaluate.evaluate(config, answerer=truthful())
+    foreign = json.loads(lines(config.out)[0]) | {"item": item}
+    (config.out / "predictions-1.jsonl").write_text(json.dumps(foreign) + "\n")
+    with pytest.raises(ValueError, match=message):
+        evaluate.score(config.out)
+
+
+@pytest.mark.parametrize("left", [[], [0], list(range(19)), list(range(1, 20)), [3, 7, 11]])
+def test_fewer_samples_than_asked_have_no_score_and_are_counted(tmp_path, left):
+    config = settings(tmp_path)
+    evaluate.evaluate(config, answerer=truthful())
+    (path,) = config.out.glob("predictions-*.jsonl")
+    whole = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(whole[item] for item in left))
+    lacking = min(set(range(20)) - set(left))
+    with pytest.raises(ValueError, match=f"lacks .* {20 - len(left)} of 20 samples, such as item {lacking}: the same"):
+        evaluate.score(config.out)
+
+
+def test_a_source_with_less_than_the_samples_asked_for_is_scored_in_full(tmp_path):
+    config = settings(tmp_path, samples=1000)
+    evaluate.evaluate(config, answerer=truthful()._replace(source=source(Bare())))
+    assert evaluate.score(config.out)["questions"] == 9
+
+
+def test_a_second_start_is_refused_and_the_first_scores_all_it_asked(tmp_path):
+    config, refused, first = settings(tmp_path), [], truthful()
+
+    def say(samples):
+        with pytest.raises(BlockingIOError, match=f"{config.out} is in use by process {os.getpid()}") as told:
+            evaluate.evaluate(config, answerer=truthful())
+        refused.append(str(told.value))
+        assert evaluate.read(config.out) is not None  # looking needs no lock
+        return first.answer(samples)
+
+    assert evaluate.evaluate(config, answerer=first._replace(answer=say))["questions"] == 60
+    assert len(refused) == 7
+    assert len(lines(config.out)) == 20
+
+
+def test_an_evaluation_that_failed_goes_on_in_the_same_process(tmp_path):
+    config = settings(tmp_path)
+
+    def fail(samples):
+        raise RuntimeError("no network today")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="no network today"):
+            evaluate.evaluate(config, answerer=truthful()._replace(answer=fail))
+    assert evaluate.evaluate(config, answerer=truthful())["questions"] == 60
+
+
+def test_a_torn_line_is_cut_off_in_place_so_that_whoever_still_writes_loses_nothing(tmp_path):
+    path = tmp_path / "predictions-0.jsonl"
+    path.write_bytes(b"whole\nto\xc3")
+    with path.open("a") as other:
+        evaluate._mend(path)
+        other.write("another\n")
+    assert path.read_bytes() == b"whole\nanother\n"
+
+
 def _killed(config: Evaluation, dies_s: float) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
@@ -186,14 +278,14 @@ def _one_of(config: Evaluation, rank: int, world: int, port: int) -> None:
     evaluate.evaluate(config)
 
 
-def together(config: Evaluation, world: int) -> None:
+def together(config: Evaluation, world: int) -> list[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = [PROCESSES.Process(target=_one_of, args=(config, rank, world, port)) for rank in range(world)]
     for process in processes:
         process.start()
-    assert [ended(process) for process in processes] == [0] * world
+    return [ended(process) for process in processes]
 
 
 def test_one_two_and_four_processes_give_the_same_scores(tmp_path):
@@ -201,7 +293,7 @@ def test_one_two_and_four_processes_give_the_same_scores(tmp_path):
     scores = evaluate.evaluate(config)
     for world in (2, 4):
         shared = replace(config, out=tmp_path / f"of-{world}")
-        together(shared, world)
+        assert together(shared, world) == [0] * world
         assert len(list(shared.out.glob("predictions-*.jsonl"))) == world
         assert json.loads((shared.out / "scores.json").read_text()) == scores
 
@@ -211,9 +303,17 @@ def test_another_number_of_processes_goes_on_where_the_first_stopped(tmp_path):
     whole = evaluate.evaluate(config)
     path = config.out / "predictions-0.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:3]))
-    together(config, 2)
+    assert together(config, 2) == [0, 0]
     assert json.loads((config.out / "scores.json").read_text()) == whole
     assert len(lines(config.out)) == 8
+
+
+def test_a_held_folder_refuses_all_processes_that_work_as_one(tmp_path):
+    config = settings(tmp_path, samples=8)
+    with held(config.out):
+        assert together(config, 2) == [1, 1]
+    assert not (config.out / "config.json").exists()
+    assert together(config, 2) == [0, 0]
 
 
 def test_a_mixture_without_one_source_of_the_task_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """What a run leaves on disk: whole or absent, never another run's, and readable while it is written."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -137,6 +138,22 @@ def test_a_damaged_configuration_is_named(tmp_path, content):
 
 def test_a_folder_without_a_run_has_no_log_and_no_checkpoints(tmp_path):
     assert runs.read(tmp_path) == runs.checkpoints(tmp_path) == []
+
+
+@pytest.mark.parametrize("keyword", [False, True])
+def test_what_fills_a_folder_is_alone_in_it_and_may_begin_again_once_it_failed(tmp_path, keyword):
+    config = SimpleNamespace(out=tmp_path / "run")
+
+    @runs.alone
+    def fill(config, deep: int = 0) -> str:
+        return fill(config, deep=deep - 1) if deep else runs.alone(lambda config: 1 / 0)(SimpleNamespace(out=tmp_path))
+
+    begin = (lambda **more: fill(config=config, **more)) if keyword else (lambda **more: fill(config, **more))
+    with pytest.raises(BlockingIOError, match="run is in use by process .* wait until that ends"):
+        begin(deep=1)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            begin()
 
 
 def test_nested_records_become_flat():

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from vlm3 import answerers, mixture, parallel, runs, tasks
+from vlm3 import answerers, disk, mixture, parallel, runs, tasks
 from vlm3.answerers import Answerer
 from vlm3.mixture import Source
 from vlm3.views import QA, NothingToAsk, Sample
@@ -56,11 +56,13 @@ class Evaluation:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
 
 
+@runs.alone
 def evaluate(config: Evaluation, source: Source | None = None, answerer: Answerer | None = None) -> dict[str, float]:
     """Ask what has not been asked, and score all of it; the same scores for any number of processes.
 
     source, answerer: made in Python, instead of those that the configuration names. Returns the task's scores, with
-    the number of `questions`. ValueError where the folder holds an evaluation of another configuration.
+    the number of `questions`. ValueError where the folder holds an evaluation of another configuration, BlockingIOError
+    where another command works in it.
     """
     place = parallel.place()
     source = source or named(config)
@@ -76,7 +78,7 @@ def evaluate(config: Evaluation, source: Source | None = None, answerer: Answere
     parallel.wait()
     scores = score(config.out)
     if parallel.leads():
-        runs.write(config.out / "scores.json", json.dumps(scores, indent=1) + "\n")
+        disk.write(config.out / "scores.json", json.dumps(scores, indent=1) + "\n")
     return scores
 
 
@@ -105,21 +107,25 @@ def _ask(config: Evaluation, answerer: Answerer, items: list[int], rank: int) ->
     _mend(path)
     bar = tqdm(total=len(items), disable=not (config.progress and parallel.leads()), unit="sample")
     made = samples(answerer.source, items, config.seed)
-    with path.open("a", encoding="utf-8") as file, bar:
+    with bar:
         while some := list(islice(made, config.at_once)):
             asked = [sample for _, sample in some if sample]
             answers = iter(answerer.answer(asked))
-            file.writelines(_line(item, sample, next(answers) if sample else []) for item, sample in some)
-            file.flush()
-            os.fsync(file.fileno())
+            _append(path, [_line(item, sample, next(answers) if sample else []) for item, sample in some])
             bar.update(len(some))
+
+
+def _append(path: Path, lines: list[str]) -> None:
+    with disk.writing(path), path.open("a", encoding="utf-8") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _mend(path: Path) -> None:
     """Cut off a last line that was being written when its process died."""
     if path.exists():
-        text = path.read_bytes()
-        runs.write(path, text[: text.rfind(b"\n") + 1].decode())
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
 def _line(item: int, sample: Sample | None, answers: list) -> str:
@@ -134,9 +140,21 @@ def _files(out: Path) -> list[Path]:
 
 
 def read(out: str | Path) -> list[dict]:
-    """All predictions of a folder, by item: item, and answers with question, text, logprob and truth."""
-    found = [record for path in _files(Path(out)) for record in runs.records(path, "item", "answers")]
-    return sorted(found, key=lambda record: record["item"])
+    """All predictions of a folder, by item: item, and answers with question, text, logprob and truth.
+
+    What is there more than once counts once. ValueError, naming the files, for a line that is damaged and for lines
+    that contradict each other.
+    """
+    found: dict[int, tuple[dict, Path]] = {}
+    for path in _files(Path(out)):
+        for record in runs.records(path, "item", "answers"):
+            if not isinstance(item := record["item"], int):
+                raise ValueError(f"{path}: item {item!r} is not a whole number")
+            first, origin = found.setdefault(item, (record, path))
+            if first != record:
+                raise ValueError(f"{origin} and {path} hold different answers about item {item}: "
+                                 "remove the file that does not belong here")  # fmt: skip
+    return [found[item][0] for item in sorted(found)]
 
 
 def pairs(out: str | Path) -> list[tuple]:
@@ -149,12 +167,24 @@ def pairs(out: str | Path) -> list[tuple]:
 
 
 def score(out: str | Path) -> dict[str, float]:
-    """Scores of a folder's predictions."""
+    """Scores of a folder's predictions; ValueError where they are not those of all items that are asked about."""
     config, found = json.loads((Path(out) / "config.json").read_text()), pairs(out)
+    _demand_all(config, out)
     if not found:
         raise ValueError(f"{out}: the source gave no question")
     templates: Mapping = config["asked"][config["source"]]["templates"]
     return tasks.score(config["task"], found, templates) | {"questions": len(found)}
+
+
+def _demand_all(config: Mapping, out: str | Path) -> None:
+    wanted = set(range(min(config["samples"], config["asked"][config["source"]]["size"])))
+    found = {record["item"] for record in read(out)}
+    if lacking := sorted(wanted - found):
+        raise ValueError(f"{out} lacks the predictions of {len(lacking)} of {len(wanted)} samples, such as item "
+                         f"{lacking[0]}: the same command again asks for them")  # fmt: skip
+    if foreign := sorted(found - wanted):
+        raise ValueError(f"{out} holds predictions of {len(foreign)} samples that were not asked for, such as item "
+                         f"{foreign[0]}: remove the file that does not belong here")  # fmt: skip
 
 
 def agrees(scores: Mapping[str, float], recorded: Mapping[str, float], tolerances: Mapping[str, float]) -> None:

@@ -9,10 +9,12 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import wraps
 from pathlib import Path
 from statistics import mean
+from typing import TypeVar
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -26,7 +28,10 @@ from torch.distributed.checkpoint.state_dict import (
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from vlm3 import model, parallel
+from vlm3.disk import held, write
 from vlm3.model import VLM
+
+T = TypeVar("T")
 
 
 class Run:
@@ -123,6 +128,35 @@ def _network(settings: Qwen3VLConfig, weights: dict[str, torch.Tensor]) -> Qwen3
     net.load_state_dict(weights, assign=True)
     net.tie_weights()
     return net
+
+
+def alone(act: Callable[..., T]) -> Callable[..., T]:
+    """Of a function that fills the folder `config.out`: it holds the folder as long as it works, see `vlm3.disk.held`.
+
+    Several processes that work as one count as one: the leading one holds the folder, and what refuses it ends all.
+    """
+
+    @wraps(act)
+    def holding(config: object, *args: object, **kwargs: object) -> T:
+        parallel.place()
+        with _held_by_the_leading(config.out):
+            return act(config, *args, **kwargs)
+
+    return holding
+
+
+@contextmanager
+def _held_by_the_leading(out: Path) -> Iterator[None]:
+    with ExitStack() as stack:
+        refusal = None
+        try:
+            if parallel.leads():
+                stack.enter_context(held(out))
+        except OSError as error:
+            refusal = error
+        if parallel.total([refusal is not None])[0]:
+            raise refusal or BlockingIOError(f"{out}: the leading process could not hold it, and says why")
+        yield
 
 
 def claim(out: Path, identity: Mapping, begun: bool) -> None:
@@ -228,10 +262,3 @@ def _plain(name: str) -> str:
 def _differences(old: Mapping, new: Mapping) -> list[str]:
     a, b = flat(old), flat(new)
     return [f"{k} was {a.get(k)!r}, is {b.get(k)!r}" for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)]
-
-
-def write(path: Path, text: str) -> None:
-    """A text file, there in full or as it was before."""
-    draft = _hidden(path)
-    draft.write_text(text)
-    draft.replace(path)

@@ -27,9 +27,10 @@ from vlm3.loader import Feed, Share
 from vlm3.mixture import Mixture, NoSample
 from vlm3.model import VLM
 from vlm3.packing import Batch
-from vlm3.runs import Run
+from vlm3.runs import Run, alone
 
 
+@alone
 def train(
     config: Config,
     samples: Mixture | None = None,
@@ -42,7 +43,8 @@ def train(
     the leading process, with each record of the log. What is in `config.out` is resumed; after SIGTERM the run drops
     the step that it is in, saves what the last whole one left, and ends with exit code 143. Raises ValueError where
     another configuration began the run, FloatingPointError for a loss that is not a number, NoSample for samples that
-    cannot be made or do not come, OSError for a full disk; whatever stops a run, its last checkpoint stays whole.
+    cannot be made or do not come, BlockingIOError where another command works in the folder, OSError for a full disk;
+    whatever stops a run, its last checkpoint stays whole.
     """
     place = parallel.place()
     samples = samples or _named("mixture", config)
