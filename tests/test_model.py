@@ -10,6 +10,7 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, Qwen3VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
@@ -202,6 +203,49 @@ def _drop_token(folder):
     path.write_text(path.read_text().replace("<|image_pad|>", "<|something|>"))
 
 
+def _weights(change):
+    """Writes the weights of a folder anew as `change` returns them."""
+
+    def spoil(folder):
+        save_file(change(load_file(folder / WEIGHTS)), folder / WEIGHTS, metadata={"format": "pt"})
+
+    return spoil
+
+
+def _one(change, name="model.visual.merger.norm.bias"):
+    return _weights(lambda w: w | {name: change(w[name].clone())})
+
+
+def _put(value, place=(-1,)):
+    """One number of a weight replaced."""
+
+    def change(weight):
+        weight.view(-1)[place] = value
+        return weight
+
+    return change
+
+
+def _twice(folder):
+    """Two files of which each has one weight of the other's, too."""
+    found = load_file(folder / WEIGHTS)
+    names, half = sorted(found), len(found) // 2
+    parts = {"a.safetensors": names[: half + 1], "b.safetensors": names[half:]}
+    for file, own in parts.items():
+        save_file({name: found[name] for name in own}, folder / file, metadata={"format": "pt"})
+    index = {name: file for file, own in parts.items() for name in own}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (folder / WEIGHTS).unlink()
+
+
+def _grow(name):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes() + b"more")
+
+
+def _with_file(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer.json", "model.safetensors"
 MISSING, WRONG = FileNotFoundError, ValueError
 SPOILT = {
@@ -225,6 +269,32 @@ SPOILT = {
                WRONG, "left over, such as .*layers.3"),
     "other shapes": (_edit(CONFIG, text_config__intermediate_size=64),
                WRONG, "of another shape, such as .*mlp"),
+    "a head of its own": (_weights(lambda w: w | {model.HEAD: w[model.EMBEDDINGS] + 1e-6}),
+               WRONG, "lm_head.weight and .*embed_tokens.weight differ.*tie_word_embeddings to false.*or take"),
+    "a rounded head": (_weights(lambda w: w | {model.HEAD: w[model.EMBEDDINGS].bfloat16()}), WRONG, "differ"),
+    "untied without a head": (_edit(CONFIG, tie_word_embeddings=False), WRONG, "missing, such as lm_head.weight"),
+    "all NaN": (_one(lambda w: w * torch.nan), WRONG, "merger.norm.bias holds NaN or infinite .* as torch.float32"),
+    "one NaN": (_one(_put(torch.nan)), WRONG, "merger.norm.bias holds NaN"),
+    "an infinity": (_one(_put(torch.inf)), WRONG, "merger.norm.bias holds NaN"),
+    "a negative infinity": (_one(_put(-torch.inf, 0)), WRONG, "merger.norm.bias holds NaN"),
+    "NaN embeddings": (_one(_put(torch.nan), model.EMBEDDINGS), WRONG, "embed_tokens.weight holds NaN"),
+    "NaN in bfloat16": (_weights(lambda w: {k: _put(torch.nan)(v.bfloat16()) for k, v in w.items()}),
+               WRONG, "holds NaN or infinite numbers as torch.bfloat16"),
+    "whole numbers": (_one(lambda w: w.to(torch.int8)), WRONG, "merger.norm.bias is I8, but only BF16, F16, F32"),
+    "eight bits": (_one(lambda w: w.to(torch.float8_e4m3fn)), WRONG, "merger.norm.bias is F8_E4M3"),
+    "yes or no": (_one(lambda w: w > 0), WRONG, "merger.norm.bias is BOOL"),
+    "double": (_weights(lambda w: {k: v.double() for k, v in w.items()}), WRONG, "F64"),
+    "quantised": (_edit(CONFIG, quantization_config={"quant_method": "awq"}), WRONG, "quantization_config is .*awq"),
+    "an adapter's key": (_weights(lambda w: w | {"model.visual.lora_A.weight": torch.ones(2)}), WRONG, "left over"),
+    "wrapped names": (_weights(lambda w: {f"module.{k}": v for k, v in w.items()}), WRONG, "missing"),
+    "no vision": (_weights(lambda w: {k: v for k, v in w.items() if "visual" not in k}),
+               WRONG, "missing, such as model.visual"),
+    "an empty weight": (_one(lambda w: w[:0]), WRONG, "of another shape, such as .*merger.norm.bias"),
+    "no weight at all": (_weights(lambda w: {}), WRONG, "missing"),
+    "a weight twice": (_twice, WRONG, "is in another file, too"),
+    "longer than it says": (_grow(WEIGHTS), WRONG, "model.safetensors does not hold"),
+    "a pointer": (_with_file(WEIGHTS, "version https://git-lfs.github.com/spec/v1\n"), WRONG, "does not hold"),
+    "an adapter beside": (_with_file("adapter_config.json", '{"peft_type": "LORA"}'), WRONG, "adapter: merge it"),
 }  # fmt: skip
 
 
@@ -235,6 +305,68 @@ def test_a_spoilt_folder_is_named_with_its_fault(copy, name):
     with pytest.raises(error, match=message) as caught:
         model.load(copy)
     assert str(copy) in str(caught.value)
+
+
+def test_what_is_wrong_with_a_folder_is_said_in_one_line_and_nothing_else_is_printed(copy, capfd):
+    _weights(lambda w: {})(copy)
+    with pytest.raises(ValueError, match="missing") as told:
+        model.load(copy)
+    assert "\n" not in str(told.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("changes", [
+    lambda w: {model.HEAD: w[model.EMBEDDINGS].clone()},
+    lambda w: {"model.visual.merger.norm.bias": w["model.visual.merger.norm.bias"] * 0 + 3e38},
+], ids=["equal head", "large numbers"])  # fmt: skip
+def test_what_looks_odd_and_is_right_loads(vlm, copy, changes):
+    _weights(lambda w: w | changes(w))(copy)
+    written, again = load_file(copy / WEIGHTS), model.load(copy).net
+    assert all(torch.equal(again.state_dict()[name], weight) for name, weight in written.items())
+    assert again.lm_head.weight is again.model.language_model.embed_tokens.weight
+
+
+@pytest.mark.parametrize(("kinds", "wide"), [
+    ([torch.bfloat16], torch.bfloat16), ([torch.float16], torch.float16),
+    ([torch.bfloat16, torch.float32], torch.float32), ([torch.bfloat16, torch.float16], torch.float32),
+])  # fmt: skip
+@pytest.mark.parametrize("said", ["bfloat16", "float32", None])
+def test_weights_keep_the_type_of_the_file_whatever_the_configuration_says(copy, kinds, wide, said):
+    _weights(lambda w: {k: v.to(kinds[i % len(kinds)]) for i, (k, v) in enumerate(w.items())})(copy)
+    _edit(CONFIG, dtype=said)(copy)
+    written, again = load_file(copy / WEIGHTS), model.load(copy).net
+    assert again.dtype == wide
+    assert all(torch.equal(again.state_dict()[name], weight.to(wide)) for name, weight in written.items())
+
+
+def test_a_number_too_large_for_the_type_that_is_asked_for_is_refused(copy):
+    _one(_put(1e9))(copy)
+    assert model.load(copy).dtype == torch.float32
+    with pytest.raises(ValueError, match="merger.norm.bias holds NaN or infinite numbers as torch.float16"):
+        model.load(copy, dtype=torch.float16)
+
+
+def untied(folder):
+    """A folder with a head of its own, and a configuration that says so."""
+    _weights(lambda w: w | {model.HEAD: w[model.EMBEDDINGS].flip(0)})(folder)
+    _edit(CONFIG, tie_word_embeddings=False)(folder)
+    return folder
+
+
+def test_an_untied_head_is_kept_by_load_and_save(copy, tmp_path):
+    model.save(model.load(untied(copy)), tmp_path / "again")
+    first, second = load_file(copy / WEIGHTS), load_file(tmp_path / "again" / WEIGHTS)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(second[model.HEAD], second[model.EMBEDDINGS])
+
+
+def test_a_head_that_its_configuration_would_drop_is_not_saved(copy, tmp_path):
+    vlm = model.load(untied(copy))
+    vlm.net.config.tie_word_embeddings = True
+    with pytest.raises(ValueError, match=f"{tmp_path / 'again'}: lm_head.weight and .* differ"):
+        model.save(vlm, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
 
 
 def test_places_that_hold_no_model_are_named(saved, tmp_path, monkeypatch):

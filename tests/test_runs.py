@@ -1,13 +1,15 @@
 """What a run leaves on disk: whole or absent, never another run's, and readable while it is written."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 
-from vlm3 import runs
+from tests.training import NETWORK, small, weights
+from vlm3 import model, runs, sft
 from vlm3.runs import Run
 
 IDENTITY = {"lr": 0.1, "sources": {"depth": {"size": 3}}}
@@ -154,6 +156,28 @@ def test_what_fills_a_folder_is_alone_in_it_and_may_begin_again_once_it_failed(t
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
             begin()
+
+
+@pytest.mark.parametrize("changes", [{}, {"optimizer": "muon"}, {"lora": 2}], ids=["adamw", "muon", "lora"])
+def test_a_head_of_its_own_is_trained_saved_and_loaded(tmp_path, changes):
+    config = small(tmp_path, steps=2, **changes)
+    vlm = model.load(config.model)
+    head, embeddings = vlm.net.lm_head, vlm.net.model.language_model.embed_tokens
+    vlm.net.config.tie_word_embeddings = False
+    head.weight = torch.nn.Parameter(embeddings.weight.detach().flip(0).clone())
+    model.save(vlm, tmp_path / "untied")
+    made = weights(sft.train(replace(config, model=str(tmp_path / "untied"))))
+    assert torch.equal(made[model.HEAD], made[model.EMBEDDINGS].flip(0)) == bool(changes.get("lora"))
+    assert torch.equal(made[model.HEAD], head.weight.bfloat16().float()) == bool(changes.get("lora"))
+    torch.testing.assert_close(made[model.HEAD], head.weight.detach(), atol=0.1, rtol=0)
+
+
+def test_a_head_that_would_be_dropped_is_never_finished(tmp_path):
+    settings = model.config("tiny", **NETWORK)
+    changed = model.new(settings).net.state_dict()
+    changed[model.HEAD] = changed[model.HEAD] + 1
+    with pytest.raises(ValueError, match="what was trained: lm_head.weight and .* differ"):
+        runs._network(settings, changed)
 
 
 def test_nested_records_become_flat():

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -33,6 +34,7 @@ from vlm3.tokenizer import CHAT_TEMPLATE
 TAUGHT = "taught.json"
 PATCH, MERGE, TEMPORAL = 16, 2, 2  # pixels per patch side, patches per token side, copies of a still image
 TOWER = {"patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": TEMPORAL}
+HEAD, EMBEDDINGS = "lm_head.weight", "model.language_model.embed_tokens.weight"
 PACKAGED = Path(__file__).parent / "checkpoints" / "tiny"
 SIZES = {
     "tiny": {
@@ -66,6 +68,7 @@ PREPROCESSING = {
 _BINDING = ("patch_size", "merge_size", "temporal_patch_size", "image_mean", "image_std")
 _TOKENS = {"image_token_id": "<|image_pad|>", "video_token_id": "<|video_pad|>",
            "vision_start_token_id": "<|vision_start|>", "vision_end_token_id": "<|vision_end|>"}  # fmt: skip
+_TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}  # as safetensors name them
 _COPY = "copy it again from where the checkpoint came from"
 
 
@@ -147,9 +150,9 @@ def new(size: str | Qwen3VLConfig = "tiny", seed: int = 0,
 def load(name_or_path: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> VLM:
     """A model from a folder in hub format, a hub name ("Qwen/Qwen3-VL-4B-Instruct"), or the packaged "tiny".
 
-    A folder is read offline; a hub name may download. Weights are read from safetensors only and must fit the
-    configuration to the last key. dtype None keeps the type of the file. Answers are greedy, whatever the
-    folder says.
+    A folder is read offline; a hub name may download. Weights are read from safetensors only, must fit the
+    configuration to the last key, and be finite numbers. dtype None keeps the type of the file, the widest where it
+    has several. Answers are greedy, whatever the folder says.
     Raises FileNotFoundError for what is missing and ValueError for what does not fit.
     """
     device = usable(device)
@@ -157,15 +160,17 @@ def load(name_or_path: str | Path, device: str = "cpu", dtype: torch.dtype | Non
     settings, tokenizer = _described(folder)
     taught = _json(folder / TAUGHT) if (folder / TAUGHT).exists() else {}
     vlm = _vlm(_net(folder, settings, dtype), tokenizer)
-    return replace(vlm, net=vlm.net.to(device), taught=taught)
+    return replace(vlm, net=_finite(vlm.net.to(device), folder), taught=taught)
 
 
 def save(vlm: VLM, folder: str | Path) -> None:
     """Write a folder in hub format that `load` and transformers read. An existing folder must be empty.
 
-    Everything is written beside it first and then moved, so the folder is there in full or not at all.
+    Everything is written beside it first and then moved, so the folder is there in full or not at all. ValueError for
+    a head of its own that the configuration would drop.
     """
     folder = Path(folder)
+    tied(vlm.net.config, vlm.net.state_dict(), str(folder))
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is not empty: choose another name or remove it first")
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -178,6 +183,14 @@ def save(vlm: VLM, folder: str | Path) -> None:
         if folder.exists():
             folder.rmdir()
         draft.rename(folder)
+
+
+def tied(settings: Qwen3VLConfig, weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """ValueError, naming `where`, for weights with a head of their own although the configuration ties the two."""
+    head, embeddings = weights[HEAD], weights[EMBEDDINGS]
+    if settings.tie_word_embeddings and not (head.is_set_to(embeddings) or torch.equal(head, embeddings)):
+        raise ValueError(f"{where}: {HEAD} and {EMBEDDINGS} differ, but the configuration says that they are one: set "
+                         f"its tie_word_embeddings to false to keep both, or take {HEAD} out of the file")  # fmt: skip
 
 
 def describe(settings: Qwen3VLConfig, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -275,9 +288,12 @@ def _folder(name_or_path: str | Path) -> Path:
 
 def _described(folder: Path) -> tuple[Qwen3VLConfig, PreTrainedTokenizerFast]:
     """Configuration and tokenizer of a checkpoint, once all of its descriptions agree with this module."""
+    if (folder / "adapter_config.json").exists():  # transformers would put it on a network of another place
+        raise ValueError(f"{folder} holds an adapter: merge it into its model (peft: merge_and_unload, then "
+                         "save_pretrained) and give that folder")  # fmt: skip
     path = folder / "config.json"
     found = _json(path)
-    _demand({"model_type": "qwen3_vl"}, found, path)
+    _demand({"model_type": "qwen3_vl", "quantization_config": None}, found, path)
     with _reading(path):
         settings = Qwen3VLConfig.from_dict(found)
     tokenizer = _tokenizer(folder)
@@ -302,13 +318,11 @@ def _tokenizer(folder: Path) -> PreTrainedTokenizerFast:
 
 
 def _net(folder: Path, settings: Qwen3VLConfig, dtype: torch.dtype | None) -> Qwen3VLForConditionalGeneration:
-    """The network with its weights: all of them from the files, and none left over."""
-    for path in _weights(folder):
-        with _reading(path), safe_open(path, "np"):  # opening compares the length with the header
-            pass
+    """The network with its weights: all of them from the files, none left over, and none twice."""
+    dtype = dtype or reduce(torch.promote_types, _types(folder).values() or [torch.float32])
     with _reading(folder), without_bars():
         net, report = Qwen3VLForConditionalGeneration.from_pretrained(
-            folder, config=settings, dtype=dtype or "auto", local_files_only=True, use_safetensors=True,
+            folder, config=settings, dtype=dtype, local_files_only=True, use_safetensors=True,
             ignore_mismatched_sizes=True, output_loading_info=True)  # fmt: skip
     faults = {
         "missing_keys": "missing",
@@ -318,6 +332,30 @@ def _net(folder: Path, settings: Qwen3VLConfig, dtype: torch.dtype | None) -> Qw
     for key, fault in faults.items():  # the library fills gaps with random numbers and goes on
         if names := sorted(map(str, report[key])):
             raise ValueError(f"{folder}: {len(names)} weights are {fault}, such as {names[0]}: {_COPY}")
+    tied(net.config, net.state_dict(), str(folder))
+    return net
+
+
+def _types(folder: Path) -> dict[str, torch.dtype]:
+    """The type of each weight in the files, from their headers; ValueError for types that training would spoil."""
+    found: dict[str, torch.dtype] = {}
+    for path in _weights(folder):
+        with _reading(path), safe_open(path, "np") as file:  # opening compares the length with the header
+            types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        if twice := sorted(found.keys() & types.keys()):
+            raise ValueError(f"{path}: {twice[0]} is in another file, too: {_COPY}")
+        if odd := sorted(types.keys() - {name for name, kind in types.items() if kind in _TYPES}):
+            raise ValueError(f"{path}: {odd[0]} is {types[odd[0]]}, but only {', '.join(_TYPES)} are read: take the "
+                             "checkpoint in bfloat16, one that is not quantised")  # fmt: skip
+        found |= {name: _TYPES[kind] for name, kind in types.items()}
+    return found
+
+
+def _finite(net: Qwen3VLForConditionalGeneration, folder: Path) -> Qwen3VLForConditionalGeneration:
+    for name, weight in net.named_parameters():
+        if not torch.stack(weight.detach().aminmax()).isfinite().all():  # no copy is made, and NaN comes through
+            raise ValueError(f"{folder}: {name} holds NaN or infinite numbers as {weight.dtype}: take an earlier "
+                             f"checkpoint of its training, or {_COPY}")  # fmt: skip
     return net
 
 
@@ -358,9 +396,12 @@ def _reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def without_bars() -> Iterator[None]:
-    """Without the progress bars of transformers, as long as it lasts."""
-    before = logging.set_tqdm_hook(lambda make, args, options: make(*args, **options | {"disable": True}))
+    """Without the progress bars and tables of transformers, as long as it lasts."""
+    bars = logging.set_tqdm_hook(lambda make, args, options: make(*args, **options | {"disable": True}))
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
-        logging.set_tqdm_hook(before)
+        logging.set_tqdm_hook(bars)
+        logging.set_verbosity(level)

@@ -125,6 +125,7 @@ class Run:
 def _network(settings: Qwen3VLConfig, weights: dict[str, torch.Tensor]) -> Qwen3VLForConditionalGeneration:
     with torch.device("meta"):
         net = Qwen3VLForConditionalGeneration(copy.deepcopy(settings))
+    model.tied(settings, weights, "what was trained")
     net.load_state_dict(weights, assign=True)
     net.tie_weights()
     return net
