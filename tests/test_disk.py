@@ -1,5 +1,6 @@
 """A folder is held by one command at a time, and by nobody once that has ended."""
 
+import codecs
 import errno
 import json
 import multiprocessing
@@ -13,6 +14,7 @@ import pytest
 
 from vlm3 import disk
 from vlm3.disk import held
+from vlm3.sources import labels
 
 FORK, SPAWN = multiprocessing.get_context("fork"), multiprocessing.get_context("spawn")
 
@@ -145,6 +147,28 @@ def test_a_file_that_cannot_be_written_is_named_and_stays_as_it_was(tmp_path, mo
     with pytest.raises(OSError, match=f"config.json could not be written: .*{error.strerror}"):
         disk.write(tmp_path / "config.json", "after")
     assert (tmp_path / "config.json").read_text() == "before"
+
+
+WRITTEN = ["", "one line", "two\nlines\n", "Stra\u00dfe, 3 \u00b5m, \u672c\n", "\ufeff", "a\ufeff\n"]
+
+
+@pytest.mark.parametrize("written", WRITTEN, ids=ascii)
+@pytest.mark.parametrize("ends", ["\n", "\r\n"], ids=ascii)
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8], ids=["plain", "mark"])
+def test_text_is_read_the_same_as_whatever_editor_saved_it(tmp_path, written, ends, mark):
+    if written.startswith("\ufeff") and not mark:
+        written = ""  # this is the mark
+    (tmp_path / "file").write_bytes(mark + written.replace("\n", ends).encode())
+    assert disk.text(tmp_path / "file") == written
+    assert labels.lines(tmp_path / "file") == ([] if not written else written.removesuffix("\n").split("\n"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1", "cp1252", "shift-jis"])
+def test_text_in_another_encoding_is_named_with_the_way_out(tmp_path, encoding):
+    word = "\u672c" if encoding == "shift-jis" else "Stra\u00dfe"
+    (tmp_path / "file").write_bytes(word.encode(encoding))
+    with pytest.raises(ValueError, match="file: not a text file in UTF-8 .*: save it as UTF-8$"):
+        disk.text(tmp_path / "file")
 
 
 def test_a_file_is_not_a_folder_to_hold(tmp_path):

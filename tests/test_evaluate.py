@@ -164,6 +164,15 @@ def test_a_copy_of_predictions_changes_no_score_nor_what_is_asked(tmp_path, name
     assert not asked
 
 
+@pytest.mark.parametrize("name", ["config.json", "predictions-0.jsonl"])
+def test_what_an_editor_saved_with_a_byte_order_mark_has_the_same_scores(tmp_path, name):
+    config = settings(tmp_path)
+    scores = evaluate.evaluate(config, answerer=truthful())
+    path = config.out / name
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert evaluate.score(config.out) == scores
+
+
 @pytest.mark.parametrize("field", ["text", "truth", "question"])
 def test_files_that_contradict_each_other_are_both_named(tmp_path, field):
     config = settings(tmp_path)

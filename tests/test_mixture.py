@@ -283,6 +283,23 @@ def test_a_file_may_weigh_by_a_power_of_the_size(tmp_path):
     assert stream.shares == pytest.approx([1 / 11, 10 / 11])
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n"], ids=ascii)
+def test_a_file_that_a_windows_editor_saved_is_the_same_mixture(tmp_path, encoding, ends):
+    said = f"# Stra\u00dfe\n[sources.a]\n{ROOMS}[sources.b]\n{ROOMS}"
+    plain = _read(tmp_path, said).description
+    (tmp_path / "some.toml").write_bytes(said.replace("\n", ends).encode(encoding))
+    assert mixture.read(tmp_path / "some.toml").description == plain
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
+def test_a_mixture_in_another_encoding_is_named_in_one_line(tmp_path, encoding):
+    (tmp_path / "some.toml").write_bytes(f"[sources.a]\n{ROOMS}# Stra\u00dfe".encode(encoding))
+    with pytest.raises(ValueError, match=r"some\.toml: not a ") as told:
+        mixture.read(tmp_path / "some.toml")
+    assert "\n" not in str(told.value)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("sources = [", "not a mixture"),

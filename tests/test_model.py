@@ -346,6 +346,13 @@ def test_a_number_too_large_for_the_type_that_is_asked_for_is_refused(copy):
         model.load(copy, dtype=torch.float16)
 
 
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "taught.json"])
+def test_a_description_with_a_byte_order_mark_is_read(copy, name):
+    (copy / "taught.json").write_text("{}")
+    (copy / name).write_bytes(b"\xef\xbb\xbf" + (copy / name).read_bytes())
+    assert model.load(copy).taught == {}
+
+
 def untied(folder):
     """A folder with a head of its own, and a configuration that says so."""
     _weights(lambda w: w | {model.HEAD: w[model.EMBEDDINGS].flip(0)})(folder)

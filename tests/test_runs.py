@@ -1,5 +1,6 @@
 """What a run leaves on disk: whole or absent, never another run's, and readable while it is written."""
 
+import codecs
 import json
 from dataclasses import replace
 from types import SimpleNamespace
@@ -128,6 +129,16 @@ def test_a_damaged_log_is_named_with_its_line(tmp_path, line):
     for call in (runs.read, opened):
         with pytest.raises(ValueError, match=r"log.jsonl:2 is damaged"):
             call(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.json", "log.jsonl"])
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n"], ids=ascii)
+def test_what_an_editor_saved_with_a_byte_order_mark_says_the_same(tmp_path, name, ends):
+    learned(*opened(tmp_path), 2)
+    path = tmp_path / name
+    path.write_bytes(codecs.BOM_UTF8 + path.read_bytes().replace(b"\n", ends))
+    assert [record["step"] for record in runs.read(tmp_path)] == [1, 2]
+    assert opened(tmp_path)[0].step == 2
 
 
 @pytest.mark.parametrize("content", [b"", b'{"lr": 0.1', b"[]", b"\xff\xfe"])

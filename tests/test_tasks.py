@@ -44,6 +44,17 @@ def test_templates_of_a_reader_are_used_instead(tmp_path, rng, motorcycle):
         words.load(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_templates_of_a_windows_editor_are_read_or_named(tmp_path, encoding):
+    path = tmp_path / "mine.toml"
+    path.write_bytes('scale = 7\r\nnote = "Stra\u00dfe"\r\n'.encode(encoding))
+    if encoding == "utf-8-sig":
+        assert words.load(path) == {"scale": 7, "note": "Stra\u00dfe"}
+    else:
+        with pytest.raises(ValueError, match=r"mine\.toml: not a text file in UTF-8"):
+            words.load(path)
+
+
 def asked_and_parsed(task, qas):
     return [(task.parse(qa.answer), qa.truth) for qa in qas]
 

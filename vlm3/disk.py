@@ -17,6 +17,17 @@ from filelock import FileLock, Timeout
 _LOCKLESS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # what file systems without locks say
 
 
+def text(path: Path) -> str:
+    """What a text file in UTF-8 says, without the byte-order mark that some editors begin it with.
+
+    ValueError, naming the file, for other bytes, UTF-16 among them.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text file in UTF-8 ({error}): save it as UTF-8") from None
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """OSError that names the file, for what a full disk says without a name."""

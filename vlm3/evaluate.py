@@ -159,7 +159,7 @@ def read(out: str | Path) -> list[dict]:
 
 def pairs(out: str | Path) -> list[tuple]:
     """(value, truth) of all questions, as the task scores them, from the files of a folder alone."""
-    config = json.loads((Path(out) / "config.json").read_text())
+    config = json.loads(disk.text(Path(out) / "config.json"))
     templates = config["asked"][config["source"]]["templates"]
     answers = [answer for record in read(out) for answer in record["answers"]]
     values = [tasks.read(config["task"], QA(a["question"], "", a["truth"]), a["text"], templates) for a in answers]
@@ -168,7 +168,7 @@ def pairs(out: str | Path) -> list[tuple]:
 
 def score(out: str | Path) -> dict[str, float]:
     """Scores of a folder's predictions; ValueError where they are not those of all items that are asked about."""
-    config, found = json.loads((Path(out) / "config.json").read_text()), pairs(out)
+    config, found = json.loads(disk.text(Path(out) / "config.json")), pairs(out)
     _demand_all(config, out)
     if not found:
         raise ValueError(f"{out}: the source gave no question")

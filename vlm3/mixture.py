@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vlm3 import tasks
+from vlm3 import disk, tasks
 from vlm3.focal import unify_focal, unify_pair
 from vlm3.tasks import text
 from vlm3.views import NothingToAsk, Pair, Sample, View
@@ -248,8 +248,8 @@ def _path(path: str | Path) -> Path:
 def _parts(path: Path) -> tuple[str | float | dict | None, dict[str, dict]]:
     """What the file says of `weights`, and its table of each source."""
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        found = tomllib.loads(disk.text(path))
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: not a mixture ({error})") from error
     weights, tables = found.pop("weights", None), found.pop("sources", {})
     like, arguments = found.pop("like", None), found.pop("arguments", {})

@@ -29,6 +29,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from vlm3 import disk
 from vlm3.tokenizer import CHAT_TEMPLATE
 
 TAUGHT = "taught.json"
@@ -374,7 +375,7 @@ def _weights(folder: Path) -> list[Path]:
 
 def _json(path: Path) -> dict:
     with _reading(path):
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return dict(json.loads(disk.text(path)))
 
 
 def _demand(expected: dict, found: dict, path: Path) -> None:

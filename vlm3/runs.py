@@ -168,7 +168,7 @@ def claim(out: Path, identity: Mapping, begun: bool) -> None:
     identity = json.loads(json.dumps(identity, default=str))
     out.mkdir(parents=True, exist_ok=True)
     path = out / "config.json"
-    if begun and (changed := _differences(_object(path.read_text(errors="replace"), path), identity)):
+    if begun and (changed := _differences(_object(_text(path), path), identity)):
         raise ValueError(f"{out} was begun with another configuration: {'; '.join(changed)}. "
                          "Restore it to resume, or choose another folder")  # fmt: skip
     write(path, json.dumps(identity, indent=1) + "\n")
@@ -213,8 +213,13 @@ def read(out: str | Path) -> list[dict]:
 
 def records(path: Path, *names: str) -> list[dict]:
     """The objects of a JSONL file, each with at least these names; errors and the last line as in `read`."""
-    lines = path.read_text(errors="replace").split("\n")[:-1] if path.exists() else []
+    lines = _text(path).split("\n")[:-1] if path.exists() else []
     return [_object(line, f"{path}:{n}", *names) for n, line in enumerate(lines, 1)]
+
+
+def _text(path: Path) -> str:
+    """With marks in place of bytes that are no text, so that the line that holds them can be named."""
+    return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
 def means(log: Sequence[Mapping], every: int) -> list[dict]:

@@ -3,13 +3,12 @@
 import sys
 from pathlib import Path
 
+from vlm3 import disk
+
 
 def lines(path: Path) -> list[str]:
     """The lines of a text file; ValueError, naming it, where it is none."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not a text file ({error})") from None
+    text = disk.text(path)
     return text.removesuffix("\n").split("\n") if text else []  # splitlines also splits where json does not
 
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vlm3 import disk
+
 METRES = {
     "m": 1.0, "metre": 1.0, "metres": 1.0, "meter": 1.0, "meters": 1.0,
     "cm": 0.01, "centimetre": 0.01, "centimetres": 0.01, "centimeter": 0.01, "centimeters": 0.01,
@@ -38,8 +40,8 @@ class Measure(NamedTuple):
 def load(path: str | Path) -> dict:
     """Templates of a task from a TOML file; FileNotFoundError or ValueError, naming the file, where it is none."""
     try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(disk.text(Path(path)))
+    except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: not a file of question templates ({error})") from error
 
 
