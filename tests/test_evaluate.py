@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_cli import vlm3
 from tests.training import KILLED, PROCESSES, ended
 from vlm3 import evaluate
 from vlm3.answer import Answer
@@ -229,6 +230,14 @@ def test_a_second_start_is_refused_and_the_first_scores_all_it_asked(tmp_path):
     assert evaluate.evaluate(config, answerer=first._replace(answer=say))["questions"] == 60
     assert len(refused) == 7
     assert len(lines(config.out)) == 20
+
+
+@pytest.mark.parametrize("command", [("evaluate", "--model", "constant"), ("train", "tiny")], ids=lambda c: c[0])
+def test_a_command_in_a_held_folder_ends_with_code_2_and_one_line(tmp_path, monkeypatch, capsys, command):
+    with held(tmp_path):
+        assert vlm3(monkeypatch, *command, "--out", str(tmp_path)) == 2
+    assert capsys.readouterr().err.startswith(f"vlm3: {tmp_path} is in use by process {os.getpid()} on ")
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_an_evaluation_that_failed_goes_on_in_the_same_process(tmp_path):

@@ -2,6 +2,7 @@
 
 The folder of a run holds config.json, what the run is, compared when it is resumed; log.jsonl, one line for each step;
 checkpoints/step-00000100 and so on, weights and optimiser, the last few; model/, the finished model in hub format.
+While a command fills it, .lock.json says which.
 """
 
 import copy
@@ -14,7 +15,6 @@ from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from statistics import mean
-from typing import TypeVar
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -30,8 +30,6 @@ from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 from vlm3 import model, parallel
 from vlm3.disk import held, write
 from vlm3.model import VLM
-
-T = TypeVar("T")
 
 
 class Run:
@@ -131,14 +129,14 @@ def _network(settings: Qwen3VLConfig, weights: dict[str, torch.Tensor]) -> Qwen3
     return net
 
 
-def alone(act: Callable[..., T]) -> Callable[..., T]:
+def alone(act: Callable) -> Callable:
     """Of a function that fills the folder `config.out`: it holds the folder as long as it works, see `vlm3.disk.held`.
 
     Several processes that work as one count as one: the leading one holds the folder, and what refuses it ends all.
     """
 
     @wraps(act)
-    def holding(config: object, *args: object, **kwargs: object) -> T:
+    def holding(config: object, *args: object, **kwargs: object) -> object:
         parallel.place()
         with _held_by_the_leading(config.out):
             return act(config, *args, **kwargs)
