@@ -7,6 +7,7 @@ processes learn what one would. Each takes its share of a step's samples; togeth
 """
 
 import math
+import re
 import signal
 import threading
 import time
@@ -199,7 +200,8 @@ def optimizers(net: torch.nn.Module, config: Config) -> list[torch.optim.Optimiz
     Muon's updates are scaled to those of AdamW, so that one learning rate suits both.
     """
     learned = {name: p for name, p in net.named_parameters() if p.requires_grad}
-    inner = [n for n, p in learned.items() if config.optimizer == "muon" and p.ndim == 2 and "embed" not in n]
+    rows = re.compile("embed|lm_head")  # a row for each word, place or patch: Muon is for what maps between spaces
+    inner = [n for n, p in learned.items() if config.optimizer == "muon" and p.ndim == 2 and not rows.search(n)]
     rest = [p for name, p in learned.items() if name not in inner]
     found = [torch.optim.AdamW(rest, config.lr, (0.9, 0.95), weight_decay=config.decay, fused=True)]
     if inner:
