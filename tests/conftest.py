@@ -14,6 +14,7 @@ import torch
 from hypothesis import settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from vlm3 import model
 from vlm3.focal import unify_pair
@@ -57,6 +58,40 @@ def position_image(width: int, height: int) -> np.ndarray:
     """HxWx3 uint8 whose colour names the place: red rises by 4 a column, green by 5 a row. Up to 60x48."""
     rows, columns = np.indices((height, width))
     return np.stack([8 + 4 * columns, 8 + 5 * rows, np.full_like(rows, 90)], -1).astype(np.uint8)
+
+
+def upside(image: np.ndarray, orientation: int) -> np.ndarray:
+    """The file's pixels of an upright image: EXIF names the visual side of its first row and first column."""
+    return {
+        1: image,  # top, left
+        2: image[:, ::-1],  # top, right
+        3: image[::-1, ::-1],  # bottom, right
+        4: image[::-1],  # bottom, left
+        5: image.swapaxes(0, 1),  # left, top
+        6: image[:, ::-1].swapaxes(0, 1),  # right, top
+        7: image[::-1, ::-1].swapaxes(0, 1),  # right, bottom
+        8: image[::-1].swapaxes(0, 1),  # left, bottom
+    }[orientation]
+
+
+SHOT = {"f35": 0xA405, "width": 0xA002, "height": 0xA003, "focal_mm": 0x920A, "x": 0xA20E, "y": 0xA20F, "unit": 0xA210,
+        "zoom": 0xA404, "rendered": 0xA401}  # fmt: skip
+FIRST = {"make": 0x010F, "model": 0x0110, "software": 0x0131}
+
+
+def photo_file(path: Path, image: np.ndarray, orientation: object = 1, xmp: str = "", **values: object) -> Path:
+    """A photo whose EXIF holds these values, named as in SHOT and FIRST; JPEG at its best, WebP without loss."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    exif[0x8769] = {SHOT[key]: value for key, value in values.items() if key in SHOT}
+    exif.update({FIRST[key]: value for key, value in values.items() if key in FIRST})
+    kind = {".webp": {"lossless": True}, ".jpg": {"quality": 100, "subsampling": 0}}.get(path.suffix, {})
+    more = {"xmp": xmp.encode()} if xmp else {}
+    if xmp and path.suffix == ".png":
+        more = {"pnginfo": PngInfo()}
+        more["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp)
+    Image.fromarray(np.ascontiguousarray(image)).save(path, exif=exif.tobytes(), **kind, **more)
+    return path
 
 
 IBIMS_LABEL = {

@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from tests.conftest import IBIMS_LABEL, ibims, position_image
-from vlm3.focal import open_photo, unify_focal
+from vlm3.focal import unify_focal
 from vlm3.geometry import Camera
+from vlm3.photo import open_photo
 from vlm3.reference import PixelText
 from vlm3.views import View
 

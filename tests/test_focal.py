@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from tests.conftest import cameras, image_settings, position_image
 from vlm3 import geometry
-from vlm3.focal import MAX_PIXELS, PAD_VALUE, focal_from_exif, open_photo, read_rgb, unify_focal, unify_pair
+from vlm3.focal import MAX_PIXELS, PAD_VALUE, unify_focal, unify_pair
 from vlm3.geometry import Camera, project, rays
 from vlm3.sources import photos
 from vlm3.views import Box, View, points_of
@@ -258,134 +257,6 @@ def test_qwens_processor_passes_the_pixels_of_a_unified_photo_through():
     assert (seen["image_grid_thw"][0, 1:] * 16).tolist() == list(image.shape[:2])
     values = np.sort(np.round((seen["pixel_values"] * 0.5 + 0.5) * 255).ravel())
     assert np.array_equal(values, np.sort(np.repeat(image, 2)))  # a still image fills two time steps
-
-
-def upside(image, orientation):
-    """The file's pixels of an upright image: EXIF names the visual side of its first row and first column."""
-    return {
-        1: image,  # top, left
-        2: image[:, ::-1],  # top, right
-        3: image[::-1, ::-1],  # bottom, right
-        4: image[::-1],  # bottom, left
-        5: image.swapaxes(0, 1),  # left, top
-        6: image[:, ::-1].swapaxes(0, 1),  # right, top
-        7: image[::-1, ::-1].swapaxes(0, 1),  # right, bottom
-        8: image[::-1].swapaxes(0, 1),  # left, bottom
-    }[orientation]
-
-
-def photo_file(path, image, orientation=1, **shot):
-    """A photo whose EXIF holds these values, by tag."""
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    exif[0x8769] = {{"f35": 0xA405, "width": 0xA002, "height": 0xA003}[key]: value for key, value in shot.items()}
-    Image.fromarray(np.ascontiguousarray(image)).save(path, exif=exif)
-    return path
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_photos_are_turned_the_right_way_up(orientation, tmp_path):
-    upright = position_image(36, 24)
-    path = photo_file(tmp_path / "a.png", upside(upright, orientation), orientation, f35=50)
-    view = open_photo(path)
-    assert np.array_equal(view.image, upright)
-    assert np.array_equal(read_rgb(path), upright)
-    assert view.camera == Camera(50.0, 50.0, 18.0, 12.0, 36, 24)  # 36 mm are 36 px here
-
-
-@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
-def test_photos_of_8_bits_become_rgb_whatever_their_mode(mode, tmp_path):
-    white = Image.new("RGB", (8, 6), "white").convert(mode)
-    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
-    white.save(path)
-    assert np.array_equal(open_photo(path, 9.0).image, np.full((6, 8, 3), 255))
-
-
-@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
-def test_pictures_of_more_bits_are_refused_by_name(mode, tmp_path):
-    path = tmp_path / "a.tif"
-    Image.new(mode, (8, 6)).save(path)
-    with pytest.raises(ValueError, match="8 bits per colour") as error:
-        open_photo(path, 9.0)
-    assert str(path) in str(error.value)
-
-
-@pytest.mark.parametrize("name", ["gone.png", ".", "long" * 100])
-def test_a_photo_that_is_not_there_is_named(name, tmp_path):
-    with pytest.raises(FileNotFoundError) as error:
-        open_photo(tmp_path / name, 9.0)
-    assert str(tmp_path / name) in str(error.value)
-
-
-@pytest.mark.parametrize("focal_px", [0, -5.0, float("nan"), "50"])
-def test_a_given_focal_length_that_is_none_is_refused_with_the_file(focal_px, tmp_path):
-    path = photo_file(tmp_path / "a.png", np.zeros((24, 36, 3), np.uint8), f35=50)
-    with pytest.raises(ValueError, match=f"a.png: .*{focal_px}"):
-        open_photo(path, focal_px)
-
-
-@pytest.mark.parametrize(
-    ("size", "f35", "focal_px"),
-    [((360, 240), 50, 500.0), ((240, 360), 50, 500.0), ((400, 300), 28, 28 * 500 / 1872**0.5)],
-)
-def test_the_35_mm_focal_length_counts_along_the_diagonal(size, f35, focal_px, tmp_path):
-    path = photo_file(tmp_path / "a.jpg", np.zeros((size[1], size[0], 3), np.uint8), f35=f35)
-    assert focal_from_exif(Image.open(path)) == pytest.approx(focal_px, rel=1e-12)
-    assert open_photo(path).camera.fx == pytest.approx(focal_px, rel=1e-12)
-
-
-def test_a_reduced_photo_keeps_its_equivalent_focal_length_and_a_cropped_one_does_not(tmp_path):
-    image = np.zeros((24, 36, 3), np.uint8)
-    assert open_photo(photo_file(tmp_path / "a.png", image, f35=50, width=3600, height=2400)).camera.fx == 50
-    assert open_photo(photo_file(tmp_path / "b.png", image, f35=50, width=2400, height=3600)).camera.fx == 50
-    with pytest.raises(ValueError, match="no focal length known"):
-        open_photo(photo_file(tmp_path / "c.png", image, f35=50, width=3600, height=2700))
-
-
-@pytest.mark.parametrize("f35", [0, -50, float("nan"), float("inf"), "50 mm", b"\xff", (50, 50)])
-def test_absurd_exif_is_no_focal_length(f35, tmp_path):
-    path = photo_file(tmp_path / "a.png", np.zeros((24, 36, 3), np.uint8), f35=f35)
-    assert focal_from_exif(Image.open(path)) is None
-    assert open_photo(path, focal_px=70.0).camera.fx == 70.0
-
-
-def test_exif_that_points_out_of_the_file_harms_nobody_or_is_named(tmp_path):
-    path = photo_file(tmp_path / "a.jpg", np.zeros((24, 36, 3), np.uint8), orientation=6, f35=50)
-    raw = bytearray(path.read_bytes())
-    entry = raw.find(b"\x87\x69\x00\x04")  # the pointer to the values of the shot: make it -128
-    raw[entry + 3], raw[entry + 8 : entry + 12] = 9, (2**32 - 128).to_bytes(4, "big")
-    path.write_bytes(raw)
-    try:
-        assert open_photo(path, focal_px=70.0).size == (24, 36)
-    except ValueError as error:
-        assert str(path) in str(error)  # noqa: PT017
-
-
-def test_without_intrinsics_the_error_names_three_ways_out(tmp_path):
-    path = photo_file(tmp_path / "a.png", np.zeros((24, 36, 3), np.uint8))
-    for use in (lambda: unify_focal(View(np.zeros((24, 36, 3), np.uint8), None)), lambda: open_photo(path)):
-        with pytest.raises(ValueError, match="no focal length known for this 36x24 image") as error:
-            use()
-        for way_out in ("focal_px", "EXIF", "calibrator="):
-            assert way_out in str(error.value)
-
-
-def test_a_calibrator_is_asked_only_when_nothing_else_is_known(tmp_path):
-    image = position_image(36, 24)
-    known, guess = Camera(50.0, 50.0, 18.0, 12.0, 36, 24), Camera(25.0, 25.0, 18.0, 12.0, 36, 24)
-    asked = []
-
-    def calibrator(pixels):
-        asked.append(pixels)
-        return guess
-
-    assert unify_focal(View(image, known), 100, calibrator=calibrator).camera.cx == 36
-    assert open_photo(photo_file(tmp_path / "a.png", image, f35=50), calibrator=calibrator).camera.fx == 50
-    assert not asked
-    assert unify_focal(View(image, None), 100, calibrator=calibrator).camera.cx == 72
-    assert open_photo(photo_file(tmp_path / "b.png", image), calibrator=calibrator).camera == guess
-    assert len(asked) == 2
-    assert all(np.array_equal(pixels, image) for pixels in asked)
 
 
 @pytest.mark.parametrize("answer", [None, 50.0, (50.0, 50.0, 18.0, 12.0), Camera(50.0, 50.0, 12.0, 18.0, 24, 36)])

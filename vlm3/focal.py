@@ -5,13 +5,11 @@ each image by focal_px / f makes f a constant, and a pixel offset the same viewi
 """
 
 import math
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from vlm3.geometry import Camera, project, rays
 from vlm3.views import Box, Pair, View
@@ -22,7 +20,7 @@ MAX_PIXELS = 16_777_216  # above this Qwen3-VL's own processor shrinks an image,
 PAD_VALUE = 127  # mid-grey is about zero after the model's normalisation
 NO_FOCAL = (
     "no focal length known for this {} image. Three ways out: (1) give it, as a Camera or in pixels "
-    "(focal_px, --focal-px); (2) take the original photo, whose EXIF data name a 35 mm equivalent focal length; "
+    "(focal_px, --focal-px); (2) take the original photo, whose EXIF data name its focal length; "
     "(3) pass calibrator=f, a function from the HxWx3 uint8 image to a Camera."
 )
 
@@ -189,61 +187,10 @@ def _calibrated(image: np.ndarray, calibrator: Calibrator | None) -> Camera:
     return camera
 
 
-def open_photo(path: str | Path, focal_px: float | None = None, calibrator: Calibrator | None = None) -> View:
-    """Read a photo, turned the right way up, with its camera: principal point in the centre.
+def __getattr__(name: str) -> object:
+    """What reads photos has its own module, `vlm3.photo`; it is found here, too, where it used to be."""
+    if name in ("focal_from_exif", "open_photo", "read_rgb"):
+        from vlm3 import photo  # which imports this module
 
-    The focal length is focal_px if given, else from EXIF (see `focal_from_exif`), else the calibrator's.
-    Raises FileNotFoundError or ValueError, naming the file, for what cannot be read or has no focal length.
-    """
-    photo = _read(Path(path))
-    if focal_px is None:
-        focal_px = focal_from_exif(photo)
-    image = _upright(photo)
-    try:
-        if focal_px is None:
-            return View(image, _calibrated(image, calibrator))
-        height, width = image.shape[:2]
-        return View(image, Camera(focal_px, focal_px, width / 2, height / 2, width, height))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def read_rgb(path: str | Path) -> np.ndarray:
-    """A photo as HxWx3 uint8, turned the right way up. FileNotFoundError or ValueError where it cannot be read."""
-    return _upright(_read(Path(path)))
-
-
-def _upright(photo: Image.Image) -> np.ndarray:
-    return np.array(photo.convert("RGB"))
-
-
-def _read(path: Path) -> Image.Image:
-    if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
-        raise FileNotFoundError(f"{path}: no such photo")
-    try:
-        photo = Image.open(path)
-        photo.load()
-        ImageOps.exif_transpose(photo, in_place=True)
-    except Exception as error:  # on broken files Pillow raises nearly anything, TypeError included
-        raise ValueError(f"{path}: not a picture that can be read whole ({error})") from error
-    if photo.mode[0] in "IF":
-        raise ValueError(f"{path}: {photo.mode} is not a photo with 8 bits per colour: convert it first")
-    return photo
-
-
-def focal_from_exif(photo: Image.Image) -> float | None:
-    """Focal length in pixels from EXIF's 35 mm equivalent, or None where EXIF does not know it.
-
-    f = f35 x diagonal in pixels / 43.27 mm, the diagonal of 36 x 24 mm film. None also when EXIF records sides
-    in another proportion than the photo has: after a crop the equivalent is no longer true (a crop that keeps the
-    proportion goes unnoticed).
-    """
-    try:
-        exif = photo.getexif().get_ifd(0x8769)
-        f35, width, height = (float(exif.get(tag) or 0) for tag in (0xA405, 0xA002, 0xA003))
-    except (TypeError, ValueError, ZeroDivisionError, SyntaxError):
-        return None
-    shape, recorded = sorted(photo.size), sorted((width, height))
-    cropped = recorded[0] > 0 and abs(recorded[1] / recorded[0] / (shape[1] / shape[0]) - 1) > 0.01
-    plausible = 1 <= f35 <= 5000
-    return f35 * math.hypot(*shape) / math.hypot(36, 24) if plausible and not cropped else None
+        return getattr(photo, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Union
 import numpy as np
 import tyro
 
-from vlm3.focal import open_photo
+from vlm3.photo import open_photo
 from vlm3.tasks import objects, pose, text
 from vlm3.tasks.english import Hour
 from vlm3.views import View

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vlm3.focal import read_rgb
 from vlm3.geometry import Camera
+from vlm3.photo import read_rgb
 from vlm3.sources.labels import inside, lines, numbers
 from vlm3.views import View
 

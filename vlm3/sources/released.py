@@ -19,8 +19,8 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from vlm3.focal import read_rgb
 from vlm3.geometry import Camera
+from vlm3.photo import read_rgb
 from vlm3.reference import PixelText
 from vlm3.sources.labels import inside, lines, numbers
 from vlm3.views import QA, Sample, View
