@@ -8,6 +8,7 @@ import sys
 import pytest
 from PIL import Image
 
+from tests.conftest import photo_file, position_image
 from tests.training import small
 from vlm3 import cli, doctor, evaluate, parallel, terminal
 from vlm3.sources import photos
@@ -83,6 +84,37 @@ def test_bad_input_to_unify_ends_in_one_line_that_names_it(monkeypatch, capsys, 
     assert said.startswith("vlm3: ")
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+UNREADABLE = {
+    "panorama.jpg": (dict(f35=26, xmp='<r GPano:ProjectionType="equirectangular"/>'), "a panorama (equirectangular)"),
+    "action.jpg": (dict(f35=1), "no focal length known for this 36x24 image"),
+    "zoomed.jpg": (dict(f35=26, zoom=3), "no focal length known"),
+    "raw.nef": (None, "a raw file: develop it"),
+    "phone.heic": (None, "HEIC needs pillow-heif: pip install pillow-heif"),
+    "text.jpg": (None, "not a picture"),
+    "folder.jpg": (None, "no such photo"),
+}
+
+
+@pytest.mark.parametrize("command", [["unify"], ["ask", "depth", "--at", "3,3"], ["questions"]], ids=" ".join)
+@pytest.mark.parametrize(("name", "shot", "message"), [(name, *rest) for name, rest in UNREADABLE.items()])
+def test_photos_that_cannot_be_used_end_in_one_line_from_every_command(
+    monkeypatch, capsys, tmp_path, command, name, shot, message
+):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    path = tmp_path / name
+    if shot:
+        photo_file(path, position_image(36, 24), **shot)
+    elif name == "folder.jpg":
+        path.mkdir()
+    else:
+        path.write_bytes(b"\0\0\0\x18ftypheic" + bytes(40) if name == "phone.heic" else b"words")
+    assert vlm3(monkeypatch, *command, str(path)) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"vlm3: {path}: {message}")
+    assert said.err.count("\n") == 1
 
 
 def asked(monkeypatch, capsys, task: str, *words: str) -> dict:

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tests.conftest import IBIMS_LABEL, ibims, position_image
+from tests.conftest import IBIMS_LABEL, ibims, photo_file, position_image
 from vlm3.evaluate import Evaluation, evaluate
 from vlm3.focal import unify_focal
 from vlm3.geometry import Camera
@@ -147,6 +147,14 @@ def test_a_photo_of_another_size_than_its_label_says_is_refused_with_both(tmp_pa
     views = ibims(tmp_path, {**IBIMS_LABEL, "intrinsics": [9.0, 9.5, 4.0, 3.0, 16, 12]})
     with pytest.raises(ValueError, match=r"room\.png: photo is 8x6, its label says 16x12"):
         views[0]
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_read_as_stored_whatever_exif_says_because_labels_count_stored_pixels(orientation, tmp_path):
+    views = ibims(tmp_path)
+    stored = position_image(8, 6)
+    photo_file(tmp_path / "rgb" / "room.png", stored, orientation)
+    assert np.array_equal(views[0].image, stored)
 
 
 @pytest.mark.parametrize("length", [0, 20, 45])

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import struct
 import subprocess
 import sys
@@ -13,8 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from tests.conftest import photo_file, position_image, upside
-from vlm3 import photo
+import vlm3
+from tests.conftest import ROOT, photo_file, position_image, upside
+from vlm3 import focal, photo
 from vlm3.focal import unify_focal
 from vlm3.geometry import Camera
 from vlm3.photo import focal_from_exif, open_photo, read_rgb
@@ -679,3 +681,26 @@ def test_sixteen_bits_of_each_colour_are_read_as_eight(tmp_path):
 
     cv2.imwrite(str(tmp_path / "a.png"), np.full((6, 8, 3), 0x80FF, np.uint16))
     assert (read_rgb(tmp_path / "a.png") == 0x80).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_source_in_the_guide_reads_photos_as_its_depth_maps_count(orientation, tmp_path):
+    guide = (ROOT / "book" / "guide" / "scaling.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?class Photos:.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    names: dict = {}
+    exec(compile(code, "scaling.md", "exec"), names)
+    stored = position_image(36, 24)
+    photo_file(tmp_path / "a.jpg", stored, orientation)
+    depth_m = 1 + np.arange(36 * 24, dtype=np.float32).reshape(24, 36)
+    np.save(tmp_path / "a.npy", depth_m)
+    (view,) = [names["Photos"](str(tmp_path))[0]]
+    assert np.abs(view.image.astype(int) - stored).max() < 6
+    assert np.array_equal(view.depth_m, depth_m)
+    assert (view.size, view.camera.fx) == ((36, 24), 1500)
+
+
+def test_the_readers_are_found_where_they_used_to_be():
+    assert focal.open_photo is vlm3.open_photo is open_photo
+    assert focal.read_rgb is read_rgb
+    with pytest.raises(AttributeError, match="vlm3.focal"):
+        focal.nothing  # noqa: B018

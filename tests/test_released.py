@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import photo_file, position_image
 from vlm3.geometry import Camera
 from vlm3.sources import released
 from vlm3.tasks import correspondence, depth, objects, pose
@@ -158,6 +159,22 @@ def test_images_are_read_when_asked_for_and_no_sooner(tmp_path):
     (wrong,) = read(tmp_path, {**DEPTH, "image": "images/a.png", "image_size": {"width": 15, "height": 10}})
     with pytest.raises(ValueError, match=r"a\.png: photo is 30x20"):
         wrong.sample()
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("task", ALL)
+def test_photos_are_read_as_stored_whatever_exif_says_because_labels_count_stored_pixels(
+    task, orientation, kind, tmp_path
+):
+    stored = position_image(30, 20)
+    entry = json.loads(json.dumps(ALL[task]).replace(".png", f".{kind}"))
+    for name in ("a", "b"):
+        photo_file(tmp_path / f"{name}.{kind}", stored, orientation)
+    (found,) = read(tmp_path, entry)
+    for view in found.sample().views:
+        assert view.image.shape == stored.shape
+        assert np.abs(view.image.astype(int) - stored).max() < 6  # JPEG
 
 
 @pytest.mark.parametrize("place", ["../outside.png", "x/../../outside.png", "/etc/passwd", "link.png"])

@@ -21,7 +21,7 @@ from vlm3.focal import Calibrator, _calibrated
 from vlm3.geometry import Camera
 from vlm3.views import View
 
-MOST_PIXELS = 500_000_000  # about 5 GB of memory while a photo is read
+MOST_PIXELS = 500_000_000  # about 7 GB of memory while a photo is read and turned
 SMALL_PIXELS = 80_000_000  # up to here Pillow has nothing against a photo
 FILM_MM = math.hypot(36, 24)
 LENSES_MM = 9, 3000  # equivalents of lenses without fisheye that are sold: 135 to 0.8 degrees along the diagonal
