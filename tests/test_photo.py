@@ -12,14 +12,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 
 import vlm3
 from tests.conftest import ROOT, photo_file, position_image, upside
 from vlm3 import focal, photo
+from vlm3.exif import focal_from_exif
 from vlm3.focal import unify_focal
 from vlm3.geometry import Camera
-from vlm3.photo import focal_from_exif, open_photo, read_rgb
+from vlm3.photo import open_photo, read_rgb
 from vlm3.views import View
 
 GREY = np.full((24, 36, 3), 128, np.uint8)
@@ -152,6 +153,8 @@ def test_a_calibrator_is_asked_only_when_nothing_else_is_known(tmp_path):
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif", "tiff-lzw", "mpo", "avif"])
 def test_every_format_that_notes_a_turn_is_turned_or_left_as_stored(kind, orientation, tmp_path):
     upright = position_image(36, 24)
+    if kind == "avif" and not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
     stored = upside(upright, orientation)
     path = tmp_path / f"a.{kind.split('-')[0].replace('tiff', 'tif')}"
     if kind == "mpo":

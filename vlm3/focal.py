@@ -189,7 +189,7 @@ def _calibrated(image: np.ndarray, calibrator: Calibrator | None) -> Camera:
 
 def __getattr__(name: str) -> object:
     """What reads photos has its own module, `vlm3.photo`; it is found here, too, where it used to be."""
-    if name in ("focal_from_exif", "open_photo", "read_rgb"):
+    if name in ("open_photo", "read_rgb"):
         from vlm3 import photo  # which imports this module
 
         return getattr(photo, name)

@@ -1,35 +1,32 @@
-"""Photos of any camera: the pixels, the right way up or as stored, and the focal length that EXIF tells.
+"""Photos of any camera: the pixels, the right way up or as stored, with the focal length that EXIF tells.
 
 Labels count pixels of the stored raster, so readers of labelled photos leave EXIF's orientation alone (`read_rgb`, or
-`open_photo` with as_stored); people see a photo turned the right way up. Tags: Exif 3.0 (CIPA DC-008), TIFF 6.0.
+`open_photo` with as_stored); people see a photo turned the right way up.
 """
 
 import math
 import os
 import re
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
-from PIL.ExifTags import IFD, Base
+from PIL.ExifTags import Base
 
+from vlm3 import exif
 from vlm3.focal import Calibrator, _calibrated
 from vlm3.geometry import Camera
 from vlm3.views import View
 
 MOST_PIXELS = 500_000_000  # about 7 GB of memory while a photo is read and turned
 SMALL_PIXELS = 80_000_000  # up to here Pillow has nothing against a photo
-FILM_MM = math.hypot(36, 24)
-LENSES_MM = 9, 3000  # equivalents of lenses without fisheye that are sold: 135 to 0.8 degrees along the diagonal
-SENSORS_MM = 2, 70  # diagonals, from the smallest phone to medium format
-# Diagonals of sensors as cameras state them: film, APS-H, APS-C, 1.5 inch, four thirds, 1 inch. Compact cameras have
-# smaller ones with pixels of less than 3.7 micrometres. What lies between was reduced, or is an error of the camera.
-FORMATS_MM = (42, 45), (32.5, 35), (26, 29), (23, 23.8), (21.2, 22), (15.5, 16.3)
-UNITS_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # Exif has inch and cm only; cameras write mm and micrometres, too
+PANORAMA = (
+    "a panorama ({}), which has no focal length: cut a perspective picture out of it, or give focal_px (--focal-px) "
+    "if it is one all the same"
+)
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -43,12 +40,6 @@ RAW = re.compile(
     r"\.(3fr|arw|cr[23]|dcr|dng|erf|gpr|iiq|kdc|mrw|nef|nrw|orf|pef|raf|rw[2l]|sr[2fw]|x3f)$", re.IGNORECASE
 )
 HEIF = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"
-EDITORS = re.compile(
-    "adobe|lightroom|photoshop|gimp|darktable|rawtherapee|capture one|dxo|paint|picasa|acdsee|affinity|luminar|"
-    "snapseed|photo ?scape|xnview|irfan|faststone|google|apple photos|digital photo professional",
-    re.IGNORECASE,
-)
-ALL_ROUND = re.compile("theta|insta360|gear 360|sm-[cr]2|keymission|qoocam|gopro max|fusion|pilot|vuze", re.IGNORECASE)
 _lifting = threading.Lock()
 
 
@@ -57,15 +48,16 @@ def open_photo(
 ) -> View:
     """Read a photo with its camera: principal point in the centre. See `read_rgb` for what can be read.
 
-    The focal length is focal_px if given, else from EXIF (see `focal_from_exif`), else the calibrator's.
+    The focal length is focal_px if given, else from EXIF (see `vlm3.exif`), else the calibrator's.
     The image is turned the right way up, unless as_stored: for labels that count pixels of the file's raster.
     Raises FileNotFoundError or ValueError, naming the file, for what cannot be read, has no focal length, or is a
     panorama (which opens with focal_px).
     """
     photo, turn = _read(Path(path))
     if focal_px is None:
-        _refuse_panoramas(path, photo)
-        focal_px = focal_from_exif(photo)
+        if kind := exif.panorama(photo):
+            raise ValueError(f"{path}: {PANORAMA.format(kind)}")
+        focal_px = exif.focal_from_exif(photo)
     image = _rgb(path, photo, None if as_stored else turn)
     try:
         if focal_px is None:
@@ -84,118 +76,6 @@ def read_rgb(path: str | Path) -> np.ndarray:
     in raw files, more than MOST_PIXELS, more bits, broken files.
     """
     return _rgb(path, _read(Path(path))[0], None)
-
-
-def focal_from_exif(photo: Image.Image) -> float | None:
-    """Focal length in pixels as EXIF tells it, or None where it does not know or cannot be believed.
-
-    f = f35 x diagonal in pixels / 43.27 mm, the diagonal of 36 x 24 mm film, with f35 the 35 mm equivalent
-    (FocalLengthIn35mmFilm, 0 = unknown), else what FocalLength and the focal plane make of it: Exif's
-    FocalPlaneX/YResolution count pixels per unit on the sensor, for a picture of PixelX/YDimension pixels, so their
-    ratio is the sensor, and f35 = FocalLength x 43.27 mm / its diagonal. Neither needs to know how the photo was
-    turned or reduced since.
-
-    None also for
-    - an equivalent that no lens has (LENSES_MM): action cameras and drones write 0 or 1, others 65535;
-    - sides recorded in another proportion than the photo has: after a crop nothing recorded is true any more (a crop
-      that keeps the proportion goes unnoticed);
-    - equivalent and focal plane more than 20 % apart, or an equivalent whose sensor would be smaller or larger than
-      any: one of them is wrong, and nothing says which;
-    - digital zoom, which Apple counts into the equivalent and others do not (hugin bug 2064625).
-    The focal plane is left out where it makes no sensor that is built (FORMATS_MM), and in photos from an editor,
-    which changes PixelXDimension and not the resolution.
-    """
-    tags = _tags(photo)
-    recorded = sorted((_number(tags, Base.ExifImageWidth), _number(tags, Base.ExifImageHeight)))
-    shape = sorted(photo.size)
-    cropped = recorded[0] > 0 and abs(recorded[1] / recorded[0] / (shape[1] / shape[0]) - 1) > 0.01
-    zoomed = _number(tags, Base.DigitalZoomRatio) > 1.01 and _text(tags, Base.Make) != "Apple"
-    told = [f35 for f35 in (_stated_mm(tags), _focal_plane_mm(tags, photo)) if _between(f35, LENSES_MM)]
-    if not told or cropped or zoomed or max(told) / min(told) > 1.2 or not _possible(told[0], tags):
-        return None
-    return told[0] * math.hypot(*shape) / FILM_MM
-
-
-def _stated_mm(tags: dict) -> float:
-    return _number(tags, Base.FocalLengthIn35mmFilm)
-
-
-def _focal_plane_mm(tags: dict, photo: Image.Image) -> float:
-    """The 35 mm equivalent by focal length and size of the sensor, 0 where they are not known."""
-    sides = [_number(tags, tag) for tag in (Base.ExifImageWidth, Base.ExifImageHeight)]
-    per_unit = [_number(tags, tag) for tag in (Base.FocalPlaneXResolution, Base.FocalPlaneYResolution)]
-    unit_mm = UNITS_MM.get(tags.get(Base.FocalPlaneResolutionUnit, 2), 0)  # Exif: inch where it is not said
-    if min(*sides, *per_unit, unit_mm) <= 0 or abs(per_unit[0] / per_unit[1] - 1) > 0.05 or _edited(tags, photo):
-        return 0.0
-    sensor_mm = math.hypot(*(side / many * unit_mm for side, many in zip(sides, per_unit, strict=True)))
-    compact = sensor_mm < 11.5 and sensor_mm / math.hypot(*sides) < 0.0037
-    known = compact or any(_between(sensor_mm, limits) for limits in FORMATS_MM)
-    if not known or "6D Mark II" in _text(tags, Base.Model):  # says 24 mm and has 36: exiv2 issue 3097
-        return 0.0
-    return _number(tags, Base.FocalLength) * FILM_MM / sensor_mm
-
-
-def _possible(f35_mm: float, tags: dict) -> bool:
-    """Whether the sensor that makes f35 out of FocalLength could exist; true where FocalLength is not known."""
-    focal_mm, zoom = _number(tags, Base.FocalLength), max(1.0, _number(tags, Base.DigitalZoomRatio))
-    return focal_mm <= 0 or _between(focal_mm * zoom * FILM_MM / f35_mm, SENSORS_MM)
-
-
-def _edited(tags: dict, photo: Image.Image) -> bool:
-    return bool(EDITORS.search(_text(tags, Base.Software)) or b"CreatorTool" in _xmp(photo))
-
-
-def _between(value: float, limits: tuple[float, float]) -> bool:
-    return limits[0] <= value <= limits[1]
-
-
-def _tags(photo: Image.Image) -> dict:
-    """What can be read of the first directory and of Exif's own. Broken EXIF is none: it never stops a picture."""
-    found: dict = {}
-    for read in (lambda: photo.getexif(), lambda: photo.getexif().get_ifd(IFD.Exif)):
-        try:
-            with _quietly():
-                found |= dict(read())
-        except Exception:  # Pillow raises nearly anything here
-            continue
-    return found
-
-
-def _number(tags: dict, tag: int) -> float:
-    try:
-        value = float(tags.get(tag) or 0)
-    except (TypeError, ValueError, ArithmeticError):
-        return 0.0
-    return value if math.isfinite(value) else 0.0
-
-
-def _text(tags: dict, tag: int) -> str:
-    return str(tags.get(tag, "")).strip(" \0")
-
-
-def _xmp(photo: Image.Image) -> bytes:
-    """The XMP packets of a photo, one after the other; empty where there is none."""
-    parts = [photo.info.get(key, b"") for key in ("xmp", "XML:com.adobe.xmp")]
-    parts += [content for _, content in getattr(photo, "applist", [])]  # where older Pillow leaves those of a JPEG
-    parts = [part.encode() if isinstance(part, str) else part for part in parts]
-    return b"\n".join(part for part in parts if isinstance(part, bytes)).replace(b"\0", b"")  # UTF-16, too
-
-
-def _refuse_panoramas(path: str | Path, photo: Image.Image) -> None:
-    """ValueError for what no pinhole camera takes: by Google's GPano, by Apple's CustomRendered, by the camera."""
-    tags, (short, long) = _tags(photo), sorted(photo.size)
-    found = re.search(rb"""GPano:ProjectionType\s*(?:=\s*["']|>)\s*(\w+)""", _xmp(photo))
-    kind = found[1].decode(errors="replace") if found else ""
-    camera = f"{_text(tags, Base.Make)} {_text(tags, Base.Model)}"
-    if tags.get(Base.CustomRendered) == 6 and "Apple" in camera:
-        kind = kind or "swept"
-    if abs(long / short - 2) < 0.01 and ALL_ROUND.search(camera):
-        kind = kind or "360-degree"
-    if kind and kind.lower() not in ("rectilinear", "perspective"):
-        raise ValueError(
-            f"{path}: a panorama ({kind}), which has no focal length: cut a perspective picture out of it, or give "
-            "focal_px (--focal-px) if it is one all the same"
-        )
 
 
 def _rgb(path: str | Path, photo: Image.Image, turn: Image.Transpose | None) -> np.ndarray:
@@ -221,7 +101,7 @@ def _read(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
     if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
         raise FileNotFoundError(f"{path}: no such photo")
     try:
-        with _quietly(), _identified(path) as photo:  # closes the file; what was loaded stays
+        with exif.quietly(), _identified(path) as photo:  # closes the file; what was loaded stays
             _refuse_giants(photo)
             _refuse_previews(path, photo)
             tiff = photo.format == "TIFF"
@@ -244,16 +124,12 @@ class _Refused(ValueError):
 
 def _identified(path: Path) -> Image.Image:
     """The open file, its pixels not read yet."""
-    try:
-        return _opened(path)
-    except UnidentifiedImageError:
-        _prepare(path)
-        return _opened(path)
-
-
-def _opened(path: Path) -> Image.Image:
     with _of_any_size():
-        return Image.open(path)
+        try:
+            return Image.open(path)
+        except UnidentifiedImageError:
+            _prepare(path)
+            return Image.open(path)
 
 
 def _prepare(path: Path) -> None:
@@ -289,12 +165,12 @@ def _refuse_previews(path: Path, photo: Image.Image) -> None:
     """
     if not isinstance(photo, TiffImagePlugin.TiffImageFile):
         return
-    tags, exif, within = photo.tag_v2, _tags(photo), _sizes_within(path, photo)
+    tags, noted, within = photo.tag_v2, exif.tags_of(photo), _sizes_within(path, photo)
     width, height = photo.size
     larger = [size for size in within if math.prod(size) > width * height]
     reduced = tags.get(Base.NewSubfileType, 0)
     if larger or Base.DNGVersion in tags or (isinstance(reduced, int) and reduced & 1) or RAW.search(path.name):
-        stated = int(_number(exif, Base.ExifImageWidth)), int(_number(exif, Base.ExifImageHeight))
+        stated = int(exif.number(noted, Base.ExifImageWidth)), int(exif.number(noted, Base.ExifImageHeight))
         whole = max([*larger, stated], key=math.prod)
         of = f" of a photo of {whole[0]}x{whole[1]}" if math.prod(whole) > width * height else ""
         raise _Refused(
@@ -328,14 +204,6 @@ def _turn(photo: Image.Image) -> Image.Transpose | None:
     except Exception:  # broken EXIF is none
         return None
     return TURNS.get(orientation) if isinstance(orientation, int) else None
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without Pillow's warnings, of odd EXIF for the most part: what matters of them becomes an error here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @contextmanager
