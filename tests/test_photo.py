@@ -326,6 +326,7 @@ def without(*names, **changes):
      without(focal_mm=0.1), without(x=11.7, y=11.7), without(x=24.0, y=24.0), without(x=65.4, y=65.4),
      without(zoom=2.0), without(model="Canon EOS 6D Mark II"),
      without(software="Adobe Photoshop Lightroom 6.1"), without(software="GIMP 2.10.36"),
+     without(software="Microsoft Windows Photo Viewer 6.1"),
      without(xmp='<x:xmpmeta xmp:CreatorTool="Adobe Photoshop"/>')],
 )  # fmt: skip
 def test_a_focal_plane_that_says_too_little_or_cannot_be_is_no_focal_length(shot, tmp_path):

@@ -20,8 +20,8 @@ SENSORS_MM = 2, 70  # diagonals, from the smallest phone to medium format
 FORMATS_MM = (42, 45), (32.5, 35), (26, 29), (23, 23.8), (21.2, 22), (15.5, 16.3)
 UNITS_MM = {2: 25.4, 3: 10.0, 4: 1.0, 5: 0.001}  # Exif has inch and cm only; cameras write mm and micrometres, too
 EDITORS = re.compile(
-    "adobe|lightroom|photoshop|gimp|darktable|rawtherapee|capture one|dxo|paint|picasa|acdsee|affinity|luminar|"
-    "snapseed|photo ?scape|xnview|irfan|faststone|google|photos|digital photo professional",
+    "microsoft|adobe|lightroom|photoshop|gimp|darktable|rawtherapee|capture one|dxo|paint|picasa|acdsee|affinity|"
+    "luminar|snapseed|photo ?scape|xnview|irfan|faststone|google|photos|digital photo professional",
     re.IGNORECASE,
 )
 ALL_ROUND = re.compile("theta|insta360|gear 360|sm-[cr]2|keymission|qoocam|gopro max|fusion|pilot|vuze", re.IGNORECASE)
