@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, features
 
-import vlm3
 from tests.conftest import ROOT, photo_file, position_image, upside
-from vlm3 import focal, photo
+from vlm3 import photo
 from vlm3.exif import focal_from_exif
 from vlm3.focal import unify_focal
 from vlm3.geometry import Camera
@@ -701,10 +700,3 @@ def test_the_source_in_the_guide_reads_photos_as_its_depth_maps_count(orientatio
     assert np.abs(view.image.astype(int) - stored).max() < 6
     assert np.array_equal(view.depth_m, depth_m)
     assert (view.size, view.camera.fx) == ((36, 24), 1500)
-
-
-def test_the_readers_are_found_where_they_used_to_be():
-    assert focal.open_photo is vlm3.open_photo is open_photo
-    assert focal.read_rgb is read_rgb
-    with pytest.raises(AttributeError, match="vlm3.focal"):
-        focal.nothing  # noqa: B018

@@ -48,7 +48,7 @@ def unify_focal(
     Raises ValueError without intrinsics (naming the ways out), for a picture that would become too small or too
     large, and for arguments out of range.
     """
-    camera = view.camera or _calibrated(view.image, calibrator)
+    camera = view.camera or calibrated(view.image, calibrator)
     x, y = _axes(camera, focal_px, multiple, fit, max_pixels)
     cx, cy = camera.cx * x.scale - x.start, camera.cy * y.scale - y.start
     return View(
@@ -177,7 +177,8 @@ def _moved(box: Box, x: _Axis, y: _Axis) -> Box | None:
     return box._replace(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax) if xmin < xmax and ymin < ymax else None
 
 
-def _calibrated(image: np.ndarray, calibrator: Calibrator | None) -> Camera:
+def calibrated(image: np.ndarray, calibrator: Calibrator | None) -> Camera:
+    """The camera that a calibrator finds for an image; ValueError without one, naming the ways out."""
     height, width = image.shape[:2]
     if calibrator is None:
         raise ValueError(NO_FOCAL.format(f"{width}x{height}"))
@@ -185,12 +186,3 @@ def _calibrated(image: np.ndarray, calibrator: Calibrator | None) -> Camera:
     if not isinstance(camera, Camera) or camera.size != (width, height):
         raise ValueError(f"the calibrator must return the Camera of a {width}x{height} image, got {camera!r}")
     return camera
-
-
-def __getattr__(name: str) -> object:
-    """What reads photos has its own module, `vlm3.photo`; it is found here, too, where it used to be."""
-    if name in ("open_photo", "read_rgb"):
-        from vlm3 import photo  # which imports this module
-
-        return getattr(photo, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

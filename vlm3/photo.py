@@ -17,7 +17,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import Base
 
 from vlm3 import exif
-from vlm3.focal import Calibrator, _calibrated
+from vlm3.focal import Calibrator, calibrated
 from vlm3.geometry import Camera
 from vlm3.views import View
 
@@ -61,7 +61,7 @@ def open_photo(
     image = _rgb(path, photo, None if as_stored else turn)
     try:
         if focal_px is None:
-            return View(image, _calibrated(image, calibrator))
+            return View(image, calibrated(image, calibrator))
         height, width = image.shape[:2]
         return View(image, Camera(focal_px, focal_px, width / 2, height / 2, width, height))
     except ValueError as error:
