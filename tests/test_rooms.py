@@ -73,16 +73,6 @@ def test_the_rooms_are_those_that_models_were_trained_on():
     assert stands[0][1][:3, 3] == pytest.approx([0.670254, -1.782999, -0.482734], abs=1e-6)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-def test_a_gpu_sees_the_same_rooms():
-    picked = list(range(16))
-    for cpu, gpu in zip(
-        flat(Rooms("large").batch(picked)), flat(Rooms("large", device="cuda").batch(picked)), strict=True
-    ):
-        np.testing.assert_allclose(gpu.depth_m, cpu.depth_m, rtol=1e-4)
-        assert (gpu.image != cpu.image).mean() < 1e-3
-
-
 def test_the_first_views_do_not_depend_on_how_many_there_are():
     three = Rooms("large", views=3).batch([4])
     assert len(three[0]) == 3

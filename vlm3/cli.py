@@ -185,6 +185,7 @@ def bench(
     questions: int | None = None,
     tokens: int = 8192,
     steps: int = 3,
+    share: int = 1,
     device: str | None = None,
     save: Path | None = None,
 ) -> int:
@@ -200,6 +201,8 @@ def bench(
         questions: train: per sample, 10; answer: about the image, 100.
         tokens: train: at most so many at once.
         steps: how often each rung is measured; the median counts.
+        share: train: measure as one of so many GPUs that hold the network together computes, without what they send
+            each other.
         device: cpu or cuda; the GPU where there is one, without it.
         save: write the measures to this .json, too, after each rung.
     """
@@ -210,13 +213,21 @@ def bench(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     size = size or ((128, 96) if what == "train" and model.endswith("tiny") else (1215, 920))
     questions = {"train": 10, "answer": 100}[what] if questions is None else questions
-    if what == "answer" and (task, batch, tokens) != ("depth", 8, 8192):
-        raise ValueError("task, batch and tokens are of `bench train`; answers are about depth, all questions at once")
-    if min(batch, questions, steps) < 1:
-        raise ValueError(f"batch, questions and steps must be positive, got {batch}, {questions}, {steps}")
+    if what == "answer" and (task, batch, tokens, share) != ("depth", 8, 8192, 1):
+        raise ValueError(
+            "task, batch, tokens and share are of `bench train`; answers are about depth, all questions at once"
+        )
+    if min(batch, questions, steps, share) < 1:
+        raise ValueError(
+            f"batch, questions, steps and share must be positive, got {batch}, {questions}, {steps}, {share}"
+        )
     if what == "train":
         config, told = Config(model=model, batch=batch, tokens=tokens), f"a step of fine-tuning {model} on {task}"
-        rungs = measure.train(config, task, size, questions, steps, device)
+        try:
+            network = measure.network(config, device, share)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(f"{error} The weights alone do not fit: try --share 8, or a smaller --model") from error
+        rungs = measure.train(network, config, task, size, questions, steps, share)
     else:
         told = f"answers of {model} to {questions} depth questions about one image"
         rungs = measure.answer(model, size, questions, steps, device)
