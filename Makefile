@@ -6,7 +6,7 @@ FORCE ?=
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help setup test book lab lint format serve lock address clean
+.PHONY: help setup test gpu book lab lint format serve lock address clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -24,6 +24,12 @@ $(READY): requirements.lock pyproject.toml
 
 test: setup  ## run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+OUT ?= gpu
+MINUTES ?= 9
+
+gpu:  ## measure a GPU in MINUTES=9 with the machine's own torch, into OUT=gpu; ARGS=--dry tries it without one
+	$(PYTHON) tests/bench/gpu.py --minutes $(MINUTES) --out $(OUT) $(ARGS)
 
 book: setup  ## execute what changed, then render _build/html
 	$(BIN)/python book/build.py --profile $(PROFILE) $(if $(FORCE),--force)

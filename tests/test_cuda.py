@@ -144,10 +144,16 @@ def test_one_of_eight_gpus_is_measured_with_its_memory(tmp_path):
     assert found["memory_gb"] > 0
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("name", ["tree attention", "fused head", "every second layer checkpointed"])
-def test_a_rung_has_the_losses_that_a_cpu_has_without_it(tmp_path, name, precision):
-    """The last two are compiled."""
+@pytest.mark.parametrize(
+    ("name", "precision", "near"),
+    [
+        ("tree attention", "fp32", 1e-3),
+        ("tree attention", "bf16", 2e-2),
+        ("fused head", "fp32", 1e-3),  # this one and the next are compiled
+        ("every second layer checkpointed", "fp32", 1e-3),
+    ],
+)
+def test_a_rung_has_the_losses_that_a_cpu_has_without_it(tmp_path, name, precision, near):
     cpu = _losses(tmp_path, RUNGS["supervised rows only"], "cpu", "fp32")
     gpu = _losses(tmp_path, RUNGS[name], DEVICE, precision)
-    assert gpu == pytest.approx(cpu, rel={"fp32": 1e-3, "bf16": 2e-2}[precision])
+    assert gpu == pytest.approx(cpu, rel=near)

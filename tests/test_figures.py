@@ -1,6 +1,7 @@
 """What figures and widgets put on a page."""
 
 import base64
+import json
 import re
 
 import matplotlib.pyplot as plt
@@ -135,3 +136,47 @@ def test_passes_stand_where_they_belong_and_what_was_never_seen_does_not_stand()
     assert ax.get_xscale() == "log"
     assert uniform.get_marker() != size.get_marker()
     assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["uniform", "size"]
+
+
+@pytest.mark.parametrize("found", [None, {"results": {}}, {"results": {"train": {"rungs": []}}},
+                                   {"results": {"train": {"rungs": [{"rung": "a product of matrices"}]}}}])  # fmt: skip
+def test_what_no_gpu_has_measured_is_said_in_one_line(tmp_path, found):
+    if found:
+        (tmp_path / "gpu.json").write_text(json.dumps(found))
+    assert figures.on_gpu(tmp_path / "gpu.json", "train").data.count("Not measured on a GPU yet") == 1
+
+
+def test_what_a_gpu_measured_is_shown_and_what_did_not_fit_is_said(tmp_path):
+    rungs = [
+        {"rung": "a product of matrices", "tflops": 1.0},
+        {"task": "depth", "rung": "whole <recipe>", "samples_per_s": 8.476, "tokens_per_s": 11834.6, "mfu": 0.4,
+         "memory_gb": 61.2},
+        {"task": "depth", "rung": "not compiled", "out_of_memory": True},
+        {"task": "depth", "rung": "fused head", "failed": "RuntimeError: no compiler"},
+    ]  # fmt: skip
+    recorded = {"device": "NVIDIA H100", "date": "2026-11-26", "command": "python gpu.py"}
+    (tmp_path / "gpu.json").write_text(json.dumps(recorded | {"results": {"train": {"rungs": rungs}}}))
+    shown = figures.on_gpu(tmp_path / "gpu.json", "train").data
+    for text in (
+        "whole &lt;recipe&gt;",
+        ">8.48<",
+        ">11,835<",
+        ">40%<",
+        ">61<",
+        "out of memory",
+        ">failed<",
+        "NVIDIA H100",
+    ):
+        assert text in shown
+    assert "product" not in shown
+
+
+@pytest.mark.parametrize(("part", "rung", "texts"), [
+    ("waiting", {"task": "depth", "workers": 8, "seconds": 1.5, "wait_share": 0.0123}, (">1.50<", ">1.2%<", ">8<")),
+    ("answer", {"rung": "all at once", "dtype": "bfloat16", "questions": 100, "questions_per_s": 51.26,
+                "times_faster": 12.3, "same_texts": 0.97}, (">51.3<", ">97%<", ">12.3<", "bfloat16"))])  # fmt: skip
+def test_waits_and_answers_of_a_gpu_are_shown(tmp_path, part, rung, texts):
+    recorded = {"device": "NVIDIA H100", "date": "2026-11-26", "command": "python gpu.py"}
+    (tmp_path / "gpu.json").write_text(json.dumps(recorded | {"results": {part: {"rungs": [rung]}}}))
+    shown = figures.on_gpu(tmp_path / "gpu.json", part).data
+    assert all(text in shown for text in texts)

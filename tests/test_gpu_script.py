@@ -109,6 +109,14 @@ def test_a_step_that_fails_or_takes_too_long_loses_only_itself(tmp_path, monkeyp
     assert well == (ended == "done")
 
 
+def test_without_a_gpu_nothing_is_tried_and_it_says_so(tmp_path):
+    shown = []
+    record = gpu.Record(tmp_path, 9.0, gpu.Sizes(), shown.append)
+    assert not record.run({"it": (_fine, 60)})
+    assert shown == ["machine: failed: RuntimeError: torch sees no GPU here; --dry tries all of it on CPUs"]
+    assert not record.results
+
+
 def test_what_a_step_found_is_written_before_it_ends(tmp_path):
     def looking(job) -> None:
         job.tell({"rung": "first"})

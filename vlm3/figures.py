@@ -3,9 +3,11 @@
 import base64
 import html
 import io
+import json
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -210,6 +212,36 @@ def table(rows: Sequence[Mapping[str, object]]) -> HTML:
     head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
     body = "".join("<tr>" + "".join(f"<td>{_cell(v)}</td>" for v in row.values()) + "</tr>" for row in rows)
     return HTML(f'<table class="table vlm3-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>')
+
+
+_ON_GPU = {  # of each part of gpu.json: what a column is called and how its numbers are written
+    "train": {"task": ("task", ""), "rung": ("step", ""), "samples_per_s": ("samples/s", ".2f"),
+              "tokens_per_s": ("tokens/s", ",.0f"), "mfu": ("MFU", ".0%"), "memory_gb": ("memory (GB)", ".0f")},
+    "waiting": {"task": ("task", ""), "workers": ("workers", ""), "seconds": ("step (s)", ".2f"),
+                "wait_share": ("of which waiting", ".1%")},
+    "answer": {"rung": ("way", ""), "dtype": ("weights", ""), "questions": ("questions", ""),
+               "questions_per_s": ("questions/s", ".1f"), "times_faster": ("times faster", ".1f"),
+               "same_texts": ("same texts", ".0%")},
+}  # fmt: skip
+
+
+def on_gpu(path: Path, part: str) -> HTML:
+    """A table of what `make gpu` measured: part "train", "waiting" or "answer" of its record, and how it was made; one
+    line where nothing is recorded."""
+    found = json.loads(path.read_text()) if path.exists() else {"results": {}}
+    rungs = [rung for rung in found["results"].get(part, {}).get("rungs", []) if part != "train" or "task" in rung]
+    if not rungs:
+        return HTML("<p>Not measured on a GPU yet: <code>make gpu</code> does it.</p>")
+    rows = [{name: _measure(rung, key, form) for key, (name, form) in _ON_GPU[part].items()} for rung in rungs]
+    made = html.escape(f"{found['device']}, {found['date']}, {found['command']}")
+    return HTML(f"{table(rows).data}<p>Recorded: {made}.</p>")
+
+
+def _measure(rung: Mapping, key: str, form: str) -> str:
+    """A number, or why there is none."""
+    why = "out of memory" if rung.get("out_of_memory") else "failed" if "failed" in rung else ""
+    value = rung.get(key)
+    return why if value is None else format(value, form)
 
 
 def link(text: object, address: str) -> HTML:

@@ -239,17 +239,22 @@ STEPS = {"tests": (tests, 60), "train": (train, 180), "waiting": (waiting, 45), 
 class Record:
     """The steps one after another, and what they found so far."""
 
-    def __init__(self, out: Path, minutes: float, sizes: Sizes, show: Callable[[str], None] = print):
+    def __init__(
+        self, out: Path, minutes: float, sizes: Sizes, show: Callable[[str], None] = print, began_s: float = 0
+    ):
+        """began_s: when the minutes began, on the monotonic clock; 0 is now."""
         self.out, self.sizes, self.show = out, sizes, show
-        self.began = time.monotonic()
+        self.began = began_s or time.monotonic()
         self.until = self.began + 60 * minutes - GRACE_S - 5
         self.made, self.results = {}, {}
 
     def run(self, steps: dict[str, tuple[Callable[[Job], None], float]]) -> bool:
         """Whether all ended well. Budgets are seconds of nine minutes."""
-        self.made = next(self._step(machine, self._end(60)), {})
-        if not self.made:
+        *made, last = self._step(machine, self._end(60))
+        if not made:
+            self.show(f"machine: {last['ended']}")
             return False
+        self.made = made[0]
         for name, (step, budget_s) in steps.items():
             began, rungs = time.monotonic(), []
             part = self.results[name] = {"ended": "cut off", "seconds": 0.0, "rungs": rungs}
@@ -362,6 +367,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def main() -> None:
+    began_s = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--minutes", type=float, default=9.0, help="all of it ends within so many")
     parser.add_argument("--out", type=Path, default=Path("gpu"))
@@ -373,7 +379,7 @@ def main() -> None:
     if missing := _missing():
         sys.exit(missing)
     args.out.mkdir(parents=True, exist_ok=True)
-    record = Record(args.out.resolve(), args.minutes, SMALL if args.dry else Sizes())
+    record = Record(args.out.resolve(), args.minutes, SMALL if args.dry else Sizes(), began_s=began_s)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     well = record.run(STEPS)
     print(f"{args.out / 'gpu.json'}: cp it to book/recorded/ if it is worth keeping" if record.results else
