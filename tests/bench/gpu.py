@@ -3,7 +3,7 @@
 python tests/bench/gpu.py [--minutes 9] [--out gpu] [--dry]
 
 1. The tests that need CUDA. 2. Steps of fine-tuning the 4B model, depth and pairs, as one of eight GPUs that hold it
-together: the whole recipe, what the presets do, how long training waits for samples, then one thing left out at a time.
+together: what the presets do, the whole recipe, then one thing changed at a time; how long training waits for samples.
 3. A hundred questions about one image, together and one by one. 4. The packaged tiny model trained on for the rest.
 
 Each step is a process with a time of its own, after which it is ended; one that crashes or is ended loses what it was
@@ -111,7 +111,7 @@ def tests(job: Job) -> None:
 
 
 def train(job: Job) -> None:
-    """The most telling rungs of both tasks first."""
+    """What the presets do first, since it compiles nothing and so comes soon; then the most telling of both tasks."""
     import torch
 
     from vlm3 import bench, flops
@@ -133,10 +133,10 @@ def train(job: Job) -> None:
     preset = bench.Rung("as the presets", checkpointing=s.preset["checkpointing"])
     base = Config(model=s.model, tokens=s.tokens, peak_tflops=s.peak_tflops)
     usual = {task: replace(base, batch=batch) for task, batch in s.batches.items()}
-    for task, config in usual.items():
-        measure(task, config, [whole])
     for task, batch in s.preset_batches.items():
         measure(task, replace(base, batch=batch, tokens=s.preset["tokens"]), [preset])
+    for task, config in usual.items():
+        measure(task, config, [whole])
     for task, config in usual.items():
         measure(task, config, others[: s.others])
 
