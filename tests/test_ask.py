@@ -34,8 +34,8 @@ def said(monkeypatch):
 
     def answers(vlm, views, questions, task):
         found.views = views if isinstance(views, tuple) else (views,)
-        found.questions, found.task = list(questions), task
-        return [Answer(text, (-0.5,), value) for text, value in map(found.replies, questions)]
+        found.qas, found.questions, found.task = list(questions), [qa.question for qa in questions], task
+        return [Answer(text, (-0.5,), value) for text, value in map(found.replies, found.questions)]
 
     monkeypatch.setattr(ask.answer, "answer", answers)
     return found

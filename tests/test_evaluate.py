@@ -63,7 +63,7 @@ def test_perfect_answers_score_perfectly_and_are_all_on_disk(tmp_path):
     assert scores["questions"] == 60
     records = evaluate.read(config.out)
     assert [record["item"] for record in records] == list(range(20))
-    assert records[0]["answers"][0].keys() == {"question", "text", "logprob", "truth"}
+    assert records[0]["answers"][0].keys() == {"question", "kind", "about", "text", "logprob", "truth"}
     assert records[0]["answers"][0]["logprob"] == pytest.approx(-0.3)
     assert json.loads((config.out / "scores.json").read_text()) == scores
 

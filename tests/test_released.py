@@ -75,8 +75,8 @@ def refused(folder, entry):
 def test_depth_has_metres_as_truth_and_the_prompt_that_is_given(entry, tmp_path):
     (found,) = read(tmp_path, entry, prompt="Depth at <{x}|{y}>? {}")
     assert (found.task, found.images, found.cameras) == ("depth", (tmp_path / "a.png",), (CAMERA,))
-    assert found.qas[0] == ("Depth at <200|400>? {}", "2.50", 2.5036)
-    assert found.qas[1] == ("Depth at <1933|0>? {}", "127.90", 127.9)
+    assert found.qas[0] == ("Depth at <200|400>? {}", "2.50", 2.5036, "z", ((200, 400),))
+    assert found.qas[1] == ("Depth at <1933|0>? {}", "127.90", 127.9, "z", ((1933, 0),))
     assert read(tmp_path, entry)[0].qas[0].question == "(200, 400)"
     assert depth.score([(depth.parse(qa.answer), qa.truth) for qa in found.qas])["delta_1"] == 1
 
@@ -90,7 +90,9 @@ def test_an_image_may_be_called_image_path(tmp_path):
 def test_correspondences_fill_the_prompt_of_the_file_with_whole_numbers(tmp_path):
     (found,) = read(tmp_path, MATCHES)
     assert (found.task, found.images) == ("correspondence", (tmp_path / "a.png", tmp_path / "b.png"))
-    assert found.qas == (("Where is (440, 60) now, as (x, y)? {z}", "(338, 52)", (338.096, 52.013)),)
+    assert found.qas == (
+        ("Where is (440, 60) now, as (x, y)? {z}", "(338, 52)", (338.096, 52.013), "match", ((440, 60),)),
+    )
     assert correspondence.parse(found.qas[0].answer) == (338, 52)
 
 
@@ -102,14 +104,22 @@ def test_pose_has_four_questions_whose_truth_is_what_they_ask_for(tmp_path):
     assert [qa.truth for qa in found.qas] == [
         {"rotation_angle_deg": 89.65}, {"yaw_deg": 89.6, "pitch_deg": 2.6, "roll_deg": 6.07},
         {"direction": (-0.69, 0.02, 0.72)}, {"distance_m": 1.98}]  # fmt: skip
+    assert [qa.kind for qa in found.qas] == list(pose.PARTS)
     for qa in found.qas:
         assert set(pose.parse(qa.answer)) >= set(qa.truth)
+        assert set(pose.read(qa, qa.answer)) == set(qa.truth)
 
 
 def test_objects_come_with_category_answer_and_names_and_are_judged(tmp_path):
     (found,) = read(tmp_path, OBJECTS)
     assert found.qas == (
-        (OBJECTS["prompt"], OBJECTS["answer"], ("small_predicate", OBJECTS["answer"], ("lamp", "television"))),
+        (
+            OBJECTS["prompt"],
+            OBJECTS["answer"],
+            ("small_predicate", OBJECTS["answer"], ("lamp", "television")),
+            "small_predicate",
+            (),
+        ),
     )
     assert objects.judge(found.qas[0], "No, the lamp is larger than the television.")
     assert not objects.judge(found.qas[0], "Yes.")
@@ -119,7 +129,7 @@ def test_regions_of_the_benchmark_become_boxes_in_words(tmp_path):
     (found,) = read(tmp_path, BENCH)
     box = "bounding box region (0, 39, 652, 999)"
     answer = f"{box} is 45.0 inches."
-    assert found.qas == ((f"How tall is {box}?", answer, ("height_data", answer, ("lamp",))),)
+    assert found.qas == ((f"How tall is {box}?", answer, ("height_data", answer, ("lamp",)), "height_data", ()),)
     assert objects.typed(found.qas[0]).truth.value == pytest.approx(1.143)
     turns = [
         {"value": "<image>\n How tall is <mask>?"},

@@ -46,15 +46,16 @@ class Answer(NamedTuple):
     value: object = None
 
 
-def answer(vlm: VLM, views: View | Sequence[View], questions: Sequence[str], task: str = "",
+def answer(vlm: VLM, views: View | Sequence[View], questions: Sequence[str | QA], task: str = "",
            longest: int = LONGEST) -> list[Answer]:  # fmt: skip
     """Greedy answers to all questions about one view or several, each as if it were asked alone.
 
-    task: reads the values of the answers; longest: tokens after which an answer is cut off. ValueError for views that
-    the model cannot read, see `vlm3.model.patches`, and for questions with control tokens.
+    task: reads the values of the answers, knowing what a QA says of its question; longest: tokens after which an answer
+    is cut off. ValueError for views that the model cannot read, see `vlm3.model.patches`, and for questions with
+    control tokens.
     """
     views = (views,) if isinstance(views, View) else tuple(views)
-    qas = tuple(QA(question, "", None) for question in questions)
+    qas = tuple(asked if isinstance(asked, QA) else QA(asked, "", None) for asked in questions)
     return answer_all(vlm, [Sample(views, qas, task, "")], longest)[0]
 
 

@@ -33,7 +33,7 @@ def depth(vlm: VLM, view: View, uv: np.ndarray, seed: int = 0) -> list[Answer]:
 def depth_spreads(vlm: VLM, view: View, uv: np.ndarray, widest: int = 32, seed: int = 0) -> list[Spread | None]:
     """The same as distributions, see `vlm3.spread`."""
     unified, questions = _about_depth(vlm, view, uv, seed)
-    sample = Sample((unified,), tuple(QA(q, "", None) for q in questions), "depth", "")
+    sample = Sample((unified,), tuple(questions), "depth", "")
     return [spread(answers) for answers in answer.likely(vlm, [sample], widest)[0]]
 
 
@@ -68,7 +68,7 @@ def correspondence(vlm: VLM, view1: View, view2: View, uv1: np.ndarray, seed: in
     lesson, rng = vlm.lesson("correspondence"), np.random.default_rng(seed)
     templates, unified = text.adapted("correspondence", lesson.templates), _unified(vlm, "correspondence", view1, view2)
     places = _places(uv1, view1, unified[0])
-    questions = [correspondence_task.question(uv, unified[0].size, rng, templates) for uv in places]
+    questions = [correspondence_task.unanswered(uv, unified[0].size, rng, templates) for uv in places]
     scale, found = templates["scale"], []
     for a in answer.answer(vlm, unified, questions, "correspondence"):
         uv2 = a.value and (np.array(a.value) + 0.5) / scale * unified[1].size
@@ -77,15 +77,19 @@ def correspondence(vlm: VLM, view1: View, view2: View, uv1: np.ndarray, seed: in
 
 
 def pose(vlm: VLM, view1: View, view2: View, metric: bool = True, seed: int = 0) -> tuple[dict, list[Answer]]:
-    """How camera 2 stands to camera 1: all that was answered, as in `vlm3.tasks.pose`, and the answers."""
+    """How camera 2 stands to camera 1: all that was answered, as in `vlm3.tasks.pose`, and the answers.
+
+    Each field is what was said when it was asked for.
+    """
     templates = text.adapted("pose", vlm.lesson("pose").templates)
-    questions = pose_task.questions(np.random.default_rng(seed), metric, templates)
+    questions = pose_task.unanswered(np.random.default_rng(seed), metric, templates)
     answers = answer.answer(vlm, _unified(vlm, "pose", view1, view2), questions, "pose")
-    return {name: value for a in answers for name, value in (a.value or {}).items()}, answers
+    fields = [(field, a.value) for qa, a in zip(questions, answers, strict=True) for field in pose_task.PARTS[qa.kind]]
+    return {field: value[field] for field, value in fields if value and field in value}, answers
 
 
-def objects(vlm: VLM, view: View, questions: Sequence[str]) -> list[Answer]:
-    """Answers to questions in which {1}, {2} and so on stand for the boxes of the view.
+def objects(vlm: VLM, view: View, questions: Sequence[str | QA]) -> list[Answer]:
+    """Answers to questions in which {1}, {2} and so on stand for the boxes of the view; a QA may tell of what kind.
 
     How boxes are written is said before each question, as in all questions of the task. ValueError for a question
     about a box that is not there.
@@ -96,22 +100,25 @@ def objects(vlm: VLM, view: View, questions: Sequence[str]) -> list[Answer]:
     templates = text.adapted("objects", vlm.lesson("objects").templates)
     note = templates["note"].format(scale=templates["scale"])
     places = [PixelText(templates["scale"]).encode_box(box, unified.size) for box in unified.boxes]
-    asked = [_with_boxes(question, places) for question in questions]
-    return answer.answer(vlm, unified, [q if q.startswith(note) else f"{note} {q}" for q in asked], "objects")
+    asked = [q if isinstance(q, QA) else QA(q, "", None) for q in questions]
+    return answer.answer(vlm, unified, [_with_boxes(qa, places, note) for qa in asked], "objects")
 
 
-def _with_boxes(question: str, places: list[str]) -> str:
+def _with_boxes(qa: QA, places: list[str], note: str) -> QA:
     known = {str(number): place for number, place in enumerate(places, 1)}
-    if unknown := set(re.findall(r"{(.*?)}", question)) - known.keys():
-        raise ValueError(f"{question!r} names {{{min(unknown)}}}: there are {len(places)} boxes, from {{1}} on")
-    return re.sub(r"{(.*?)}", lambda name: known[name[1]], question)
+    named = re.findall(r"{(.*?)}", qa.question)
+    if unknown := set(named) - known.keys():
+        raise ValueError(f"{qa.question!r} names {{{min(unknown)}}}: there are {len(places)} boxes, from {{1}} on")
+    question = re.sub(r"{(.*?)}", lambda name: known[name[1]], qa.question)
+    about = tuple(text.tuples(" ".join(known[name] for name in dict.fromkeys(named))))
+    return qa._replace(question=question if question.startswith(note) else f"{note} {question}", about=about)
 
 
-def _about_depth(vlm: VLM, view: View, uv: np.ndarray, seed: int) -> tuple[View, list[str]]:
+def _about_depth(vlm: VLM, view: View, uv: np.ndarray, seed: int) -> tuple[View, list[QA]]:
     templates, rng = text.adapted("depth", vlm.lesson("depth").templates), np.random.default_rng(seed)
     (unified,) = _unified(vlm, "depth", view)
     places = _places(uv, view, unified)
-    return unified, [depth_task.question(place, unified.size, rng, templates=templates) for place in places]
+    return unified, [depth_task.unanswered(place, unified.size, rng, templates=templates) for place in places]
 
 
 def _unified(vlm: VLM, task: str, *views: View) -> tuple[View, ...]:

@@ -130,8 +130,8 @@ def _mend(path: Path) -> None:
 
 def _line(item: int, sample: Sample | None, answers: list) -> str:
     qas = sample.qas if sample else ()
-    told = [{"question": qa.question, "text": a.text, "logprob": sum(a.logprobs), "truth": qa.truth}
-            for qa, a in zip(qas, answers, strict=True)]  # fmt: skip
+    told = [{"question": qa.question, "kind": qa.kind, "about": qa.about, "text": a.text, "logprob": sum(a.logprobs),
+             "truth": qa.truth} for qa, a in zip(qas, answers, strict=True)]  # fmt: skip
     return json.dumps({"item": item, "answers": told}) + "\n"
 
 
@@ -140,7 +140,8 @@ def _files(out: Path) -> list[Path]:
 
 
 def read(out: str | Path) -> list[dict]:
-    """All predictions of a folder, by item: item, and answers with question, text, logprob and truth.
+    """All predictions of a folder, by item: item, and answers with question, kind, about, text, logprob and
+    truth.
 
     What is there more than once counts once. ValueError, naming the files, for a line that is damaged and for lines
     that contradict each other.
@@ -162,8 +163,15 @@ def pairs(out: str | Path) -> list[tuple]:
     config = json.loads(disk.text(Path(out) / "config.json"))
     templates = config["asked"][config["source"]]["templates"]
     answers = [answer for record in read(out) for answer in record["answers"]]
-    values = [tasks.read(config["task"], QA(a["question"], "", a["truth"]), a["text"], templates) for a in answers]
+    values = [tasks.read(config["task"], _asked(a), a["text"], templates) for a in answers]
     return list(zip(values, (a["truth"] for a in answers), strict=True))
+
+
+def _asked(answer: Mapping) -> QA:
+    """The question of a recorded answer; earlier records do not say of what kind and about what it was."""
+    return QA(
+        answer["question"], "", answer["truth"], answer.get("kind", ""), tuple(map(tuple, answer.get("about", ())))
+    )
 
 
 def score(out: str | Path) -> dict[str, float]:

@@ -18,7 +18,7 @@ import tyro
 from vlm3.photo import open_photo
 from vlm3.tasks import objects, pose, text
 from vlm3.tasks.english import Hour
-from vlm3.views import View
+from vlm3.views import QA, View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -183,9 +183,10 @@ class Objects(Asking):
         from vlm3 import ask
 
         templates = text.adapted("objects", vlm.lesson("objects").templates)
-        asked = self.question or objects.questions(len(view.boxes), np.random.default_rng(self.seed), templates)
-        found = [{"question": q, "value": a.value, "unit": _unit(a.value), **_words(a)}
-                 for q, a in zip(asked, ask.objects(vlm, view, asked), strict=True)]  # fmt: skip
+        asked = [QA(question, "", None) for question in self.question]
+        asked = asked or objects.unanswered(len(view.boxes), np.random.default_rng(self.seed), templates)
+        found = [{"question": qa.question, "value": a.value, "unit": _unit(a.value), **_words(a)}
+                 for qa, a in zip(asked, ask.objects(vlm, view, asked), strict=True)]  # fmt: skip
         rows = [("answer", "in words", "question")]
         rows += [(_spoken(f["value"]), f["text"], f["question"]) for f in found]
         return Said({"boxes": [box[:4] for box in view.boxes], "answers": found}, aligned(rows),

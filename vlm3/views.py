@@ -92,11 +92,17 @@ class Pair(NamedTuple):
 
 
 class QA(NamedTuple):
-    """A question, its answer as text, and the exact value behind the answer."""
+    """A question, its answer as text, and the exact value behind the answer; and what answers are read with.
+
+    kind: what is asked, as the task calls it: "z", "match", "angle", "left_predicate", ...; "" where nobody knows.
+    about: the pixels or boxes that the question names, each its numbers, in the units of the text.
+    """
 
     question: str
     answer: str
     truth: Any
+    kind: str = ""
+    about: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

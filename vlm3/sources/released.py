@@ -27,6 +27,7 @@ from vlm3.views import QA, Sample, View
 
 POSE_FIELDS = {"rotation_angle": ("rotation_angle_deg",), "euler_natural": ("yaw_deg", "pitch_deg", "roll_deg"),
                "translation_direction": ("direction",), "translation_distance": ("distance_m",)}  # fmt: skip
+_POSE_KINDS = dict(zip(POSE_FIELDS, ("angle", "rotation", "direction", "distance"), strict=True))
 
 
 class Labels(NamedTuple):
@@ -110,7 +111,8 @@ def _depth_qa(pixel: object, depth_m: object, prompt: str) -> QA:
     (metres,) = _numbers([depth_m], 1)
     if not (0 <= x < 2000 and 0 <= y < 2000) or metres <= 0:
         raise ValueError(f"pixel {pixel!r} must lie in [0, 2000) and its depth be positive, got {depth_m!r}")
-    return QA(prompt.replace("{x}", f"{x:.0f}").replace("{y}", f"{y:.0f}"), f"{metres:.2f}", float(metres))
+    question = prompt.replace("{x}", f"{x:.0f}").replace("{y}", f"{y:.0f}")
+    return QA(question, f"{metres:.2f}", float(metres), "z", ((round(x), round(y)),))
 
 
 def _correspondence(entry: dict, _: str) -> tuple:
@@ -120,7 +122,8 @@ def _correspondence(entry: dict, _: str) -> tuple:
         if not all(0 <= c <= 1000 for c in (x1, y1, x2, y2)):
             raise ValueError(f"{match!r} is not in [0, 1000]")
         question = template.replace("{x1}", f"{x1:.0f}").replace("{y1}", f"{y1:.0f}")
-        qas.append(QA(question, f"({x2:.0f}, {y2:.0f})", (float(x2), float(y2))))
+        about = ((round(x1), round(y1)),)
+        qas.append(QA(question, f"({x2:.0f}, {y2:.0f})", (float(x2), float(y2)), "match", about))
     return "correspondence", [entry["image_1"], entry["image_2"]], qas, [None, None]
 
 
@@ -135,7 +138,7 @@ def _pose(entry: dict, _: str) -> tuple:
         values = {field: truth[field] for field in POSE_FIELDS[asked]}
         if asked != "translation_direction":
             _numbers(list(values.values()), len(values))
-        qas.append(QA(_text(pair["question"]), _text(pair["answer"]), values))
+        qas.append(QA(_text(pair["question"]), _text(pair["answer"]), values, _POSE_KINDS[asked]))
     cameras = [_camera(entry.get(f"intrinsics_{k}_resized"), entry.get(f"image_{k}_size_resized")) for k in (1, 2)]
     return "pose", [entry["image_1"], entry["image_2"]], qas, cameras
 
@@ -146,7 +149,7 @@ def _objects(entry: dict, _: str) -> tuple:
     camera = _camera(entry.get("intrinsics_after_focal_normalization_to_1000"), entry.get("image_size_resized"))
     image, turns = (entry["image"], [entry["prompt"], entry["answer"]]) if "prompt" in entry else _benchmark(entry)
     pairs = zip(turns[::2], turns[1::2], strict=True)
-    return "objects", [image], [QA(_text(q), _text(a), (category, a, names)) for q, a in pairs], [camera]
+    return "objects", [image], [QA(_text(q), _text(a), (category, a, names), category) for q, a in pairs], [camera]
 
 
 def _benchmark(entry: dict) -> tuple[str, list[str]]:

@@ -1,9 +1,8 @@
-"""The four tasks. Each is a module with the same three verbs and knows nothing else:
+"""The four tasks. Each is a module with the same four verbs and knows nothing else:
 
-`ask(views, n, rng) -> list[QA]`, `parse(text) -> value or None`, `score(pairs) -> dict[str, float]`.
-
-A task may besides have `read(qa, text)`, a parse that knows the question. Where answers are places (`PLACES`), parse
-and score take the `scale` that the templates count them in.
+`ask(views, n, rng) -> list[QA]`, `read(qa, text) -> value or None`, `parse(text) -> value or None`, which reads a text
+whose question nobody knows, and `score(pairs) -> dict[str, float]`. Where answers are places (`PLACES`), the last three
+take the `scale` that the templates count them in.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,14 +29,12 @@ def name(task: str) -> str:
 
 
 def read(task: str, qa: QA, text: str, templates: Mapping | None = None) -> object | None:
-    """What an answer says to its question, None for nothing.
+    """What an answer says to its question, whether or not its truth is known; None for nothing.
 
-    templates: what differs from the task's own, see `vlm3.tasks.text.adapted`. With a truth, the task may read more.
+    templates: what differs from the task's own, see `vlm3.tasks.text.adapted`.
     """
     module = get(task)
-    if hasattr(module, "read") and qa.truth is not None:
-        return module.read(qa, text)
-    return module.parse(text, **_counting(module, task, templates))
+    return module.read(qa, text, **_counting(module, task, templates))
 
 
 def score(task: str, pairs: Sequence[tuple], templates: Mapping | None = None) -> dict[str, float]:

@@ -4,18 +4,25 @@ Covisibility and the end-point error follow UFM's protocol: pooled over points, 
 """
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from vlm3.geometry import invert, project, range_from_depth, relative_pose, transform, unproject
 from vlm3.reference import PixelText
+from vlm3.tasks import plain
 from vlm3.tasks import text as words
 from vlm3.views import QA, NothingToAsk, View
 
 Point = tuple[float, float]
 PLACES = True
 FRAME = (560, 420)
+_NAMED = re.compile(
+    rf"""["']?\b[xu]["']?\s?[=:]\s?({words.COORDINATE})(?:\s?[,;]\s?|\s)(?:and )?"""
+    rf"""["']?\b[yv]["']?\s?[=:]\s?({words.COORDINATE})""",
+    re.IGNORECASE,
+)
 
 
 def ask(
@@ -48,15 +55,24 @@ def ask(
 def question(
     uv1: Sequence[float], size: tuple[int, int], rng: np.random.Generator, templates: dict | None = None
 ) -> str:
-    """What is asked about one pixel of the first image; ValueError for a pixel outside it."""
+    """What is asked about one pixel of the first image, in words; ValueError for a pixel outside it."""
+    return unanswered(uv1, size, rng, templates).question
+
+
+def unanswered(
+    uv1: Sequence[float], size: tuple[int, int], rng: np.random.Generator, templates: dict | None = None
+) -> QA:
+    """The question about one pixel of the first image, whose answer nobody knows."""
     templates = templates or words.packaged("correspondence")
-    return words.question(templates, "match", rng, point=PixelText(templates["scale"]).encode(tuple(uv1), size))
+    point = PixelText(templates["scale"]).encode(tuple(uv1), size)
+    return QA(words.question(templates, "match", rng, point=point), "", None, "match", tuple(words.tuples(point)))
 
 
 def _qa(uv1: np.ndarray, uv2: np.ndarray, sizes: tuple, rng: np.random.Generator, templates: dict) -> QA:
     reference, uv2 = PixelText(templates["scale"]), tuple(uv2.tolist())
     answer = templates["match"]["answer"].format(match=reference.encode(uv2, sizes[1]))
-    return QA(question(uv1, sizes[0], rng, templates), answer, reference.position(uv2, sizes[1]))
+    truth = reference.position(uv2, sizes[1])
+    return unanswered(uv1, sizes[0], rng, templates)._replace(answer=answer, truth=truth)
 
 
 def _sampled_matches(
@@ -134,9 +150,25 @@ def _range_at(view: View, uv: np.ndarray) -> np.ndarray:
 
 
 def parse(text: str, scale: int = 2000) -> Point | None:
-    """The first "(x, y)" of the answer, in units of the text; None without one, or outside [0, scale)."""
-    pairs = [t for t in words.tuples(words.said(text)) if len(t) == 2]
-    return pairs[0] if pairs and all(0 <= p < scale for p in pairs[0]) else None
+    """The one "(x, y)" of the answer, in units of the text; None without one, with several, or outside [0, scale)."""
+    return _only(_pairs(plain.said(text)), scale)
+
+
+def read(qa: QA, text: str, scale: int = 2000) -> Point | None:
+    """The same of an answer that may repeat the question's pixel, which is a match only if nothing else is said."""
+    said, asked = plain.said(text), words.about(qa)
+    pairs = _pairs(said)
+    others = {pair for pair in pairs if pair not in asked}
+    return _only(others if others or words.TUPLE.fullmatch(said.rstrip(".")) is None else pairs, scale)
+
+
+def _pairs(said: str) -> set[Point]:
+    return {pair for pair in words.tuples(_NAMED.sub(r"(\1, \2)", said)) if len(pair) == 2}
+
+
+def _only(pairs: set[Point], scale: int) -> Point | None:
+    only = next(iter(pairs)) if len(pairs) == 1 else ()
+    return only if only and all(0 <= p < scale for p in only) else None
 
 
 def score(

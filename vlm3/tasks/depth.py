@@ -10,6 +10,7 @@ import numpy as np
 
 from vlm3.geometry import range_from_depth
 from vlm3.reference import PixelText
+from vlm3.tasks import numbers, plain
 from vlm3.tasks import text as words
 from vlm3.views import QA, NothingToAsk, View
 
@@ -37,7 +38,7 @@ def ask(
         metres = range_from_depth(metres, uv, view.camera)
     form = templates[kind]["answer"]
     return [
-        QA(question(p, view.size, rng, kind, templates), form.format(value=m), m)
+        unanswered(p, view.size, rng, kind, templates)._replace(answer=form.format(value=m), truth=m)
         for p, m in zip(uv.tolist(), metres.tolist(), strict=True)
     ]
 
@@ -45,14 +46,27 @@ def ask(
 def question(
     uv: Sequence[float], size: tuple[int, int], rng: np.random.Generator, kind: str = "z", templates: dict | None = None
 ) -> str:
-    """What is asked about one pixel of an image; ValueError for a pixel outside it."""
+    """What is asked about one pixel of an image, in words; ValueError for a pixel outside it."""
+    return unanswered(uv, size, rng, kind, templates).question
+
+
+def unanswered(
+    uv: Sequence[float], size: tuple[int, int], rng: np.random.Generator, kind: str = "z", templates: dict | None = None
+) -> QA:
+    """The question about one pixel, whose answer nobody knows."""
     templates = templates or words.packaged("depth")
-    return words.question(templates, kind, rng, point=PixelText(templates["scale"]).encode(tuple(uv), size))
+    point = PixelText(templates["scale"]).encode(tuple(uv), size)
+    return QA(words.question(templates, kind, rng, point=point), "", None, kind, tuple(words.tuples(point)))
 
 
 def parse(text: str) -> float | None:
-    """Metres, from a bare number or one with a unit; None for no, several, or not positive numbers."""
-    return words.length_m(words.said(text))
+    """Metres, from a number with a unit, or a bare one where no unit is named; see `vlm3.tasks.numbers.length_m`."""
+    return numbers.length_m(plain.said(text))
+
+
+def read(qa: QA, text: str) -> float | None:
+    """The same of an answer to a question, whose pixel it may repeat."""
+    return numbers.length_m(numbers.without(plain.said(text), words.about(qa)))
 
 
 def score(pairs: Sequence[Pair]) -> dict[str, float]:

@@ -5,9 +5,9 @@ Every repetition is bounded or gives nothing back, so reading takes time linear 
 
 import re
 
+from vlm3.tasks import numbers
+from vlm3.tasks import plain as markup
 from vlm3.tasks import text as words
-
-_HOURS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 class Hour(int):
@@ -21,14 +21,13 @@ class Hour(int):
 
 Answer = bool | str | float | Hour
 
-_ODD = str.maketrans({"\u2019": "'", "\u2018": "'", "\u00b4": "'", "\u00a0": " ", "*": None, "`": None, "\u0131": "i",
-                      "\u0130": "i", "\u017f": "s", "\u212a": "k", "\u2039": None, "\u203a": None})  # fmt: skip
+_ODD = str.maketrans({"\u0131": "i", "\u0130": "i", "\u2039": None, "\u203a": None})
 WHOLE = {"yes": True, "yes.": True, "no": False, "no.": False, "first": "first", "second": "second"}
 _NUM = r"[0-9]++(?:\.[0-9]++)?+"
-_HOUR_WORDS = {word: str(k) for k, word in enumerate(_HOURS, 1)}
+_HOUR_WORDS = {word: str(k) for k, word in enumerate(numbers.UP_TO_TWELVE, 1)}
 _OCLOCK = "o[ '-]{0,2}clock"
 _CLOCK = re.compile(rf"(?<![a-z]){_OCLOCK}")
-_ANY_HOUR = rf"[0-9]{{1,2}}|{'|'.join(_HOURS)}"
+_ANY_HOUR = rf"[0-9]{{1,2}}|{'|'.join(numbers.UP_TO_TWELVE)}"
 _AT_HOUR = re.compile(
     rf"(?<![\w.,:'+/-])(?:({_ANY_HOUR})(?: ?[-\u2013/] ?| (?:or|to|and) ))?({_ANY_HOUR})[ -]?(?={_OCLOCK})"
 )
@@ -36,26 +35,13 @@ _TWELVE_IS = re.compile(
     rf"\b(?:with|if|where|when|as|given|taking|assuming)(?: that)?(?: the)? (?:12|twelve) {_OCLOCK}"
 )
 BARE_HOUR = re.compile(rf"(?:at |about |around |roughly |hour |towards? )?({_ANY_HOUR})\.?")
-_WORD_NUMBER = re.compile(rf"\b(?:({'|'.join(_HOURS)})|(half an?))(?= (?:{'|'.join(words.METRES)})\b)")
-_FEET = re.compile(
-    rf"(?<![\w.\-\u2212])({_NUM})(?: ?(?:feet|foot|ft\.?) ?,? ?(?:and )?| ?' ?)({_NUM}) ?(?:inch(?:es)?\b|in\b|\"|'')"
-)
-_DIGIT = re.compile("[0-9]")
-_HYPHEN = re.compile(r"(?<=[0-9])-(?=[a-z])")
-_THOUSANDS = re.compile(r"(?<![\w.,])([0-9]{1,3}),([0-9]{3})(?![\w,])")
-_INCHES = re.compile(
-    r"(?<=[0-9]) ?in(?= (?:apart|away|across|wide|tall|high|long|deep|of|from|to|between|lies|and|in)\b)"
-)
-_NO_LENGTH = re.compile(
-    r"[0-9] ?(?:[\u00b0%]|(?:degrees?|percent|pixels?|px|yards?|miles?|seconds?|square|cubic|times|kg|o')\b)"
-)
 
 _BOX = re.compile(rf"[(\[] {{0,2}}{_NUM}(?:, {{0,2}}{_NUM}){{3}} {{0,2}}[)\]]")
 _REGION = re.compile(r"\bregions? ?[\[(<#]?([0-9]{1,4})\b[\])>]?")
 _END = r"(?=\W{0,3}$|[\])]| is)"
 _NUMBERED = re.compile(
     rf"\b(?:object|box|item|option|thing) ?(?:number |no\. ?)?[\[(#]?(?:(1|one|a{_END})|(2|two|b{_END}))"
-    rf"(?![.,]?[0-9]|\w| ?(?:{'|'.join(words.METRES)})\b)[\])]?"
+    rf"(?![.,]?[0-9]|\w| ?(?:{'|'.join(numbers.METRES)})\b)[\])]?"
 )
 _ORDINAL = re.compile(
     r"\b(?:(first|1st|former)|(second|2nd|latter))\b(?! (?:of all|glance|look|sight|place))"
@@ -165,7 +151,7 @@ def parse(text: str) -> Answer | None:
     lead, weak = _lead(said)
     if lead is not None and not weak:
         return lead
-    length, ordinal = metres(said), _ORDINAL.search(said)
+    length, ordinal = numbers.length_m(said), _ORDINAL.search(said)
     if length is not None and ((not weak and ordinal is None) or _has_unit(said)):
         return length
     for value in (lead, _tail(said)):
@@ -176,10 +162,7 @@ def parse(text: str) -> Answer | None:
 
 
 def plain(text: str) -> str:
-    said = words.said(text)
-    if "*" in said or "`" in said or not said.isascii():
-        said = said.translate(_ODD)
-    said = said.lower()
+    said = markup.said(text).translate(_ODD).lower()
     return said.replace("n't", " not") if "n't" in said else said
 
 
@@ -218,28 +201,8 @@ def hour(said: str) -> Hour | None:
     return Hour(only) if 1 <= only <= 12 else None
 
 
-def metres(said: str) -> float | None:
-    """The one length that is stated; feet and inches are one."""
-    if "," in said:
-        said = _BOX.sub(" ", said)
-    if "region" in said or "object" in said or "box" in said:
-        said = _NUMBERED.sub(" ", _REGION.sub(" ", said))
-    if _DIGIT.search(said) is None:
-        said, found = _WORD_NUMBER.subn(lambda m: _HOUR_WORDS.get(m[1], "0.5"), said)
-        return words.length_m(said) if found else None
-    if "," in said:
-        said = _THOUSANDS.sub(r"\1\2", said)
-    if "-" in said:
-        said = _HYPHEN.sub(" ", said)
-    if "in " in said:
-        said = _INCHES.sub(" inches", said)
-    if "'" in said or "ft" in said or "fe" in said or "foot" in said:
-        said = _FEET.sub(lambda m: f"{float(m[1]) * 0.3048 + float(m[2]) * 0.0254!r} m", said)
-    return None if _NO_LENGTH.search(said) else words.length_m(said)
-
-
 def _has_unit(said: str) -> bool:
-    return any(measure.unit_m for measure in words.measures(said))
+    return any(measure.of == "m" for measure in numbers.measures(said) or ())
 
 
 def confirmed(said: str, question: str, names: tuple, pole: str, sign: int) -> bool | None:

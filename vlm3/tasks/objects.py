@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vlm3.reference import PixelText
-from vlm3.tasks import english
+from vlm3.tasks import english, numbers
 from vlm3.tasks import text as words
 from vlm3.tasks.english import Answer, Hour
 from vlm3.views import QA, NothingToAsk, View
@@ -86,6 +86,11 @@ def questions(boxes: int, rng: np.random.Generator, templates: dict | None = Non
     Width and height of each; of each two, whether the first is to the left, which one is nearer, how far apart they
     are, and the clock direction. Without the note that all questions begin with. ValueError for less than one box.
     """
+    return [qa.question for qa in unanswered(boxes, rng, templates)]
+
+
+def unanswered(boxes: int, rng: np.random.Generator, templates: dict | None = None) -> list[QA]:
+    """The same questions, each with the kind of its answer, which nobody knows."""
     if boxes < 1:
         raise ValueError(f"questions need at least one box, got {boxes}")
     templates = (templates or words.packaged("objects")) | {"note": ""}
@@ -95,8 +100,15 @@ def questions(boxes: int, rng: np.random.Generator, templates: dict | None = Non
     asked = [(table, (name,)) for name in names for table in ("width", "height")]
     asked += [(table, two) for two in itertools.combinations(names, 2) for table in (*relations, "distance", "clock")]
     fills = [dict(zip(("box_a", "box_b"), subjects, strict=False)) for _, subjects in asked]
-    return [words.question(templates, table, rng, relation=relations.get(table), **fill)
+    return [QA(words.question(templates, table, rng, relation=relations.get(table), **fill), "", None, _category(table))
             for (table, _), fill in zip(asked, fills, strict=True)]  # fmt: skip
+
+
+def _category(table: str) -> str:
+    """Of what is asked without knowing the objects."""
+    if table in _UNKNOWN:
+        return f"{_UNKNOWN[table]}_{'predicate' if table == 'statement' else table}"
+    return "direction" if table == "clock" else f"{table}_data"
 
 
 def _qa(table: str, truth: Truth, places: list[str], rng: np.random.Generator, templates: dict) -> QA:
@@ -109,7 +121,8 @@ def _qa(table: str, truth: Truth, places: list[str], rng: np.random.Generator, t
     question = words.question(templates, table, rng, **fills)
     if "relation" in fills and -1 < question.find(places[1]) < question.find(places[0]):
         raise ValueError(f"a template of table {table!r} names the second object before the first: {question!r}")
-    return QA(question, templates[table]["answer"].format(value=value, hour=value), truth)
+    about = tuple(words.tuples(" ".join(places)))
+    return QA(question, templates[table]["answer"].format(value=value, hour=value), truth, truth.category, about)
 
 
 def _askable(facts: dict[str, np.ndarray], templates: dict) -> tuple[list, list]:
@@ -192,15 +205,19 @@ parse = english.parse
 
 
 def read(qa: QA, text: str) -> Answer | None:
-    """What an answer says to its question, whose truth gives the category and may give the objects' names.
+    """What an answer says to its question, whose kind or truth gives the category; a truth may name the objects.
 
     Reads all that `parse` does, and besides: a relation stated in words, with its antonym, negation and
-    order of objects, instead of yes or no; a choice by region, box or name; a bare number as an hour.
+    order of objects, instead of yes or no; a choice by region, box or name; a bare number as an hour. Without a
+    category, as `parse`. The boxes that the question names are no numbers of the answer.
     """
-    category, _, names = Truth(*qa.truth)
-    said, kind = english.plain(text), _kind(category)
-    if kind == "length":
-        return english.metres(said)
+    names = Truth(*qa.truth).names if qa.truth else ()
+    category = qa.kind or (qa.truth[0] if qa.truth else "")
+    said = english.plain(text)
+    if not category:
+        return english.parse(numbers.without(said, words.about(qa)))
+    if (kind := _kind(category)) == "length":
+        return numbers.length_m(numbers.without(said, words.about(qa)))
     if kind == "clock":
         bare = english.BARE_HOUR.fullmatch(said)
         return english.hour(f"{bare[1]} o'clock" if bare else said)

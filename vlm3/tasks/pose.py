@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlm3.geometry import relative_pose, rotation_angle_deg, rotation_from_ypr, ypr_from_rotation
+from vlm3.tasks import numbers, plain
 from vlm3.tasks import text as words
 from vlm3.views import QA, View
 
@@ -63,8 +64,14 @@ def true_pose(view1: View, view2: View) -> Pose:
 
 def questions(rng: np.random.Generator, metric: bool = True, templates: dict | None = None) -> list[str]:
     """All that is asked about a pair of views, in its order."""
+    return [qa.question for qa in unanswered(rng, metric, templates)]
+
+
+def unanswered(rng: np.random.Generator, metric: bool = True, templates: dict | None = None) -> list[QA]:
+    """The same as questions whose answers nobody knows."""
     templates = templates or words.packaged("pose")
-    return [words.question(templates, part, rng) for part in PARTS if metric or part != "distance"]
+    asked = [part for part in PARTS if metric or part != "distance"]
+    return [QA(words.question(templates, part, rng), "", None, part) for part in asked]
 
 
 def _qa(part: str, pose: Pose, rng: np.random.Generator, templates: dict) -> QA:
@@ -72,7 +79,7 @@ def _qa(part: str, pose: Pose, rng: np.random.Generator, templates: dict) -> QA:
     fills = {"value": pose[PARTS[part][0]], **{k.removesuffix("_deg"): v for k, v in truth.items()}}
     if part == "direction":
         fills |= dict(zip("xyz", pose["direction"], strict=True)) | {"words": in_words(pose["direction"], templates)}
-    return QA(words.question(templates, part, rng), templates[part]["answer"].format(**fills), truth)
+    return QA(words.question(templates, part, rng), templates[part]["answer"].format(**fills), truth, part)
 
 
 def in_words(direction: Sequence[float], templates: dict) -> str:
@@ -82,48 +89,134 @@ def in_words(direction: Sequence[float], templates: dict) -> str:
     return ", ".join(said)
 
 
-_ANGLE = re.compile(rf"({words.NUMBER}) {{0,2}}(?:\u00b0|deg(?:rees?)?\b)", re.IGNORECASE)
-_AXES = {
-    name: re.compile(rf"\b{name}(?:\s?(?:angle|is|of|about|:|=)){{0,3}}\s{{0,3}}({words.NUMBER})", re.IGNORECASE)
-    for name in ("yaw", "pitch", "roll")
-}
-_LISTED = re.compile(r"\byaw\W{1,3}pitch\W{1,3}(?:and )?roll\b[^0-9+\-\u2212.]{0,20}", re.IGNORECASE)
-_LIMITS = {"rotation_angle_deg": (0, 180), "yaw_deg": (-180, 180), "pitch_deg": (-90, 90), "roll_deg": (-180, 180)}
+_AXIS = re.compile(r"\b(yaw|pitch|roll)\b", re.IGNORECASE)
+_UNIT = r"(?:\s?(?:\u00b0|deg(?:s|rees?)?\b|rad(?:s|ians?)?\b))?"
+_LISTED = re.compile(
+    rf"\byaw\W{{1,3}}pitch\W{{1,3}}(?:and )?roll\b[^0-9+\-\u2212.]{{0,20}}({words.COORDINATE}){_UNIT}"
+    rf"(?:\s?[,;]\s?(?:and )?|\s(?:and )?)({words.COORDINATE}){_UNIT}(?:\s?[,;]\s?(?:and )?|\s(?:and )?)"
+    rf"({words.COORDINATE}){_UNIT}(?!\w|\s?(?:[\u00b1/^~\u00d7\u2013\u2014-]|\+/|to\b|or\b|,?\s?[-+]?[0-9]|[.,][0-9]))",
+    re.IGNORECASE,
+)
+_FIRST = re.compile(rf"[0-9]{_UNIT}[\s-]{{1,2}}(?:(?:of|in|about|around|the)\s){{0,3}}$", re.IGNORECASE)
+_TO_AXIS = re.compile(
+    r"""[\s:=\u2248~"')(]{0,9}+(?:(?:angle|axis|is|was|of|about|approximately|approx\.?|around|roughly|by|to be|"""
+    r"""equals|value|rotation|camera 2|it)\b[\s:=\u2248~"']{0,9}+){0,5}+(?=[-+\u2212.]?[0-9])""",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(rf"({words.COORDINATE}){_UNIT}", re.IGNORECASE)
+_SIDE = re.compile(
+    r"\b(?:to |on )?(?:the |its )?(left|right|up|down|(?:counter-?|anti-?)?clockwise)(?:wards?)?\b",
+    re.IGNORECASE,
+)
+_SIGNS = {"yaw": {"right": 1, "left": -1}, "pitch": {"up": 1, "down": -1}, "roll": {"right": 1, "left": -1}}
+_SENTENCE = re.compile(r"[.;!?](?=\s|$)|\n")
+_RADIANS = re.compile(r"\brad(?:s|ians?)?\b", re.IGNORECASE)
+_DEGREES = re.compile(r"\u00b0|\bdeg(?:s|rees?)?\b|[0-9]deg", re.IGNORECASE)
+_METRES = re.compile(r"\bmet(?:re|er)s?\b", re.IGNORECASE)
+_LIMITS = {"rotation_angle_deg": (0, 180), "yaw_deg": (-180, 180), "pitch_deg": (-90, 90), "roll_deg": (-180, 180),
+           "distance_m": (0, math.inf)}  # fmt: skip
 
 
 def parse(text: str) -> Pose | None:
     """Those fields that the text states, known by their units or names; None where it states none within range.
 
-    direction is made a unit vector; one that is far from it (shorter than a half, longer than two) does not count.
+    Angles are in degrees; those in radians are converted. What is stated as a range, or several times with different
+    values, does not count. A side ("to the left") gives an axis its sign. direction is made a unit vector; one that is
+    far from it (shorter than a half, longer than two) does not count.
     """
-    said = words.said(text)
+    return _stated(plain.said(text), "")
+
+
+def read(qa: QA, text: str) -> Pose | None:
+    """Of what an answer states, the fields that its question asks for; a bare number has the unit that it names.
+
+    What is asked: by its kind, else by its truth; all fields where neither is known.
+    """
+    asked = PARTS.get(qa.kind) or (qa.truth and set(qa.truth)) or _LIMITS.keys() | {"direction"}
+    found = _stated(plain.said(text), qa.question if len(set(asked) - {"pair"}) == 1 else "")
+    return {field: value for field, value in (found or {}).items() if field in asked} or None
+
+
+def _stated(said: str, question: str) -> Pose | None:
+    """question: asks for one number, in a unit that it names."""
     pose, rest = _axes(said)
-    if match := _ANGLE.search(rest):
-        pose["rotation_angle_deg"] = words.number(match[1])
-    vectors = [vector for vector in words.tuples(rest) if len(vector) == 3]
-    if vectors and 0.5 < (length := math.hypot(*vectors[0])) < 2:
-        pose["direction"] = tuple(value / length for value in vectors[0])
-    metres = {m.number * m.unit_m for m in words.measures(rest) if m.unit_m}
-    if len(metres) == 1 and 0 <= (distance_m := metres.pop()) < math.inf:
-        pose["distance_m"] = distance_m
-    pose = {k: v for k, v in pose.items() if k not in _LIMITS or _LIMITS[k][0] <= v <= _LIMITS[k][1]}
-    return pose or None
+    in_degrees, in_metres = (unit.search(question) is not None for unit in (_DEGREES, _METRES))
+    pose["rotation_angle_deg"] = numbers.stated(rest, "deg", bare=in_degrees)
+    pose["distance_m"] = numbers.stated(rest, "m", bare=in_metres)
+    vectors = {vector for vector in words.tuples(rest) if len(vector) == 3}
+    if len(vectors) == 1 and 0.5 < (length := math.hypot(*(vector := vectors.pop()))) < 2:
+        pose["direction"] = tuple(value / length for value in vector)
+    known = {k: v for k, v in pose.items() if v is not None}
+    return {k: v for k, v in known.items() if k not in _LIMITS or _LIMITS[k][0] <= v <= _LIMITS[k][1]} or None
 
 
 def _axes(said: str) -> tuple[Pose, str]:
-    """Yaw, pitch and roll, each after its name or all three after all names; and the text without them."""
+    """Yaw, pitch and roll, None where an angle is unclear, and the text without them.
+
+    Each is a number after its name, or all three stand after all names. Where numbers come before names, none is read.
+    """
+    names = list(_AXIS.finditer(said))
+    if not names:
+        return {}, said
+    factor = _degrees_per_bare(said)
     if match := _LISTED.search(said):
-        numbers = list(re.finditer(words.COORDINATE, said[match.end() : match.end() + 60]))[:3]
-        if len(numbers) == 3:
-            values = [words.number(n[0]) for n in numbers]
-            rest = said[: match.start()] + said[match.end() + numbers[-1].end() :]
-            return dict(zip(PARTS["rotation"], values, strict=True)), rest
-    pose: Pose = {}
-    for name, pattern in _AXES.items():
-        if match := pattern.search(said):
-            pose[f"{name}_deg"] = words.number(match[1])
-            said = said[: match.start()] + said[match.end() :]
-    return pose, said
+        values = [factor and words.number(match[k]) * factor for k in (1, 2, 3)]
+        sided = _SIDE.search(_sentence(said[match.end() :])) is not None and "+" not in match[0]
+        return {} if sided else dict(zip(PARTS["rotation"], values, strict=True)), said[: match.start()] + said[
+            match.end() :
+        ]
+    if _FIRST.search(said[: names[0].start()]):
+        return {}, ""
+    found: dict[str, set] = {}
+    rest = ""
+    for name, end in zip(names, [*(name.start() for name in names[1:]), len(said)], strict=True):
+        axis, part = name[0].lower(), said[name.end() : end]
+        if re.search("[0-9]", _sentence(part)):
+            value, rest = _axis(axis, part, factor)
+            found.setdefault(f"{axis}_deg", set()).add(value)
+    return {k: v.pop() if len(v) == 1 else None for k, v in found.items()}, said[: names[0].start()] + rest
+
+
+def _degrees_per_bare(said: str) -> float | None:
+    """What a number without a unit counts in an answer about axes; None where both units are named."""
+    if not _RADIANS.search(said):
+        return 1.0
+    return None if _DEGREES.search(said) else 180 / math.pi
+
+
+def _axis(axis: str, part: str, factor: float | None) -> tuple[float | None, str]:
+    """The angle that stands after the name of an axis, None where it is unclear; and what follows it."""
+    lead = _TO_AXIS.match(part)
+    match = _NUMBER.match(part, lead.end()) if lead else None
+    if match is None:
+        return None, ""
+    sentence = _sentence(part)
+    found = numbers.measures(_SIDE.sub(" ", sentence))
+    if not found or [m.of for m in found if m.of != "m"] not in ([""], ["deg"]):
+        return None, ""
+    (angle,) = (m for m in found if m.of != "m")
+    if angle.of == "" and factor is None:
+        return None, ""
+    value = angle.value * (1.0 if angle.of else factor)
+    return _turned(axis, value, match, sentence), part[match.end() :]
+
+
+def _sentence(part: str) -> str:
+    """The beginning of a text, up to where its first sentence ends, or a bracket closes that opened before."""
+    first = _SENTENCE.split(part, maxsplit=1)[0]
+    before, _, _ = first.partition(")")
+    return first if "(" in before else before
+
+
+def _turned(axis: str, value: float, match: re.Match, sentence: str) -> float | None:
+    """An angle with the sign of the side that is named behind it; None where side and sign, or two sides, differ."""
+    sides = {_SIGNS[axis].get(side[1].lower()) for side in _SIDE.finditer(sentence)}
+    if not sides or value == 0:
+        return value
+    beside = _SIDE.match(sentence, match.end() + re.match(r"[\s(]{0,3}", sentence[match.end() :]).end()) is not None
+    if match[1][0] in "+-\u2212":
+        return value if not beside or sides == {math.copysign(1, value)} else None
+    return value * sides.pop() if beside and len(sides) == 1 and None not in sides else None
 
 
 def score(pairs: Sequence[tuple[Pose | None, Pose]]) -> dict[str, float]:
