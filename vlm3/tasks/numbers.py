@@ -39,6 +39,7 @@ _LABEL = re.compile(r"\W{0,9}(?:(?!x[0-9])[^\W\d_]{1,20}[0-9]{1,9}|#[0-9]{1,9}|[
 _DIGIT = re.compile("[0-9]")
 _LETTERED = re.compile(r"[^\W_]")
 _IN_BRACKETS = re.compile(r"[(\[{][^\W\d_]++[)\]}][:=.,]?")
+_LAST_PART = re.compile("[_/]")
 _OPENS = re.compile(r"""(?:^|[\s(\[{:=])["']""")
 _NAMED_AXIS = re.compile(r"\W{0,3}[xyuv][=:]")
 
@@ -67,7 +68,7 @@ _JOINS = _words(
 _HARD = _words("to x by times minus plus through till until over point - \u2013 \u2014 ~ \u00b1 \u00d7")
 _BOUNDS = _words(
     "than least most within minus negative not x times twice half double triple maximum minimum "
-    "\u00b1 +/ < > \u2264 \u2265 / * ^ \u00d7 \u00f7"
+    "point \u00b1 +/ < > \u2264 \u2265 / * ^ \u00d7 \u00f7"
 )
 _LABELS = _words(
     "image images photo photos picture pictures camera cameras view views frame frames figure region regions object "
@@ -78,7 +79,7 @@ _SPOKEN = dict.fromkeys(
     _words(
         "zero thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy "
         "eighty ninety hundred hundreds thousand thousands million dozen dozens couple halves quarter quarters thirds "
-        "fifths tenths twice double triple"
+        "fifths tenths third fourth fifth sixth eighth tenth twice double triple"
     ),
     math.nan,
 )
@@ -115,7 +116,7 @@ def length_m(text: str) -> float | None:
     if (plain := _PLAIN.fullmatch(text)) and (plain[2] is None or plain[2] in METRES):
         value = float(plain[1]) * METRES.get(plain[2], 1.0)
     else:
-        value = stated(text, "m", bare=True)
+        value = stated(measures(text), "m", bare=True)
     return value if value is not None and 0 < value < math.inf else None
 
 
@@ -129,14 +130,16 @@ def without(text: str, about: Sequence[Sequence[float]]) -> str:
     return text
 
 
-def stated(text: str, of: str, bare: bool) -> float | None:
+def stated(found: Sequence[Measure] | None, of: str, bare: bool) -> float | None:
     """The one value of a quantity, "m" or "deg", in its unit; of several that agree to 2 per cent, the first.
 
-    bare: whether a number without a unit counts where no unit is named at all. None as in `length_m`.
+    found: as `measures` gives them; bare: whether a number without a unit counts where no unit is named at all. None
+    as in `length_m`.
     """
-    found = measures(text)
-    values = [m.value for m in found or () if m.of == of]
-    others = [m.value for m in found or () if m.of == ""]
+    if not found:
+        return None
+    values = [m.value for m in found if m.of == of]
+    others = [m.value for m in found if m.of == ""]
     if others and (not bare or (not values and len(others) < len(found))):
         return None
     values += others
@@ -150,6 +153,9 @@ def measures(text: str) -> list[Measure] | None:
 
     Numbers that name something ("image 2", "the 3rd") are left out.
     """
+    if (plain := _PLAIN.fullmatch(text)) and (plain[2] is None or plain[2] in UNITS):
+        of, factor = UNITS.get(plain[2], ("", 1.0))
+        return [Measure(float(plain[1]) * factor, of)]
     words = TUPLE.sub(" , ", text).lower().split()
     found = _joined(_numbers(words, quoted=_OPENS.search(text) is not None), words)
     if found and any(n.of == "" for n in found):
@@ -235,8 +241,9 @@ def _unit_after(words: list[str], place: int) -> tuple[str, int]:
     if after in UNITS:
         per = _at(words, place + 2)
         return ("?" if per in ("per", "squared", "cubed") or per[:1] in ("/", "^") else after), place + 1
+    understood = after in _FOLLOWING or (after == "of" and _at(words, place + 2) in ("space", "room", "distance"))
     opened = word[0] in "([{" and not _IN_BRACKETS.fullmatch(word)
-    return ("", place) if opened or after in _FOLLOWING or _HARMLESS.issuperset(word) else ("?", place + 1)
+    return ("", place) if understood or opened or _HARMLESS.issuperset(word) else ("?", place + 1)
 
 
 def _spoken(words: list[str], place: int, value: float) -> _Found | None:
@@ -244,7 +251,8 @@ def _spoken(words: list[str], place: int, value: float) -> _Found | None:
     last = place + 1 + (value == 0.5 and _at(words, place + 1) in ("a", "an"))
     unit = _at(words, last)
     if math.isnan(value) or unit not in METRES or unit == "in":
-        return _Found(place, place, math.nan, "label" if value == 1 else "word")
+        named = value == 1 and unit not in _JOINS  # "the one", unless it is "one or two"
+        return _Found(place, place, math.nan, "label" if named else "word")
     close = words[last][len(words[last].rstrip(_EDGES)) :]
     return None if _bound(words, place) else _Found(place, last, value * METRES[unit], "m", unit, "", close)
 
@@ -300,13 +308,14 @@ def _units_apart(found: list[_Found], words: list[str]) -> set[str | None]:
     taken = {place for n in found for place in range(n.first, n.last + 1)}
     units: set[str | None] = set()
     for place, word in enumerate(words):
-        if place in taken and "_" not in word:
+        if place in taken and "_" not in word and "/" not in word:
             continue
-        core = word.strip(_EDGES + "0123456789").rpartition("_")[2] if "_" in word else _core(word)
+        core = _LAST_PART.split(word.strip(_EDGES + "0123456789"))[-1]
+        part = len(core) < len(word.strip(_EDGES))
         before, stressed = _at(words, place - 1), word[-1] in ":=" or _at(words, place + 1) in ("is", "are", "=", ":")
-        alone = "_" in word or word[0] in "([{\"'" or stressed or before == "in"
+        alone = part or word[0] in "([{\"'" or stressed or before == "in"
         if core in METRES or core in _DEGREES:
-            if core != "in" or "_" in word or word[0] in "([{":
+            if core != "in" or part or word[0] in "([{":
                 units.add(core if alone else None)
         elif (before == "in" and stressed) or (_IN_BRACKETS.fullmatch(word) and (stressed or place + 1 in taken)):
             units.add(None)

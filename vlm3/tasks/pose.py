@@ -89,7 +89,7 @@ def in_words(direction: Sequence[float], templates: dict) -> str:
     return ", ".join(said)
 
 
-_AXIS = re.compile(r"\b(yaw|pitch|roll)\b", re.IGNORECASE)
+_AXIS = re.compile(r"\b(yaw|pitch|roll)(?:_deg)?\b", re.IGNORECASE)
 _UNIT = r"(?:\s?(?:\u00b0|deg(?:s|rees?)?\b|rad(?:s|ians?)?\b))?"
 _LISTED = re.compile(
     rf"\byaw\W{{1,3}}pitch\W{{1,3}}(?:and )?roll\b[^0-9+\-\u2212.]{{0,20}}({words.COORDINATE}){_UNIT}"
@@ -109,6 +109,8 @@ _SIDE = re.compile(
     re.IGNORECASE,
 )
 _SIGNS = {"yaw": {"right": 1, "left": -1}, "pitch": {"up": 1, "down": -1}, "roll": {"right": 1, "left": -1}}
+_SIDE_BEFORE = re.compile(r"(?:left|right|up|down|clockwise)(?:wards?)?\s{1,2}$", re.IGNORECASE)
+_GAP = re.compile(r"[\s(]{0,3}")
 _SENTENCE = re.compile(r"[.;!?](?=\s|$)|\n")
 _RADIANS = re.compile(r"\brad(?:s|ians?)?\b", re.IGNORECASE)
 _DEGREES = re.compile(r"\u00b0|\bdeg(?:s|rees?)?\b|[0-9]deg", re.IGNORECASE)
@@ -141,8 +143,9 @@ def _stated(said: str, question: str) -> Pose | None:
     """question: asks for one number, in a unit that it names."""
     pose, rest = _axes(said)
     in_degrees, in_metres = (unit.search(question) is not None for unit in (_DEGREES, _METRES))
-    pose["rotation_angle_deg"] = numbers.stated(rest, "deg", bare=in_degrees)
-    pose["distance_m"] = numbers.stated(rest, "m", bare=in_metres)
+    found = numbers.measures(rest)
+    pose["rotation_angle_deg"] = numbers.stated(found, "deg", bare=in_degrees)
+    pose["distance_m"] = numbers.stated(found, "m", bare=in_metres)
     vectors = {vector for vector in words.tuples(rest) if len(vector) == 3}
     if len(vectors) == 1 and 0.5 < (length := math.hypot(*(vector := vectors.pop()))) < 2:
         pose["direction"] = tuple(value / length for value in vector)
@@ -170,10 +173,12 @@ def _axes(said: str) -> tuple[Pose, str]:
     found: dict[str, set] = {}
     rest = ""
     for name, end in zip(names, [*(name.start() for name in names[1:]), len(said)], strict=True):
-        axis, part = name[0].lower(), said[name.end() : end]
-        if re.search("[0-9]", _sentence(part)):
-            value, rest = _axis(axis, part, factor)
-            found.setdefault(f"{axis}_deg", set()).add(value)
+        axis, part = name[1].lower(), said[name.end() : end]
+        sentence = _sentence(part)
+        if re.search("[0-9]", sentence):
+            value, rest = _axis(axis, part, factor, part if end < len(said) else sentence)
+            sided = _SIDE_BEFORE.search(said[max(0, name.start() - 20) : name.start()])
+            found.setdefault(f"{axis}_deg", set()).add(None if sided else value)
     return {k: v.pop() if len(v) == 1 else None for k, v in found.items()}, said[: names[0].start()] + rest
 
 
@@ -184,21 +189,23 @@ def _degrees_per_bare(said: str) -> float | None:
     return None if _DEGREES.search(said) else 180 / math.pi
 
 
-def _axis(axis: str, part: str, factor: float | None) -> tuple[float | None, str]:
-    """The angle that stands after the name of an axis, None where it is unclear; and what follows it."""
+def _axis(axis: str, part: str, factor: float | None, where: str) -> tuple[float | None, str]:
+    """The angle that stands after the name of an axis, None where it is unclear; and what follows it.
+
+    where: the text in which a side may give it a sign.
+    """
     lead = _TO_AXIS.match(part)
     match = _NUMBER.match(part, lead.end()) if lead else None
     if match is None:
         return None, ""
-    sentence = _sentence(part)
-    found = numbers.measures(_SIDE.sub(" ", sentence))
+    found = numbers.measures(_SIDE.sub(" ", _sentence(part)))
     if not found or [m.of for m in found if m.of != "m"] not in ([""], ["deg"]):
         return None, ""
     (angle,) = (m for m in found if m.of != "m")
     if angle.of == "" and factor is None:
         return None, ""
     value = angle.value * (1.0 if angle.of else factor)
-    return _turned(axis, value, match, sentence), part[match.end() :]
+    return _turned(axis, value, match, where), part[match.end() :]
 
 
 def _sentence(part: str) -> str:
@@ -208,12 +215,12 @@ def _sentence(part: str) -> str:
     return first if "(" in before else before
 
 
-def _turned(axis: str, value: float, match: re.Match, sentence: str) -> float | None:
+def _turned(axis: str, value: float, match: re.Match, where: str) -> float | None:
     """An angle with the sign of the side that is named behind it; None where side and sign, or two sides, differ."""
-    sides = {_SIGNS[axis].get(side[1].lower()) for side in _SIDE.finditer(sentence)}
+    sides = {_SIGNS[axis].get(side[1].lower()) for side in _SIDE.finditer(where)}
     if not sides or value == 0:
         return value
-    beside = _SIDE.match(sentence, match.end() + re.match(r"[\s(]{0,3}", sentence[match.end() :]).end()) is not None
+    beside = _SIDE.match(where, _GAP.match(where, match.end()).end()) is not None
     if match[1][0] in "+-\u2212":
         return value if not beside or sides == {math.copysign(1, value)} else None
     return value * sides.pop() if beside and len(sides) == 1 and None not in sides else None

@@ -16,7 +16,9 @@ from vlm3 import disk
 from vlm3.views import QA
 
 COORDINATE = r"(?<![\w.])[-+\u2212]?+(?>[0-9]++(?:\.[0-9]++)?+|\.[0-9]++)(?!\.?[0-9])"
-TUPLE = re.compile(rf"[(\[]\s{{0,2}}{COORDINATE}(?:,\s{{0,2}}{COORDINATE}){{1,3}}\s{{0,2}}[)\]]")
+TUPLE = re.compile(
+    rf"(?<![-\u2212])(?<!not )(?<!n't )[(\[]\s{{0,2}}{COORDINATE}(?:,\s{{0,2}}{COORDINATE}){{1,3}}\s{{0,2}}[)\]]"
+)
 
 
 def load(path: str | Path) -> dict:
