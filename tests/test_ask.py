@@ -12,8 +12,8 @@ from vlm3.answer import Answer
 from vlm3.geometry import Camera
 from vlm3.model import Lesson
 from vlm3.reference import PixelText
-from vlm3.tasks import objects, pose
-from vlm3.views import View
+from vlm3.tasks import objects, pose, text
+from vlm3.views import QA, View
 
 SCALE = 500
 FOCAL_PX = 90.0  # of the lessons: photos are made smaller and larger
@@ -35,7 +35,7 @@ def said(monkeypatch):
     def answers(vlm, views, questions, task):
         found.views = views if isinstance(views, tuple) else (views,)
         found.qas, found.questions, found.task = list(questions), [qa.question for qa in questions], task
-        return [Answer(text, (-0.5,), value) for text, value in map(found.replies, found.questions)]
+        return [Answer(words, (-0.5,), value) for words, value in map(found.replies, found.questions)]
 
     monkeypatch.setattr(ask.answer, "answer", answers)
     return found
@@ -114,6 +114,26 @@ def test_all_that_is_asked_about_a_pose_comes_back_as_one(vlm, said):
     assert len(answers) == len(pose.PARTS)
     said.replies = lambda question: ("", None)
     assert len(ask.pose(vlm, view, view, metric=False)[1]) == len(pose.PARTS) - 1
+
+
+def test_a_field_of_a_pose_is_what_was_said_when_it_was_asked_for(vlm, said):
+    view, angle = photo(*SIZES[0]), {"rotation_angle_deg": 4.0, "distance_m": 9.0}
+    values = iter([angle, {"rotation_angle_deg": 30.0, "yaw_deg": 3.0}, None, {"distance_m": 2.0, "yaw_deg": 70.0}])
+    said.replies = lambda question: ("", next(values))
+    assert ask.pose(vlm, view, view)[0] == {"rotation_angle_deg": 4.0, "yaw_deg": 3.0, "distance_m": 2.0}
+
+
+def test_every_question_says_of_what_kind_and_about_what_it_is(vlm, said):
+    view = photo(*SIZES[0], boxes=((40.0, 60.0, 300.0, 444.0), (333.3, 10.0, 700.0, 200.0)))
+    ask.depth(vlm, view, [(20, 30), (40, 50)])
+    assert [(qa.kind, qa.about) for qa in said.qas] == [("z", tuple(text.tuples(qa.question)[-1:])) for qa in said.qas]
+    ask.correspondence(vlm, view, view, [(20, 30)])
+    assert [(qa.kind, qa.about) for qa in said.qas] == [("match", tuple(text.tuples(said.questions[0])[-1:]))]
+    ask.pose(vlm, view, view)
+    assert [(qa.kind, qa.about) for qa in said.qas] == [(part, ()) for part in pose.PARTS]
+    ask.objects(vlm, view, [QA("How far is {2} from {1}?", "", None, "distance_data"), "How wide is {1}?"])
+    assert [qa.kind for qa in said.qas] == ["distance_data", ""]
+    assert [qa.about for qa in said.qas] == [tuple(text.tuples(question)) for question in said.questions]
 
 
 def test_boxes_are_named_where_they_are_in_the_unified_photo_after_one_note(vlm, said):

@@ -17,7 +17,7 @@ from vlm3.geometry import (
 )
 from vlm3.tasks import correspondence
 from vlm3.tasks import text as words
-from vlm3.views import Box, NothingToAsk
+from vlm3.views import QA, Box, NothingToAsk
 
 
 def two_views() -> tuple[View, View]:
@@ -115,6 +115,49 @@ def test_points_can_be_those_in_the_middle_of_boxes(rng):
 )
 def test_a_match_is_read_from_what_models_print(text, point):
     assert correspondence.parse(text) == point
+
+
+ASKED = QA("Where in image 2 is pixel (640, 81) of image 1?", "", None, "match", ((640.0, 81.0),))
+
+
+@pytest.mark.parametrize("asked", [ASKED, ASKED._replace(about=()), ASKED._replace(question="", kind="")])
+@pytest.mark.parametrize(
+    ("text", "point"),
+    [
+        ("(715, 90)", (715, 90)),
+        ("(640, 81) -> (715, 90)", (715, 90)),
+        ("(715, 90) is where (640.0, 81.0) goes", (715, 90)),
+        ("x=640, y=81 moves to x=715, y=90", (715, 90)),
+        ('{"x": 715, "y": 90.5}', (715, 90.5)),
+        ("<715, 90>", (715, 90)),
+        ("$\\left(715, 90\\right)$", (715, 90)),
+        ("\uff08715\uff0c90\uff09", (715, 90)),
+        ("[THINK](1, 2)[/THINK]**(715, 90)**", (715, 90)),
+        ("(715, 90), that is (715, 90)", (715, 90)),
+        ("(640, 81)", (640, 81)),  # a camera that stands still
+        ("(640, 81).", (640, 81)),
+        ("Pixel (640, 81) of image 1", None),
+        ("(640, 81) corresponds to (640, 81)", None),
+        ("(715, 90) or (720, 91)", None),
+        ("(640, 81), (715, 90), (720, 91)", None),
+        ("between (700, 80) and (715, 90)", None),
+        ("(640, 81) leaves the image at (2100, 90)", None),
+        ("(710-720, 90)", None),
+        ("not (715, 90)", None),
+        ("(715, 90, 3)", None),
+        ("(7,150, 90)", None),
+        ("(7.15e2, 90)", None),
+        ("<thinking>(715, 90)", None),
+    ],
+)
+def test_the_pixel_of_the_question_is_not_its_match(asked, text, point):
+    assert correspondence.read(asked, text) == point
+
+
+def test_without_a_question_several_pixels_are_none():
+    assert correspondence.parse("(640, 81) -> (715, 90)") is None
+    assert correspondence.parse("(715, 90) = (715, 90)") == (715, 90)
+    assert correspondence.read(ASKED, "(715, 90)", scale=700) is None
 
 
 def test_correspondence_scores_of_a_case_worked_by_hand():

@@ -11,7 +11,7 @@ from vlm3 import Camera, PixelText, View
 from vlm3.sources import photos
 from vlm3.tasks import depth
 from vlm3.tasks import text as words
-from vlm3.views import NothingToAsk
+from vlm3.views import QA, NothingToAsk
 
 
 def test_depth_asks_about_different_pixels_and_their_true_depth(rng, motorcycle):
@@ -91,6 +91,15 @@ def test_a_view_without_depth_cannot_be_asked_for_depth(rng):
 )
 def test_depth_is_read_from_what_models_print(text, metres):
     assert depth.parse(text) == (metres if metres is None else pytest.approx(metres))
+
+
+@pytest.mark.parametrize("asked", [QA("Depth at (31, 402)?", "", None), QA("?", "", 2.4, "z", ((31.0, 402.0),))])
+@pytest.mark.parametrize(
+    "text", ["2.4", "The depth at (31, 402) is 2.4 m.", "pixel 31, 402: 2.4", "x=31, y=402, z=2.4"]
+)
+def test_the_pixel_of_the_question_is_no_length(asked, text):
+    assert depth.read(asked, text) == 2.4
+    assert depth.read(asked, text.replace("2.4", "")) is None
 
 
 def test_depth_scores_of_a_case_worked_by_hand():

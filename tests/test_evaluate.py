@@ -80,6 +80,19 @@ def test_scores_come_from_the_file_alone(tmp_path):
     assert evaluate.score(config.out)["delta_1"] == 0.5
 
 
+def test_records_that_do_not_say_of_what_kind_a_question_was_score_the_same(tmp_path):
+    config = settings(tmp_path)
+    scores = evaluate.evaluate(config, answerer=truthful())
+    (path,) = config.out.glob("predictions-*.jsonl")
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    for record in records:
+        for answer in record["answers"]:
+            assert answer.pop("kind") == "z"
+            assert len(answer.pop("about")) == 1
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert evaluate.score(config.out) == scores
+
+
 def test_nothing_is_asked_twice_and_a_torn_line_is_asked_again(tmp_path):
     config, asked = settings(tmp_path), []
     scores = evaluate.evaluate(config, answerer=truthful(asked))

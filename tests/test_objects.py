@@ -611,6 +611,27 @@ def test_released_truths_are_read_from_their_sentences():
             objects.typed(QA("", "", (category, "yes")))
 
 
+def test_a_question_is_read_by_its_kind_where_no_truth_is_at_hand():
+    """A model that is asked about the user's own photo."""
+    boxes = ((10.0, 39.0, 652.0, 999.0), (6.0, 380.0, 228.0, 562.0))
+    asked = QA(f"Is {boxes[0]} left of {boxes[1]}?", "", None, "left_predicate", boxes)
+    assert objects.read(asked, "It is to the right of it.") is False
+    assert objects.read(asked._replace(kind="direction"), "4") == Hour(4)
+    assert objects.read(asked._replace(kind="tall_choice"), "Box (6, 380, 228, 562) is shorter.") == "first"
+    wide = asked._replace(kind="width_data", about=boxes[:1])
+    for text in ("2 m", "The box 10, 39, 652, 999 is 2 m wide", "(10, 39, 652, 999): 2"):
+        assert objects.read(wide, text) == objects.read(wide._replace(kind=""), text) == 2.0
+    assert objects.read(wide, "yes") is None
+    assert objects.read(wide._replace(kind=""), "yes") is True
+
+
+def test_what_is_asked_of_unknown_objects_has_a_kind(rng):
+    asked = objects.unanswered(2, rng)
+    assert [qa.kind for qa in asked] == ["width_data", "height_data", "width_data", "height_data", "left_predicate",
+                                         "front_choice", "distance_data", "direction"]  # fmt: skip
+    assert all(qa.truth is None for qa in asked)
+
+
 # Anything at all.
 
 PIECES = ["<think>", "</think>", "<answer>", "</answer>", "yes", "no", "in fact", "actually ", "the first", "second",

@@ -12,6 +12,7 @@ from vlm3.geometry import (
     rotation_from_ypr,
 )
 from vlm3.tasks import pose
+from vlm3.views import QA
 
 
 def test_pose_asks_all_four_questions_and_each_truth_is_the_relative_pose(rng):
@@ -114,6 +115,116 @@ def test_pose_is_read_from_what_models_print(text, fields):
     assert (found or {}).keys() == (fields or {}).keys()
     for field, value in (fields or {}).items():
         assert found[field] == pytest.approx(value)
+
+
+ASKED = {
+    "angle": "By what angle, in degrees, is camera 2 rotated against camera 1?",
+    "rotation": "What are yaw, pitch and roll of camera 2, in degrees?",
+    "direction": "In which direction from camera 1 is camera 2?",
+    "distance": "How many metres are the two cameras apart?",
+}
+
+
+def read(part, text):
+    return pose.read(QA(ASKED[part], "", None, part), text)
+
+
+@pytest.mark.parametrize(("part", "text", "value"), [
+    ("angle", "41", 41), ("angle", "41\u00b0", 41), ("angle", "**41.0 deg**", 41), ("angle", "$41^\\circ$", 41),
+    ("angle", "about 0.7156 rad", 41), ("angle", "Angle (rad): 0.7156", 41), ("angle", "41 degrees (0.716 rad)", 41),
+    ("angle", "41 degrees, 3 m", 41), ("angle", "camera 2 is turned by 41 degrees", 41), ("angle", "41 m", None),
+    ("angle", "41 gon", None), ("angle", "41%", None), ("angle", "30 to 41 degrees", None), ("angle",
+    "41 \u00b1 2", None),
+    ("angle", "at most 41 degrees", None), ("angle", "4.1e1", None), ("angle", "41\u00b020'", None), ("angle",
+    "0.2\u03c0", None),
+    ("angle", "41 or 50 degrees", None), ("angle", "yaw 41 degrees", None), ("angle", "41 degrees of yaw", None),
+    ("angle", "-41", None),
+    ("angle", "200 degrees", None), ("distance", "0.7", 0.7), ("distance", "70 cm", 0.7), ("distance", "0", 0),
+    ("distance", "2'6\"", 0.762),
+    ("distance", "0.7 units", None), ("distance", "0.7 degrees", None), ("distance", "0.5-0.7 m", None), ("distance",
+    "0.7 \u00b1 0.1 m", None),
+    ("distance", "-0.7 m", None), ("direction", "0.7", None), ("rotation", "41 degrees", None),
+])  # fmt: skip
+def test_one_number_is_read_in_the_unit_that_the_question_names(part, text, value):
+    found = read(part, text)
+    assert found == (None if value is None else {pose.PARTS[part][0]: pytest.approx(value, abs=0.02)})
+
+
+def test_a_bare_number_counts_only_where_the_question_names_its_unit():
+    assert pose.read(QA("How far is it?", "", None, "distance"), "0.7") is None
+    assert pose.read(QA("How far is it?", "", None, "distance"), "0.7 m") == {"distance_m": 0.7}
+    assert pose.read(QA("How far did it turn?", "", None, "angle"), "41") is None
+    assert pose.parse("41") is None
+
+
+EVERYTHING = "Turned by 41 degrees: yaw +40.0, pitch -3.0, roll +1.0 degrees; right (0.6, 0.0, 0.8), 0.7 m"
+
+
+@pytest.mark.parametrize("part", pose.PARTS)
+def test_only_what_a_question_asks_for_comes_from_its_answer(part):
+    whole = pose.parse(EVERYTHING)
+    assert set(whole) == {field for fields in pose.PARTS.values() for field in fields}
+    assert read(part, EVERYTHING) == {field: whole[field] for field in pose.PARTS[part]}
+    truth = {field: 0.0 for field in pose.PARTS[part]} | {"pair": "a"}  # a record that does not say of what kind it is
+    assert pose.read(QA("?", "", truth), EVERYTHING) == read(part, EVERYTHING)
+    assert pose.read(QA("?", "", None), EVERYTHING) == whole
+
+
+YPR = (14.5, -3.0, 0.5)
+WORDINGS = [
+    "yaw {0}, pitch {1}, roll {2}", "Yaw={0}\u00b0, Pitch={1}\u00b0, Roll={2}\u00b0",
+    "**Yaw**: {0} deg\n**Pitch**: {1} deg\n**Roll**: {2} deg",
+    "yaw \u2248 {0}\u00b0; pitch \u2248 {1}\u00b0; roll \u2248 {2}\u00b0",
+    "a yaw of {0}, a pitch of {1} and a roll of {2} degrees",
+    "yaw, pitch, roll = {0}, {1}, {2}", "(yaw, pitch, roll) = ({0}, {1}, {2})",
+    "yaw, pitch and roll are {0}\u00b0, {1}\u00b0 and {2}\u00b0",
+    '{{"yaw": {0}, "pitch": {1}, "roll": {2}}}', '{{"yaw_deg": {0}, "pitch_deg": {1}, "roll_deg": {2}}}',
+    "{0} yaw, {1} pitch, {2} roll",
+    "Yaw angle: `{0}` degrees. Pitch angle: `{1}` degrees. Roll angle: `{2}` degrees.",
+    "- Yaw: {0}\n- Pitch: {1}\n- Roll: {2}",
+    "\\text{{yaw}} = {0}^\\circ, \\text{{pitch}} = {1}^\\circ, \\text{{roll}} = {2}^\\circ",
+    "| yaw | {0} |\n| pitch | {1} |\n| roll | {2} |",
+    "<think>yaw 50, pitch 50, roll 50</think>yaw {0}, pitch {1}, roll {2}",
+    "yaw {0} rad, pitch {1} rad, roll {2} rad",
+    "yaw {0}, pitch {1}, roll {2} radians", "In radians: yaw {0}, pitch {1}, roll {2}",
+    "yaw, pitch, roll (rad): {0}, {1}, {2}",
+]  # fmt: skip
+NUMBERS = {
+    "{:+.1f}": True, "{:.1f}": True, "{:.2f}": True, "{:.3e}": False, "{:.1f} \u00b1 1": False,
+    "{:.1f}\u00b11": False, "{:.1f} to 30": False,
+    "{:.1f}-30": False, "{:.1f}/2": False, "{:.1f} or 30": False, "<{:.1f}": False, "about {:.1f}": True,
+    "at most {:.1f}": False,
+    "2 x {:.1f}": False, "{:.1f}%": False, "{:.1f} gon": False, "not {:.1f}": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("wording", WORDINGS)
+@pytest.mark.parametrize("form", NUMBERS)
+def test_yaw_pitch_and_roll_are_the_true_ones_or_none_in_any_notation(wording, form):
+    factor = math.pi / 180 if "rad" in wording else 1
+    text = wording.format(*(form.format(angle * factor) for angle in YPR))
+    found = read("rotation", text) or {}
+    for field, angle in zip(pose.PARTS["rotation"], YPR, strict=True):
+        assert found.get(field) in (None, pytest.approx(angle, abs=0.06 / factor))
+        assert NUMBERS[form] or field not in found
+        assert (
+            field in found or not NUMBERS[form] or "{0} yaw" in wording or "about" in form and "yaw, pitch" in wording
+        )
+    assert "rotation_angle_deg" not in (pose.parse(text) or {})
+
+
+@pytest.mark.parametrize(("text", "yaw"), [
+    ("yaw 9 degrees to the left", -9), ("yaw 9\u00b0 (right)", 9), ("yaw 9 leftwards", -9), ("yaw -9 left", -9),
+    ("yaw +9 right", 9),
+    ("yaw +9 to the left", None), ("left yaw 9", None), ("yaw left 9", None), ("yaw 9 clockwise", None),
+    ("yaw 9 up", None),
+    ("yaw 9, left, pitch 2", None), ("yaw 9. To the left. Pitch 2", None), ("yaw minus 9", None), ("yaw - 9", None),
+    ("yaw 9 right or left", None), ("yaw unknown, turned by 9 degrees", None), ("yaw 9. yaw 11", None),
+    ("yaw 9, yaw 9", 9),
+    ("yaw of camera 2 is 9", 9), ("yaw 9 rad and 3 degrees", None), ("yaw 300", None),
+])  # fmt: skip
+def test_a_side_gives_an_axis_its_sign_or_makes_it_unclear(text, yaw):
+    assert (read("rotation", text) or {}).get("yaw_deg") == yaw
 
 
 def test_pose_scores_of_a_case_worked_by_hand():

@@ -68,6 +68,18 @@ def test_an_answer_written_by_ask_is_read_back(name, rng, motorcycle):
     assert found[{"depth": "delta_1", "correspondence": "pck_1", "pose": "auc_30"}[name]] == 1.0
 
 
+@pytest.mark.parametrize("name", tasks.NAMES)
+def test_every_task_reads_an_answer_knowing_its_question_with_and_without_a_truth(name, rng):
+    views = next(views for views in Rooms("medium", "test") if len(views[0].boxes) > 2)
+    for qa in tasks.get(name).ask(views, 30, rng):
+        assert qa.kind
+        assert name == "pose" or set(qa.about) <= set(words.tuples(qa.question)) != set()
+        value = tasks.read(name, qa, qa.answer)
+        assert value is not None
+        assert value == tasks.read(name, qa._replace(truth=None), qa.answer)
+        assert value == tasks.read(name, qa._replace(kind="", about=()), qa.answer)
+
+
 def adversarial(draw: random.Random) -> str:
     pieces = ["<think>", "</think>", "<answer>", "</answer>", "yaw", "pitch", "roll", "-", "+", ".", ",", "(", ")", "[",
               "]", " ", "m", " metres", "cm", "ft", "\u00b0", "degrees", "1", "2.4", "0", "1e9", "9" * 30, "\u0663",

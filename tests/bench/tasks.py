@@ -1,4 +1,4 @@
-"""How fast tasks ask, parse and score: `python tests/bench/tasks.py`. Prints one line of JSON for each task."""
+"""How fast tasks ask, read and score: `python tests/bench/tasks.py`. Prints one line of JSON for each task."""
 
 import json
 import platform
@@ -24,11 +24,11 @@ def measure(name: str, asked: list) -> dict:
         views, options = asked[len(qas) % len(asked)]
         qas += task.ask(views, 10, rng, **options)
     middle = time.perf_counter()
-    pairs = [(task.parse(qa.answer), qa.truth) for qa in qas]
-    parsed = time.perf_counter()
+    pairs = [(task.read(qa, qa.answer), qa.truth) for qa in qas]
+    read = time.perf_counter()
     task.score(pairs)
     end = time.perf_counter()
-    return {"task": name, "questions_per_s": len(qas) / (end - start), "parsed_per_s": len(qas) / (parsed - middle)}
+    return {"task": name, "questions_per_s": len(qas) / (end - start), "read_per_s": len(qas) / (read - middle)}
 
 
 def main() -> None:

@@ -34,7 +34,8 @@ class Labels(NamedTuple):
     """The questions about one image or two. Images are read by `sample`; until then they may be absent.
 
     Truths: metres; (x, y) of image 2 in [0, 1000]; a dict of the pose fields asked for, as `vlm3.tasks.pose` has them;
-    (category, answer, names), which `vlm3.tasks.objects.typed` understands. cameras: None where not stated.
+    (category, answer, names), which `vlm3.tasks.objects.typed` understands. Kinds are as the tasks call them. cameras:
+    None where not stated.
     """
 
     task: str

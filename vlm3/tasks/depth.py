@@ -66,7 +66,7 @@ def parse(text: str) -> float | None:
 
 def read(qa: QA, text: str) -> float | None:
     """The same of an answer to a question, whose pixel it may repeat."""
-    return numbers.length_m(numbers.without(plain.said(text), words.about(qa)))
+    return numbers.length_m(words.without(plain.said(text), words.about(qa)))
 
 
 def score(pairs: Sequence[Pair]) -> dict[str, float]:

@@ -8,6 +8,7 @@ import re
 from vlm3.tasks import numbers
 from vlm3.tasks import plain as markup
 from vlm3.tasks import text as words
+from vlm3.tasks.units import METRES
 
 
 class Hour(int):
@@ -41,7 +42,7 @@ _REGION = re.compile(r"\bregions? ?[\[(<#]?([0-9]{1,4})\b[\])>]?")
 _END = r"(?=\W{0,3}$|[\])]| is)"
 _NUMBERED = re.compile(
     rf"\b(?:object|box|item|option|thing) ?(?:number |no\. ?)?[\[(#]?(?:(1|one|a{_END})|(2|two|b{_END}))"
-    rf"(?![.,]?[0-9]|\w| ?(?:{'|'.join(numbers.METRES)})\b)[\])]?"
+    rf"(?![.,]?[0-9]|\w| ?(?:{'|'.join(METRES)})\b)[\])]?"
 )
 _ORDINAL = re.compile(
     r"\b(?:(first|1st|former)|(second|2nd|latter))\b(?! (?:of all|glance|look|sight|place))"

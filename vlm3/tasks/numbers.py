@@ -13,22 +13,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vlm3.tasks.text import TUPLE, number
+from vlm3.tasks.units import DEGREES, MARKS, METRES, UNITS
 
-METRES = {name: metres for metres, names in {
-    1.0: "m metre metres meter meters mtr mtrs \u7c73", 0.1: "dm decimetre decimetres decimeter decimeters",
-    0.01: "cm cms centimetre centimetres centimeter centimeters \u5398\u7c73",
-    0.001: "mm millimetre millimetres millimeter millimeters \u6beb\u7c73",
-    1e-6: "\u03bcm um micron microns micrometre micrometres micrometer micrometers",
-    1000.0: "km kms kilometre kilometres kilometer kilometers", 0.0254: "in ins inch inches",
-    0.3048: "ft foot feet", 0.9144: "yd yds yard yards", 1609.344: "mi mile miles",
-}.items() for name in names.split()}  # fmt: skip
-_DEGREES = dict.fromkeys(("\u00b0", "deg", "degs", "degree", "degrees"), 1.0)
-_DEGREES |= dict.fromkeys(("rad", "rads", "radian", "radians"), 180 / math.pi)
-_MARKS = {"'": 0.3048, "''": 0.0254, '"': 0.0254}
-UNITS = {name: ("m", metres) for name, metres in (METRES | _MARKS).items()}
-UNITS |= {name: ("deg", degrees) for name, degrees in _DEGREES.items()}
-
-_PLAIN = re.compile(r"\s?([0-9]++(?:\.[0-9]++)?+)(?: ([a-z]++))?+\.?\s?")
+_PLAIN = re.compile(r"\s?([-+]?[0-9]++(?:\.[0-9]++)?+)(?: ([a-z]++))?+[.,]?\s?")
 _NUMERAL = re.compile(
     r"""(?P<open>[("'\[{:]*+(?:[^\W\d]++["')\]]*+[=:])?+[("'\[{=]*+)[~\u2248\u223c\u2243\u2245]?+"""
     r"(?P<number>[-+\u2212]?+(?>(?:[0-9]{1,3}+(?:,[0-9]{3})++|[0-9]++(?:\.[0-9]++)?+)|\.[0-9]++))"
@@ -38,8 +25,8 @@ _FEET = re.compile(r"""([("\[]*+)([0-9]{1,2})(?:'|ft|feet)-?([0-9]{1,2}(?:\.[0-9
 _LABEL = re.compile(r"\W{0,9}(?:(?!x[0-9])[^\W\d_]{1,20}[0-9]{1,9}|#[0-9]{1,9}|[0-9]{1,9}(?:st|nd|rd|th)|[23]d)\W{0,9}")
 _DIGIT = re.compile("[0-9]")
 _LETTERED = re.compile(r"[^\W_]")
-_IN_BRACKETS = re.compile(r"[(\[{][^\W\d_]++[)\]}][:=.,]?")
-_LAST_PART = re.compile("[_/]")
+_IN_BRACKETS = re.compile(r"""[(\[{"'][^\W\d_]++[)\]}"':=.,;!?]{1,6}""")
+_LAST_PART = frozenset("_/")
 _OPENS = re.compile(r"""(?:^|[\s(\[{:=])["']""")
 _NAMED_AXIS = re.compile(r"\W{0,3}[xyuv][=:]")
 
@@ -57,23 +44,24 @@ _FOLLOWING = _words(
     "horizontally vertically would should seems looks appears lies stands total here there straight further farther"
 )
 _AFTER_INCHES = _words("apart away across wide tall high long deep of from between lies and or in")
-_AFTER_WITHIN = METRES.keys() - {"in", "m"} | _words(
+_WITHIN = METRES.keys() - {"in", "m"} | _words(
     "front the a an total this that these my your its our reality fact real terms all image depth height width length "
-    "distance space view line"
+    "distance space view line sight scene picture photo frame short summary conclusion general other question"
 )
 _JOINS = _words(
     "and to or plus minus x by times over point about around roughly approximately approx maybe perhaps a an another "
     "some up with through till until versus vs nearly almost the of then between"
 )
-_HARD = _words("to x by times minus plus through till until over point - \u2013 \u2014 ~ \u00b1 \u00d7")
+_HARD = _words("to x by times minus plus through till until over point - * \u2013 \u2014 ~ \u00b1 \u00d7")
 _BOUNDS = _words(
     "than least most within minus negative not x times twice half double triple maximum minimum "
-    "point \u00b1 +/ < > \u2264 \u2265 / * ^ \u00d7 \u00f7"
+    "point \u00b1 +/ < > \u2264 \u2265 * ^ \u00d7 \u00f7"
 )
 _LABELS = _words(
     "image images photo photos picture pictures camera cameras view views frame frames figure region regions object "
     "objects box boxes item items option options step thing things number no"
 )
+_NAMES = _words("z depth range distance width height length value answer result estimate number or")
 UP_TO_TWELVE = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _SPOKEN = dict.fromkeys(
     _words(
@@ -118,16 +106,6 @@ def length_m(text: str) -> float | None:
     else:
         value = stated(measures(text), "m", bare=True)
     return value if value is not None and 0 < value < math.inf else None
-
-
-def without(text: str, about: Sequence[Sequence[float]]) -> str:
-    """A text without the pixels and boxes that its question names, however it separates their numbers."""
-    for place in about:
-        written = [f"{number:g}" for number in place]
-        if all(each in text for each in written):
-            together = r"\s{0,2}[,;]?\s{0,2}".join(map(re.escape, written))
-            text = re.sub(rf"(?<![\w.,+-]){together}(?!\w|[.,][0-9])", " , ", text)
-    return text
 
 
 def stated(found: Sequence[Measure] | None, of: str, bare: bool) -> float | None:
@@ -202,9 +180,9 @@ def _numeral(words: list[str], place: int, quoted: bool) -> _Found | None:
     if match is None or _bound(words, place):
         return None
     unit, last, close = match["letters"] or match["mark"] or "", place, match["close"]
-    if unit in _MARKS and any(mark in match["open"] for mark in "\"'"):
+    if unit in MARKS and any(mark in match["open"] for mark in "\"'"):
         unit, close = "", unit + close
-    elif unit in _MARKS and quoted:
+    elif unit in MARKS and quoted:
         return None
     if not unit and not close.strip("()[]{}\"'"):
         unit, last = _unit_after(words, place)
@@ -227,23 +205,38 @@ def _bound(words: list[str], place: int) -> bool:
 
 def _unit_after(words: list[str], place: int) -> tuple[str, int]:
     """The unit of a bare number from the words behind it, "" for none, "?" for an unknown one; and its last word."""
-    if place + 1 == len(words):
+    next_ = place + 1 + (words[place + 1 : place + 2] == ["|"])  # the next cell of a table
+    if next_ >= len(words):
         return "", place
-    word, after = words[place + 1], _core(words[place + 1])
+    word, after, behind = words[next_], _at(words, next_), _at(words, next_ + 1)
     if _DIGIT.search(word):
         return ("" if _NUMERAL.fullmatch(word) else "?"), place
-    if after == "in" and word.isalpha() and place + 2 < len(words):
-        behind = _at(words, place + 2)
-        if behind in _AFTER_WITHIN:
-            return "", place
-        inches = behind in _AFTER_INCHES or words[place + 2][0] in "([=\u2248" or not _LETTERED.search(behind)
-        return ("in", place + 1) if inches else ("?", place + 1)
+    if after == "in" and word[-1] == "n" and behind:
+        return _inches(words, next_), place
     if after in UNITS:
-        per = _at(words, place + 2)
-        return ("?" if per in ("per", "squared", "cubed") or per[:1] in ("/", "^") else after), place + 1
-    understood = after in _FOLLOWING or (after == "of" and _at(words, place + 2) in ("space", "room", "distance"))
+        return after if _is_whole(words, next_) else "?", next_
+    understood = after in _FOLLOWING if after != "of" else behind in ("space", "room", "distance")
+    understood &= (
+        after != "and" or behind not in ("a", "an") or _at(words, next_ + 2)[:4] not in ("half", "quar", "thir")
+    )
     opened = word[0] in "([{" and not _IN_BRACKETS.fullmatch(word)
-    return ("", place) if understood or opened or _HARMLESS.issuperset(word) else ("?", place + 1)
+    return ("", place) if understood or opened or _HARMLESS.issuperset(word) else ("?", next_)
+
+
+def _inches(words: list[str], place: int) -> str:
+    """Whether "in" behind a number is its unit ("in"), or begins something else (""); "?" where that is unclear."""
+    behind = _at(words, place + 1)
+    if behind in _WITHIN:
+        return ""
+    closed = words[place + 1][0] in "([=\u2248" or not _LETTERED.search(behind)
+    return "in" if behind in _AFTER_INCHES or closed else "?"
+
+
+def _is_whole(words: list[str], place: int) -> bool:
+    """Whether a unit is not part of a larger one, such as m/s or metres squared."""
+    behind = _at(words, place + 1)
+    another = behind == "/" and _DIGIT.search("".join(words[place + 2 : place + 3]))  # 2 m / 7 ft
+    return behind not in ("per", "squared", "cubed") and (behind[:1] not in ("/", "^") or another is not None)
 
 
 def _spoken(words: list[str], place: int, value: float) -> _Found | None:
@@ -268,7 +261,7 @@ def _joined(found: list[_Found] | None, words: list[str]) -> list[_Found] | None
         last, cores = kept[-1], {_core(word) for word in between}
         if last.of == "label" or each.of == "label":
             kept.append(each._replace(of="label") if each.of in ("", "?") and cores & {"and", "or", "to"} else each)
-        elif METRES.get(last.unit, _MARKS.get(last.unit)) == 0.3048 and _is_inches(each) and cores <= {"and"}:
+        elif METRES.get(last.unit, MARKS.get(last.unit)) == 0.3048 and _is_inches(each) and cores <= {"and"}:
             kept[-1] = last._replace(last=each.last, value=last.value + each.value, unit="", close=each.close)
         elif {last.of, each.of} <= {"m", "deg"} and not cores & _HARD:
             kept.append(each)
@@ -278,13 +271,12 @@ def _joined(found: list[_Found] | None, words: list[str]) -> list[_Found] | None
 
 
 def _is_inches(each: _Found) -> bool:
-    return METRES.get(each.unit, _MARKS.get(each.unit)) == 0.0254 and 0 <= each.value < 0.3048
+    return METRES.get(each.unit, MARKS.get(each.unit)) == 0.0254 and 0 <= each.value < 0.3048
 
 
 def _separate(last: _Found, each: _Found, between: list[str]) -> bool:
     """Whether punctuation or words keep two numbers apart, rather than join them."""
-    stops = ".;:!?)]}" + ("," if last.of == "?" else "")
-    if not set(stops).isdisjoint(last.close) or not set("([{=:").isdisjoint(each.open):
+    if not set(".;:!?)]}").isdisjoint(last.close) or not set("([{=:").isdisjoint(each.open):
         return True
     return any(not set("([=;:").isdisjoint(word) or _parts(word) for word in between)
 
@@ -306,17 +298,26 @@ def _with_unit(found: list[_Found], units: set[str | None]) -> list[_Found] | No
 def _units_apart(found: list[_Found], words: list[str]) -> set[str | None]:
     """Units that the words name without a number, as in "depth (cm):" or "in feet"; None for what may be one."""
     taken = {place for n in found for place in range(n.first, n.last + 1)}
-    units: set[str | None] = set()
-    for place, word in enumerate(words):
-        if place in taken and "_" not in word and "/" not in word:
-            continue
-        core = _LAST_PART.split(word.strip(_EDGES + "0123456789"))[-1]
-        part = len(core) < len(word.strip(_EDGES))
-        before, stressed = _at(words, place - 1), word[-1] in ":=" or _at(words, place + 1) in ("is", "are", "=", ":")
-        alone = part or word[0] in "([{\"'" or stressed or before == "in"
-        if core in METRES or core in _DEGREES:
-            if core != "in" or part or word[0] in "([{":
-                units.add(core if alone else None)
-        elif (before == "in" and stressed) or (_IN_BRACKETS.fullmatch(word) and (stressed or place + 1 in taken)):
-            units.add(None)
-    return units
+    named = {
+        _named(words, place, taken)
+        for place, word in enumerate(words)
+        if place not in taken or not _LAST_PART.isdisjoint(word)
+    }
+    return named - {""}
+
+
+def _named(words: list[str], place: int, taken: set[int]) -> str | None:
+    """The unit that a word names, "" for none, None where it may name one or does so in an unknown way."""
+    word, before = words[place], _at(words, place - 1)
+    bare = word.strip(_EDGES + "0123456789+\u2212")
+    core = re.split("[_/]", bare)[-1]
+    bracketed, part = _IN_BRACKETS.fullmatch(word) is not None, core != bare
+    headed = word[-1] in ":=" or _at(words, place + 1) in ("is", "are", "=", ":")
+    introduced = before in ("in", "unit", "units") and core not in _WITHIN - METRES.keys()
+    if core == "in" and not (part or bracketed or word[-1] in ":=" or (introduced and (headed or before != "in"))):
+        return ""
+    if core in METRES or core in DEGREES:
+        return core if part or bracketed or headed or introduced or word[0] in "([{\"'" else None
+    unknown = (part and core not in _NAMES) or (bracketed and word[0] in "([{" and (headed or place + 1 in taken))
+    ended = headed or word[-1] in ",." or place + 1 == len(words)
+    return None if unknown or (introduced and (ended or before != "in")) else ""

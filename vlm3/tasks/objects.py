@@ -215,9 +215,9 @@ def read(qa: QA, text: str) -> Answer | None:
     category = qa.kind or (qa.truth[0] if qa.truth else "")
     said = english.plain(text)
     if not category:
-        return english.parse(numbers.without(said, words.about(qa)))
+        return english.parse(words.without(said, words.about(qa)))
     if (kind := _kind(category)) == "length":
-        return numbers.length_m(numbers.without(said, words.about(qa)))
+        return numbers.length_m(words.without(said, words.about(qa)))
     if kind == "clock":
         bare = english.BARE_HOUR.fullmatch(said)
         return english.hour(f"{bare[1]} o'clock" if bare else said)

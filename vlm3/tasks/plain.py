@@ -6,7 +6,7 @@ Every pattern is bounded or never gives back what it took, so it takes time line
 import re
 import unicodedata
 
-from vlm3.tasks.numbers import METRES
+from vlm3.tasks.units import METRES
 
 _PLAIN = re.compile(r"[A-Za-z0-9 .,;:()+'\"!?\n=/%-]*+")  # holds nothing that `said` takes away
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
@@ -24,6 +24,7 @@ _MARKUP = re.compile("b|br|code|div|em|h[1-6]|i|li|mark|ol|p|pre|s|small|span|st
 _OF_ANSWER = re.compile("answer|final|solution|response|result|output|conclusion|_box")
 _LETTER = re.compile(r"[^\W\d_]")
 _UNIT = re.compile(rf"\b(?:{'|'.join(METRES.keys() - {'in', 'm', 'metre', 'metres', 'meter', 'meters'})})\b", re.I)
+_GOES_ON = re.compile(r"</[\w-]*+>[ \t]?(?!<)\w")  # more of the answer behind its closing tag
 _BRACKETED = re.compile("<([^<>]*+)>")
 
 _TEX = (
@@ -37,9 +38,11 @@ _TEX = (
     (re.compile(r"\\%"), "%"),
     (re.compile("[{}]"), " "),
 )
-_EMPHASIS = re.compile("(?<![0-9])[*`]{1,3}|[*`]{1,3}(?![0-9])")
+_EMPHASIS = re.compile(  # stars that touch a word; between digits or alone they may be a product
+    r"(?<=[^\s0-9*`])[*`]{1,3}|[*`]{1,3}(?=[^\s0-9*`])|(?<![^\s([{\"'])[*`]{1,3}(?=[0-9])|(?<=[0-9])[*`]{1,3}(?![^\s)\]}.,;:!?\"'])"
+)
 _EDGE = re.compile(r"(?<![^\W_])_{1,3}(?![_])|(?<!_)_{1,3}(?![^\W_])")
-_BULLET = re.compile(r"^\s{0,9}[\u2022\u00b7]\s", re.MULTILINE)
+_BULLET = re.compile(r"^\s{0,9}[*\u2022\u00b7]\s", re.MULTILINE)
 
 
 def said(text: str) -> str:
@@ -82,14 +85,15 @@ def _answered(text: str) -> str:
     own = [tag for tag in own if start <= tag.start() < end]
     first = next((tag.end() for tag in own if not tag["end"]), start)
     last = next((tag.start() for tag in reversed(own) if tag["end"] and tag.start() >= first), end)
-    if not _LETTER.search(text, first, last) and _UNIT.search(text[start:first] + " " + text[last:end]):
+    beside = _UNIT.search(text[start:first] + " " + text[last:end]) or _GOES_ON.match(text, last)
+    if beside and not _LETTER.search(text, first, last):
         first, last = start, end
     return _TAG.sub(lambda tag: _shown((tag["name"] or "").lower()), text[first:last])
 
 
 def _shown(name: str) -> str:
     """What a tag leaves behind in a text."""
-    return f"<{name}>" if name in METRES else "^" if name == "sup" else "" if _MARKUP.fullmatch(name) else " ; "
+    return f"<{name}>" if name in METRES else "^" if name == "sup" else "" if _MARKUP.fullmatch(name) else " "
 
 
 def _untex(text: str) -> str:

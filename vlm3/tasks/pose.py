@@ -99,8 +99,8 @@ _LISTED = re.compile(
 )
 _FIRST = re.compile(rf"[0-9]{_UNIT}[\s-]{{1,2}}(?:(?:of|in|about|around|the)\s){{0,3}}$", re.IGNORECASE)
 _TO_AXIS = re.compile(
-    r"""[\s:=\u2248~"')(]{0,9}+(?:(?:angle|axis|is|was|of|about|approximately|approx\.?|around|roughly|by|to be|"""
-    r"""equals|value|rotation|camera 2|it)\b[\s:=\u2248~"']{0,9}+){0,5}+(?=[-+\u2212.]?[0-9])""",
+    r"""[\s:=\u2248~"')(|]{0,9}+(?:(?:angle|axis|is|was|of|about|approximately|approx\.?|around|roughly|by|to be|"""
+    r"""equals|value|rotation|camera 2|it)\b[\s:=\u2248~"'|]{0,9}+){0,5}+(?=[-+\u2212.]?[0-9])""",
     re.IGNORECASE,
 )
 _NUMBER = re.compile(rf"({words.COORDINATE}){_UNIT}", re.IGNORECASE)

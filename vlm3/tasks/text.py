@@ -6,7 +6,7 @@ Patterns never backtrack over a number, so reading takes time linear in the leng
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -70,3 +70,13 @@ def tuples(text: str) -> list[tuple[float, ...]]:
 def about(qa: QA) -> tuple[tuple[float, ...], ...]:
     """The pixels or boxes that a question names, read from its words where it does not say."""
     return qa.about or tuple(tuples(qa.question))
+
+
+def without(text: str, about: Sequence[Sequence[float]]) -> str:
+    """A text without the pixels and boxes that its question names, however it separates their numbers."""
+    for place in about:
+        written = [f"{number:g}" for number in place]
+        if all(each in text for each in written):
+            together = r"\s{0,2}[,;]?\s{0,2}".join(map(re.escape, written))
+            text = re.sub(rf"(?<![\w.,+-]){together}(?!\w|[.,][0-9])", " , ", text)
+    return text
