@@ -37,12 +37,14 @@ def focal_from_exif(photo: Image.Image) -> float | None:
     turned or reduced since.
 
     None also for
+
     - an equivalent that no lens has (LENSES_MM): action cameras and drones write 0 or 1, others 65535;
     - sides recorded in another proportion than the photo has: after a crop nothing recorded is true any more (a crop
       that keeps the proportion goes unnoticed);
     - equivalent and focal plane more than 20 % apart, or an equivalent whose sensor would be smaller or larger than
       any: one of them is wrong, and nothing says which;
     - digital zoom, which Apple counts into the equivalent and some makers do not (hugin bug 2064625).
+
     The focal plane is left out where it makes no sensor that is built (FORMATS_MM), and in photos from an editor,
     which changes PixelXDimension and not the resolution.
     """
