@@ -225,13 +225,13 @@ _ON_GPU = {  # of each part of gpu.json: what a column is called and how its num
 }  # fmt: skip
 
 
-def on_gpu(path: Path, part: str) -> HTML:
+def on_gpu(path: Path, part: str) -> HTML | Markdown:
     """A table of what `make gpu` measured: part "train", "waiting" or "answer" of its record, and how it was made; one
     line where nothing is recorded."""
     found = json.loads(path.read_text()) if path.exists() else {"results": {}}
     rungs = [rung for rung in found["results"].get(part, {}).get("rungs", []) if part != "train" or "task" in rung]
     if not rungs:
-        return HTML("<p>Not measured on a GPU yet: <code>make gpu</code> does it.</p>")
+        return Markdown("Not measured on a GPU yet: `make gpu` does it.")
     rows = [{name: _measure(rung, key, form) for key, (name, form) in _ON_GPU[part].items()} for rung in rungs]
     made = html.escape(f"{found['device']}, {found['date']}, {found['command']}")
     return HTML(f"{table(rows).data}<p>Recorded: {made}.</p>")
