@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,29 +12,31 @@ import numpy as np
 import psutil
 import pytest
 
+from tests.training import small
 from vlm3 import loader, packing
 from vlm3.config import Config
 from vlm3.geometry import Camera
-from vlm3.loader import Feed, Share
+from vlm3.loader import Feed, Share, Stop
 from vlm3.mixture import Mixture, NoSample, Source
 from vlm3.packing import Batch
 from vlm3.views import View
-
-CAMERA = Camera(1000, 1000, 16, 16, 32, 32)  # of a view that unification leaves as it is
 
 
 class Views(Sequence):
     """Small views of one colour each; `before` is called in whichever process makes them."""
 
-    def __init__(self, size: int, before: Callable[[int], object] = lambda index: None):
-        self.size, self.before = size, before
+    def __init__(self, size: int, before: Callable[[int], object] = lambda index: None, side: int = 32):
+        self.size, self.before, self.side = size, before, side
 
     def __len__(self) -> int:
         return self.size
 
     def __getitem__(self, index: int) -> View:
         self.before(index)
-        return View(np.full((32, 32, 3), index % 256, np.uint8), CAMERA, np.full((32, 32), 1 + index, np.float32))
+        side = self.side
+        camera = Camera(1000, 1000, side / 2, side / 2, side, side)  # unification leaves it as it is
+        depth_m = np.full((side, side), 1 + index, np.float32)
+        return View(np.full((side, side, 3), index % 256, np.uint8), camera, depth_m)
 
 
 def share(vlm, views: Sequence, **changes) -> Share:
@@ -41,9 +44,13 @@ def share(vlm, views: Sequence, **changes) -> Share:
     return Share(Mixture({"attic": Source(views, "depth", 2)}), config, vlm.tokenizer)
 
 
-def fed(share: Share, workers: int, stop: threading.Event | None = None) -> list[list[Batch]]:
-    with Feed(share, range(1, share.config.steps), workers, stop or threading.Event()) as feed:
-        return [list(feed.step()) for _ in feed.steps]
+def fed(share: Share, workers: int, stop: Stop | None = None) -> list[list[Batch]]:
+    stop = stop or Stop()
+    with Feed(share, range(1, share.config.steps), workers, stop) as feed:
+        found = [list(feed.step()) for _ in feed.steps]
+    if stop.reason:
+        raise stop.reason
+    return found
 
 
 def left_over() -> list[psutil.Process]:
@@ -85,7 +92,7 @@ def test_ranks_share_what_one_process_would_see(vlm, world):
 def test_how_many_samples_are_made_ahead_does_not_depend_on_the_batch(vlm):
     made = []
     views = share(vlm, Views(5000, made.append), batch=2000)
-    with Feed(views, range(2), 0, threading.Event()) as feed:
+    with Feed(views, range(2), 0, Stop()) as feed:
         batch = next(feed.step())
         time.sleep(0.5)  # as long as the network computes
     most = (loader.AHEAD + 3) * len(batch.tasks) + loader.TOGETHER
@@ -95,7 +102,7 @@ def test_how_many_samples_are_made_ahead_does_not_depend_on_the_batch(vlm):
 def test_nothing_of_the_samples_lies_in_shared_memory(vlm):
     """So a container with Docker's 64 MB of /dev/shm trains on images of any size."""
     before = set(os.listdir("/dev/shm"))
-    with Feed(share(vlm, Views(100)), range(5), 1, threading.Event()) as feed:
+    with Feed(share(vlm, Views(100)), range(5), 1, Stop()) as feed:
         next(feed.step())
         time.sleep(0.5)
         new = {name for name in set(os.listdir("/dev/shm")) - before if not name.startswith("sem.")}
@@ -112,6 +119,21 @@ def _fail(index: int) -> None:
         raise OSError("the disk is gone")
 
 
+def _leave(index: int) -> None:
+    if index == 7:
+        sys.exit("enough")
+
+
+def _say_nothing(index: int) -> None:
+    if index == 7:
+        raise MemoryError
+
+
+def _say_much(index: int) -> None:
+    if index == 7:
+        raise OSError("the disk\n  is gone\n")
+
+
 def _hang(index: int) -> None:
     if index == 7:
         time.sleep(3600)
@@ -119,7 +141,10 @@ def _hang(index: int) -> None:
 
 @pytest.mark.parametrize(
     ("before", "workers", "patience_s", "message"),
-    [(_die, 1, 60.0, r"DataLoader worker .* killed for want of memory\? Fewer --workers"),
+    [(_die, 1, 60.0, r"worker .*\d+.* killed for want of memory\? Fewer --workers"),
+     (_leave, 0, 60.0, r"^enough$"),
+     (_say_nothing, 0, 60.0, r"^sample \d+, item 7 of source 'attic': MemoryError$"),
+     (_say_much, 1, 60.0, r"^sample \d+, item 7 of source 'attic': the disk is gone$"),
      (_fail, 0, 60.0, r"^sample \d+, item 7 of source 'attic': the disk is gone$"),
      (_fail, 2, 60.0, r"^sample \d+, item 7 of source 'attic': the disk is gone$"),
      (_hang, 0, 1.0, r"nothing came for 1 s, asked for was .*attic\[7\].*--patience-s"),
@@ -132,6 +157,33 @@ def test_samples_that_do_not_come_end_in_one_line_that_names_them(vlm, before, w
     assert left_over() == []
 
 
+def test_a_worker_killed_while_it_hands_on_a_sample_ends_the_run_soon(vlm):
+    """Half of a message is in the pipe then, and the other half never comes."""
+    views = share(vlm, Views(100, side=512), batch=96, tokens=1)
+    stop = Stop()
+    with Feed(views, range(5), 1, stop) as feed:
+        next(feed.step())
+        time.sleep(0.5)  # until it is blocked
+        (worker,) = left_over()
+        worker.kill()
+        began = time.monotonic()
+        assert sum(1 for _ in feed.step()) < 96
+    assert "died: killed for want of memory?" in str(stop.reason)
+    assert time.monotonic() - began < 60  # and not the patience of a quarter of an hour
+
+
+def test_workers_end_with_the_run_that_was_killed(tmp_path):
+    config = small(tmp_path, workers=2, steps=1000)
+    run = f"from pathlib import PosixPath; from vlm3 import sft; from vlm3.config import Config; sft.train({config!r})"
+    process = psutil.Popen([sys.executable, "-c", run])
+    while process.poll() is None and len(found := process.children()) < 2:
+        time.sleep(0.05)
+    assert len(found) == 2
+    process.kill()
+    process.wait()
+    assert psutil.wait_procs(found, timeout=60)[1] == []
+
+
 def test_workers_that_cannot_be_started_end_in_one_line(vlm, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -142,7 +194,7 @@ def test_workers_that_cannot_be_started_end_in_one_line(vlm, monkeypatch):
 
 
 def test_once_stopped_no_more_batches_come_though_a_source_hangs(vlm):
-    stop = threading.Event()
+    stop = Stop()
     threading.Timer(0.5, stop.set).start()
     found = fed(share(vlm, Views(10, _hang)), 1, stop)
     assert found[-1] == []
@@ -150,7 +202,7 @@ def test_once_stopped_no_more_batches_come_though_a_source_hangs(vlm):
 
 
 def test_the_time_that_the_network_waits_is_told(vlm):
-    with Feed(share(vlm, Views(10, lambda index: time.sleep(0.02))), range(2), 0, threading.Event()) as feed:
+    with Feed(share(vlm, Views(10, lambda index: time.sleep(0.02))), range(2), 0, Stop()) as feed:
         list(feed.step())
         waited = feed.wait_s
         list(feed.step())

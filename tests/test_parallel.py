@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from torch.distributed.fsdp import FSDPModule
 from tests.training import losses, small, stderr, together, told, weights
 from vlm3 import mixture, packing, parallel, runs, sft
 from vlm3.config import Config
-from vlm3.loader import Feed, Share
+from vlm3.loader import Feed, Share, Stop
 
 BIN = Path(sys.executable).parent
 STEPS = 20
@@ -124,7 +123,7 @@ def test_a_step_says_which_network_its_batches_are_for(alone, monkeypatch):
     monkeypatch.setattr(parallel, "evened", lambda items, net, stop: (nets.append(net), evened(items, net, stop))[1])
     samples, vlm = mixture.read(alone.mixture), sft.start(alone)
     learner = sft.Learner(alone, sft.prepared(vlm, alone), parallel.place(), ["depth", "pose"])
-    with Feed(Share(samples, alone, vlm.tokenizer), range(1), 0, threading.Event()) as feed:
+    with Feed(Share(samples, alone, vlm.tokenizer), range(1), 0, Stop()) as feed:
         learner.step(0, feed)
     assert nets == [learner.net]
 

@@ -114,6 +114,34 @@ def test_sigterm_saves_the_last_whole_step_while_samples_are_waited_for(tmp_path
     assert stderr(config) == ""
 
 
+def test_ctrl_c_saves_the_last_whole_step_and_a_second_one_ends_at_once(short, tmp_path):
+    config = replace(short, out=tmp_path / "run", save_every=1000)
+
+    def interrupted(record: dict) -> None:
+        if record["step"] == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        sft.train(config, on_step=interrupted)
+    assert [path.name for path in runs.checkpoints(config.out)] == ["step-00000003"]
+    with pytest.raises(KeyboardInterrupt):
+        sft.train(config, on_step=lambda record: [signal.raise_signal(signal.SIGINT) for _ in range(2)])
+    sft.train(config)
+    assert same(config, short)
+
+
+def test_what_was_learned_before_samples_failed_is_saved_in_validation_too(short, tmp_path):
+    gone = tmp_path / "gone"
+    config = replace(short, out=tmp_path / "run", save_every=1000, validation=short.mixture, validate_every=2)
+    attic = Mixture({"attic": Source(Faulty(gone), "depth", 3, 100)})
+    with pytest.raises(
+        NoSample, match="after step 2, which is saved, no sample came: .*source 'attic': the disk is gone"
+    ):
+        sft.train(config, validation=attic, on_step=lambda record: record["step"] == 1 and gone.touch())
+    assert [path.name for path in runs.checkpoints(config.out)] == ["step-00000002"]
+    assert [record["step"] for record in runs.read(config.out)] == [1, 2]
+
+
 def test_a_finished_run_returns_its_model_and_trains_nothing(short, monkeypatch):
     monkeypatch.setattr(sft, "start", None)
     assert sft.train(short) == short.out / "model"
@@ -179,7 +207,7 @@ class Faulty(Sequence):
 def test_a_source_that_fails_is_named_with_the_step_and_the_run_goes_on_once_it_is_repaired(tmp_path, workers):
     gone, config = tmp_path / "gone", small(tmp_path, workers=workers)
     samples = Mixture({"attic": Source(Faulty(gone), "depth", 3, 100)})
-    fault = r"step \d has no samples, the last checkpoint stays: .*item \d+ of source 'attic': the disk is gone$"
+    fault = r"after step \d, which is saved, no sample came: .*item \d+ of source 'attic': the disk is gone$"
     with pytest.raises(NoSample, match=fault):
         sft.train(config, samples, on_step=lambda record: record["step"] == 2 and gone.touch())
     gone.unlink()
@@ -382,7 +410,7 @@ def test_settings_that_cannot_be_are_refused_with_their_value(monkeypatch, capsy
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [(NoSample("step 3 has no samples"), "vlm3: step 3 has no samples\n"),
+    [(NoSample("no sample came"), "vlm3: no sample came\n"),
      (torch.OutOfMemoryError("CUDA out of memory."), "fewer --tokens at once, --checkpointing 1")],
 )  # fmt: skip
 def test_what_stops_a_run_is_told_in_one_line(monkeypatch, capsys, tmp_path, error, message):

@@ -258,6 +258,8 @@ def main() -> None:
     except (ValueError, OSError, ArithmeticError, NoSample) as error:
         print("vlm3:", " ".join(str(error).split()), file=sys.stderr)
         code = 2
+    except KeyboardInterrupt:
+        code = 130
     sys.exit(code)
 
 

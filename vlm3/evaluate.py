@@ -152,7 +152,7 @@ def read(out: str | Path) -> list[dict]:
             if not isinstance(item := record["item"], int):
                 raise ValueError(f"{path}: item {item!r} is not a whole number")
             first, origin = found.setdefault(item, (record, path))
-            if first != record:
+            if json.dumps(first) != json.dumps(record):  # NaN is itself
                 raise ValueError(f"{origin} and {path} hold different answers about item {item}: "
                                  "remove the file that does not belong here")  # fmt: skip
     return [found[item][0] for item in sorted(found)]

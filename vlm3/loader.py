@@ -7,6 +7,7 @@ batches. A sample is mostly its images, three bytes a pixel: 3.4 MB for one of 1
 """
 
 import multiprocessing
+import os
 import queue
 import signal
 import threading
@@ -66,18 +67,30 @@ class Share(Dataset):
         return ", ".join(f"{draw.source}[{draw.item}]" for draw in draws)
 
 
+class Stop(threading.Event):
+    """Set where a run is to end; reason: the exception that it ends with."""
+
+    reason: BaseException | None = None
+
+    def because(self, reason: BaseException) -> None:
+        """Set, for the first of several reasons."""
+        self.reason = self.reason or reason
+        self.set()
+
+
 class Feed:
     """The batches of some steps, made ahead; a context that leaves no process behind.
 
-    wait_s: for how long the network has waited for batches so far. Once `stop` is set no more of them come. Raises
-    NoSample where workers cannot be started, and where the next batch is asked for and does not come: its samples
-    cannot be made, a worker died, or nothing came for `config.patience_s` seconds.
+    wait_s: for how long the network has waited for batches so far. Once `stop` is set no more of them come. It is set
+    here, with NoSample as its reason, where the next batch is asked for and does not come: its samples cannot be made,
+    a worker died, or nothing came for `config.patience_s` seconds. Raises NoSample where workers cannot be started.
     """
 
-    def __init__(self, share: Share, steps: Sequence[int], workers: int, stop: threading.Event):
+    def __init__(self, share: Share, steps: Sequence[int], workers: int, stop: Stop):
         self.share, self.steps, self.stop, self.wait_s = share, steps, stop, 0.0
         self._batches: queue.Queue = queue.Queue(AHEAD)
         self._closed, self._awaited, self._came = threading.Event(), range(0), time.monotonic()
+        self._device = torch.cuda.current_device() if torch.cuda.is_available() else None
         others = set(multiprocessing.active_children())
         self._loader = self._begun(workers)
         self._workers = set(multiprocessing.active_children()) - others
@@ -99,12 +112,14 @@ class Feed:
 
     def _fill(self) -> None:
         try:
+            if self._device is not None:
+                torch.cuda.set_device(self._device)  # else a thread pins memory for the first GPU
             for step in self.steps:
                 for batch in packing.batches(self._packs(step), self.share.config.tokens):
-                    self._put(batch.pin_memory() if torch.cuda.is_available() else batch)
+                    self._put(batch if self._device is None else batch.pin_memory())
                 self._put(None)
             next(self._loader, None)  # lets the workers go
-        except Exception as error:
+        except BaseException as error:  # a source may even say exit
             if not self._closed.is_set():
                 self._put(NoSample(_reason(error)))
 
@@ -127,24 +142,28 @@ class Feed:
 
     def _next(self) -> Batch | None:
         began = time.monotonic()
-        try:
-            while not self.stop.is_set():
-                try:
-                    found = self._batches.get(timeout=LOOK_S)
-                except queue.Empty:
-                    self._demand_life(began)
-                    continue
-                if isinstance(found, NoSample):
-                    raise found
-                return found
-        finally:
-            self.wait_s += time.monotonic() - began
+        found = None
+        while found is None and not self.stop.is_set():
+            try:
+                found = self._batches.get(timeout=LOOK_S)
+                break
+            except queue.Empty:
+                found = self._fault(began)
+        self.wait_s += time.monotonic() - began
+        if isinstance(found, NoSample):
+            self.stop.because(found)
+            return None
+        return found
 
-    def _demand_life(self, began: float) -> None:
+    def _fault(self, began: float) -> NoSample | None:
+        """Why there is no sense in waiting on."""
+        if dead := [worker.pid for worker in self._workers if worker.exitcode]:
+            return NoSample(_dead(f"worker process {', '.join(map(str, dead))} died"))
         patience = self.share.config.patience_s
         if time.monotonic() - max(began, self._came) > patience:
-            raise NoSample(f"nothing came for {patience:g} s, asked for was {self.share.sources(self._awaited)}: "
-                           "a disk or a network may hang; --patience-s waits longer")  # fmt: skip
+            return NoSample(f"nothing came for {patience:g} s, asked for was {self.share.sources(self._awaited)}: "
+                            "a disk or a network may hang; --patience-s waits longer")  # fmt: skip
+        return None
 
     def __enter__(self) -> Self:
         return self
@@ -158,12 +177,24 @@ class Feed:
 
 
 def _deaf(worker: int) -> None:
-    """Workers leave SIGTERM, which often reaches a whole group, to the process that they work for: it has to save."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Workers leave signals, which often reach a whole group, to the process that they work for: it has to save. They
+    end when it does, however that ends: what they wrote would fill a pipe that nobody reads."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _reason(error: Exception) -> str:
-    reason = str(error).strip().splitlines()[-1].removeprefix("vlm3.mixture.NoSample: ")  # after a worker's traceback
-    if "DataLoader worker" in reason:
-        return f"{reason}: killed for want of memory? Fewer --workers need less of it"
-    return reason
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def _reason(error: BaseException) -> str:
+    """One line; a worker's error begins with its traceback."""
+    lines = str(error).strip().splitlines() or [repr(error)]
+    reason = lines[-1].removeprefix("vlm3.mixture.NoSample: ")
+    return _dead(reason) if "DataLoader worker" in reason else reason
+
+
+def _dead(what: str) -> str:
+    return f"{what}: killed for want of memory? Fewer --workers need less of it"

@@ -116,7 +116,8 @@ class Mixture:
             except NothingToAsk as nothing:
                 reason = nothing
             except Exception as error:
-                raise NoSample(f"sample {index}, item {place} of source {name!r}: {error}") from error
+                reason = " ".join(str(error).split()) or type(error).__name__  # in one line, whatever it says
+                raise NoSample(f"sample {index}, item {place} of source {name!r}: {reason}") from error
         raise NoSample(f"{_ATTEMPTS} items of source {name!r} from {item} on give no question: {reason}")
 
     def draw(self, index: int) -> Draw:

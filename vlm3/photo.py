@@ -73,7 +73,7 @@ def read_rgb(path: str | Path) -> np.ndarray:
 
     Any picture with 8 bits per colour that Pillow reads, the first of several; HEIC where pillow-heif is installed.
     What is transparent lies on white. FileNotFoundError or ValueError, naming the file, for anything else: previews
-    in raw files, more than MOST_PIXELS, more bits, broken files.
+    in raw files, more than MOST_PIXELS, grey of more bits, broken files.
     """
     return _rgb(path, _read(Path(path))[0], None)
 

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from vlm3 import attention, flops, mixture, model, parallel
 from vlm3.config import ADAPTED, FREE, PARTS, Config
-from vlm3.loader import Feed, Share
+from vlm3.loader import Feed, Share, Stop
 from vlm3.mixture import Mixture, NoSample
 from vlm3.model import VLM
 from vlm3.packing import Batch
@@ -41,11 +41,11 @@ def train(
     """Fine-tune, and return the folder of the finished model, in hub format and bfloat16.
 
     samples, validation: mixtures made in Python, instead of those that the configuration names; on_step: called, in
-    the leading process, with each record of the log. What is in `config.out` is resumed; after SIGTERM the run drops
-    the step that it is in, saves what the last whole one left, and ends with exit code 143. Raises ValueError where
-    another configuration began the run, FloatingPointError for a loss that is not a number, NoSample for samples that
-    cannot be made or do not come, BlockingIOError where another command works in the folder, OSError for a full disk;
-    whatever stops a run, its last checkpoint stays whole.
+    the leading process, with each record of the log. What is in `config.out` is resumed. After SIGTERM, Ctrl-C, and
+    where samples cannot be made or do not come, the run drops the step that it is in and saves what the last whole one
+    left; it ends with exit code 143, KeyboardInterrupt, or NoSample. Raises ValueError where another configuration
+    began the run, FloatingPointError for a loss that is not a number, BlockingIOError where another command works in
+    the folder, OSError for a full disk; whatever stops a run, its last checkpoint stays whole.
     """
     place = parallel.place()
     samples = samples or _named("mixture", config)
@@ -73,12 +73,13 @@ def _learn(run: Run, learner: "Learner", share: Share, checked: Share | None, on
         for step in steps:
             try:
                 record = learner.step(step, feed)
-            except NoSample as error:
-                raise NoSample(f"step {step + 1} has no samples, the last checkpoint stays: {error}") from error
             except parallel.Stopped:
                 if step > saved:
                     run.save(step)
-                raise SystemExit(128 + signal.SIGTERM) from None
+                if isinstance(stop.reason, NoSample):
+                    where = f"after step {step}, which is saved," if step else "for the first step"
+                    raise NoSample(f"{where} no sample came: {stop.reason}") from None
+                raise stop.reason or SystemExit(128 + signal.SIGTERM) from None  # the reason of another process
             if checked and (step + 1) % config.validate_every == 0:
                 with suppress(parallel.Stopped):  # the next step will stop, too
                     record["validation"] = learner.validate(checked, stop)
@@ -151,7 +152,7 @@ class Learner:
         return cross_entropy(logits.float(), batch.targets[rows], reduction="none") * batch.weights[rows]
 
     @torch.no_grad()
-    def validate(self, share: Share, stop: threading.Event) -> dict:
+    def validate(self, share: Share, stop: Stop) -> dict:
         """Mean loss of each source over one step's worth of samples; raises parallel.Stopped."""
         names, sums = share.samples.names, torch.zeros(len(share.samples.names), 2)
         with Feed(share, range(1), 0, stop) as feed:
@@ -251,14 +252,18 @@ def _adapted(net: torch.nn.Module, config: Config) -> torch.nn.Module:
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-    """Set once the process gets SIGTERM; only where it may listen, which is in the main thread."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+def _asked_to_stop() -> Iterator[Stop]:
+    """Set once the process gets SIGTERM or Ctrl-C, whose second ends it at once; only where it may listen, which is in
+    the main thread."""
+    stop, main = Stop(), threading.current_thread() is threading.main_thread()
+
+    def ask(number: int, _: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop.because(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT) if main}
     try:
-        yield asked
+        yield stop
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

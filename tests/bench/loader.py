@@ -9,7 +9,6 @@ page of three processes a third each), and what lies in /dev/shm.
 """
 
 import argparse
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +17,7 @@ import psutil
 
 from vlm3 import bench, parallel
 from vlm3.config import PRESETS
-from vlm3.loader import Feed, Share
+from vlm3.loader import Feed, Share, Stop
 from vlm3.model import new
 
 SIZE, QUESTIONS = (1216, 928), 10
@@ -34,7 +33,7 @@ def memory_gb() -> dict[str, float]:
 
 def fed(share: Share, compute_s: float) -> dict:
     config, most, batches, began = share.config, memory_gb(), 0, time.monotonic()
-    with Feed(share, range(config.steps), config.workers, threading.Event()) as feed:
+    with Feed(share, range(config.steps), config.workers, Stop()) as feed:
         first_s = None
         for _ in range(config.steps):
             for _ in feed.step():
