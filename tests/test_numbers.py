@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vlm3.tasks import depth, numbers, objects, pose
+from vlm3.tasks import correspondence, depth, numbers, objects, pose
 from vlm3.tasks import text as words
 from vlm3.tasks.plain import said
 
@@ -214,3 +214,32 @@ def test_a_very_long_answer_is_read_as_quickly_as_its_length_allows(piece):
     text = (piece * 100_000)[:100_000]  # a quadratic reader would take minutes
     for parse in (depth.parse, pose.parse, objects.parse):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["under 2.4 m", "just over 3 meters", "above 2 m", "beyond 5 m", "It exceeds 2 m", "1.2 m + 1.2 m", "3 ft + 2 in",
+     "relative depth: 0.45", "0.45 on a normalised scale", "disparity 24", "The ratio is 2.4", r"\sqrt{4} m",
+     r"\frac{12}{5}", r"\log 240 cm"],
+)  # fmt: skip
+def test_bounds_sums_and_other_quantities_are_no_length(said):
+    assert depth.parse(said) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["<|begin_of_box|>2.4 m<|end_of_box|>", "<depth>2.4</depth>", "1. Identify the pixel\n2. Estimate\n\nDepth: 2.4 m",
+     "1) Look\n2) Say 2.4 m", "It is over there, 2.4 m away.", "2.4 m below the camera", "Above the table, about 2.4 m"],
+)  # fmt: skip
+def test_honest_answers_of_other_models_are_read(said):
+    assert depth.parse(said) == 2.4
+
+
+@pytest.mark.parametrize("said", ["Not (305, 412).", "(305,412)%", "(305, 412) \u00b1 3", "It is not (305, 412)"])
+def test_places_that_are_denied_or_in_other_units_are_no_match(said):
+    assert correspondence.parse(said) is None
+
+
+@pytest.mark.parametrize("said", ["<|box_start|>(305,412)<|box_end|>", "<point>(305, 412)</point>"])
+def test_places_in_tags_of_other_models_are_read(said):
+    assert correspondence.parse(said) == (305, 412)

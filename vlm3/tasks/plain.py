@@ -8,7 +8,7 @@ import unicodedata
 
 from vlm3.tasks.units import METRES
 
-_PLAIN = re.compile(r"[A-Za-z0-9 .,;:()+'\"!?\n=/%-]*+")  # holds nothing that `said` takes away
+_PLAIN = re.compile(r"[A-Za-z0-9 .,;:()+'\"!?=/%-]*+")  # holds nothing that `said` takes away
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _SAME = str.maketrans(dict.fromkeys("\u2018\u2019\u00b4\u2032", "'") | dict.fromkeys("\u201c\u201d\u2033", '"')
@@ -21,7 +21,7 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 _MARKUP = re.compile("b|br|code|div|em|h[1-6]|i|li|mark|ol|p|pre|s|small|span|strong|sub|sup|t[dhr]|u|ul")
-_OF_ANSWER = re.compile("answer|final|solution|response|result|output|conclusion|_box")
+_OF_ANSWER = re.compile("answer|final|solution|response|result|output|conclusion|box|point|depth|distance")
 _LETTER = re.compile(r"[^\W\d_]")
 _UNIT = re.compile(rf"\b(?:{'|'.join(METRES.keys() - {'in', 'm', 'metre', 'metres', 'meter', 'meters'})})\b", re.I)
 _GOES_ON = re.compile(r"</[\w-]*+>[ \t]?(?!<)\w")  # more of the answer behind its closing tag
@@ -42,7 +42,7 @@ _EMPHASIS = re.compile(  # stars that touch a word; between digits or alone they
     r"(?<=[^\s0-9*`])[*`]{1,3}|[*`]{1,3}(?=[^\s0-9*`])|(?<![^\s([{\"'])[*`]{1,3}(?=[0-9])|(?<=[0-9])[*`]{1,3}(?![^\s)\]}.,;:!?\"'])"
 )
 _EDGE = re.compile(r"(?<![^\W_])_{1,3}(?![_])|(?<!_)_{1,3}(?![^\W_])")
-_BULLET = re.compile(r"^\s{0,9}[*\u2022\u00b7]\s", re.MULTILINE)
+_BULLET = re.compile(r"^\s{0,9}(?:[*\u2022\u00b7]\s|[0-9]{1,2}[.)]\s(?=[A-Za-z]))", re.MULTILINE)
 
 
 def said(text: str) -> str:
