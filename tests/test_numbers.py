@@ -228,8 +228,8 @@ def test_bounds_sums_and_other_quantities_are_no_length(said):
 
 @pytest.mark.parametrize(
     "said",
-    ["<|begin_of_box|>2.4 m<|end_of_box|>", "<depth>2.4</depth>", "1. Identify the pixel\n2. Estimate\n\nDepth: 2.4 m",
-     "1) Look\n2) Say 2.4 m", "It is over there, 2.4 m away.", "2.4 m below the camera", "Above the table, about 2.4 m"],
+    ["<|begin_of_box|>2.4 m<|end_of_box|>", "<depth>2.4</depth>", "1. Find the pixel\n2. Estimate\n\nDepth: 2.4 m",
+     "1) Look\n2) Say 2.4 m", "It is over there, 2.4 m away.", "2.4 m below the camera", "Above it, about 2.4 m"],
 )  # fmt: skip
 def test_honest_answers_of_other_models_are_read(said):
     assert depth.parse(said) == 2.4

@@ -219,7 +219,9 @@ def confirmed(said: str, question: str, names: tuple, pole: str, sign: int) -> b
 
 def chosen(said: str, question: str, names: tuple, pole: str, sign: int) -> str | None:
     """First or second: by the relation that the answer states of an object, else by the one object that it names."""
-    alone, regions = said.strip(" .()[]"), _regions(question)
+    if (alone := said.strip(" .()[]")) in ("first", "second"):
+        return alone
+    regions = _regions(question)
     for order in (regions, ["1", "2"], ["a", "b"], ["one", "two"]):
         if alone in order:
             return ("first", "second")[order.index(alone)]

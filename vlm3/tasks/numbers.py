@@ -28,7 +28,7 @@ _LETTERED = re.compile(r"[^\W_]")
 _IN_BRACKETS = re.compile(r"""[(\[{"'][^\W\d_]++[)\]}"':=.,;!?]{1,6}""")
 _LAST_PART = frozenset("_/")
 _OPENS = re.compile(r"""(?:^|[\s(\[{:=])["']""")
-_NO_DEPTH = re.compile(r"\b(?:relative|normali[sz]ed|inverse|disparity|ratio|scale|confidence|score)\b", re.IGNORECASE)
+_NO_LENGTH = re.compile(r"\b(?:relative|normali[sz]ed|inverse|disparity|ratio|scale|confidence|score)\b", re.I)
 _NAMED_AXIS = re.compile(r"\W{0,3}[xyuv][=:]")
 
 _EDGES = "()[]{}\"'.,;:!?\u2026\u3002=~\u2248*-\u2013\u2014|"
@@ -55,8 +55,8 @@ _JOINS = _words(
 )
 _HARD = _words("to x by times minus plus through till until over point - + * \u2013 \u2014 ~ \u00b1 \u00d7")
 _BOUNDS = _words(
-    "than least most within under over above below beyond exceeds exceeding minus negative not x times twice half double "
-    "triple maximum minimum "
+    "than least most within under over above below beyond exceeds exceeding minus negative not x times twice half "
+    "double triple maximum minimum "
     "point \u00b1 +/ < > \u2264 \u2265 * ^ \u00d7 \u00f7"
 )
 _LABELS = _words(
@@ -106,7 +106,7 @@ def length_m(text: str) -> float | None:
     if (plain := _PLAIN.fullmatch(text)) and (plain[2] is None or plain[2] in METRES):
         value = float(plain[1]) * METRES.get(plain[2], 1.0)
     else:
-        value = stated(measures(text), "m", bare=_NO_DEPTH.search(text) is None)
+        value = stated(measures(text), "m", bare=_NO_LENGTH.search(text) is None)
     return value if value is not None and 0 < value < math.inf else None
 
 
