@@ -98,6 +98,18 @@ class Stuck(Sequence):
         return self.rooms[index]
 
 
+def test_a_validation_that_fails_after_the_last_step_is_told_and_the_model_finished_once_it_is_repaired(
+    short, tmp_path
+):
+    gone = tmp_path / "gone"
+    config = replace(short, out=tmp_path / "run", validation=short.mixture, validate_every=6)
+    attic = Mixture({"attic": Source(Faulty(gone), "depth", 3, 100)})
+    with pytest.raises(NoSample, match="after step 6, which is saved, no sample came: .*'attic': the disk is gone"):
+        sft.train(config, validation=attic, on_step=lambda record: record["step"] == 5 and gone.touch())
+    sft.train(config, validation=attic)
+    assert same(config, short)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_sigterm_saves_the_last_whole_step_while_samples_are_waited_for(tmp_path, workers):
     mixture = tmp_path / "stuck.toml"

@@ -76,10 +76,7 @@ def _learn(run: Run, learner: "Learner", share: Share, checked: Share | None, on
             except parallel.Stopped:
                 if step > saved:
                     run.save(step)
-                if isinstance(stop.reason, NoSample):
-                    where = f"after step {step}, which is saved," if step else "for the first step"
-                    raise NoSample(f"{where} no sample came: {stop.reason}") from None
-                raise stop.reason or SystemExit(128 + signal.SIGTERM) from None  # the reason of another process
+                raise _reason(stop, step) from None
             if checked and (step + 1) % config.validate_every == 0:
                 with suppress(parallel.Stopped):  # the next step will stop, too
                     record["validation"] = learner.validate(checked, stop)
@@ -90,6 +87,16 @@ def _learn(run: Run, learner: "Learner", share: Share, checked: Share | None, on
             bar.update()
             if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
                 run.save(saved := step + 1)
+        if parallel.total([stop.is_set()])[0]:  # since the last step, or by its validation
+            raise _reason(stop, config.steps)
+
+
+def _reason(stop: Stop, step: int) -> BaseException:
+    """What a run ends with that was stopped after so many steps; it may have been another process's reason."""
+    if isinstance(stop.reason, NoSample):
+        where = f"after step {step}, which is saved," if step else "for the first step"
+        return NoSample(f"{where} no sample came: {stop.reason}")
+    return stop.reason or SystemExit(128 + signal.SIGTERM)
 
 
 def _named(kind: str, config: Config) -> Mixture:
