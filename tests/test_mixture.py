@@ -195,7 +195,7 @@ def test_an_item_that_fails_is_named_with_its_reason():
     without_depth = View(_view(0).image, CAMERA)
     stream = Mixture({"good": Source([_view(1)], "depth"), "flat": Source([without_depth], "depth")})
     at = next(i for i in range(10) if stream.draw(i).source == "flat")
-    with pytest.raises(NoSample, match=f"sample {at}, item 0 of source 'flat': the depth task needs") as caught:
+    with pytest.raises(NoSample, match=f"sample {at}, item 0 of source 'flat': depth is unknown everywhere") as caught:
         stream[at]
     assert isinstance(caught.value.__cause__, ValueError)
     assert not isinstance(caught.value.__cause__, NothingToAsk)
