@@ -51,7 +51,7 @@ def answer(vlm: VLM, views: View | Sequence[View], questions: Sequence[str | QA]
     """Greedy answers to all questions about one view or several, each as if it were asked alone.
 
     task: reads the values of the answers, knowing what a QA says of its question; longest: tokens after which an answer
-    is cut off. ValueError for views that the model cannot read, see `vlm3.model.patches`, and for questions with
+    is cut off. ValueError for views that the model cannot read, see `vlm3.model.grid`, and for questions with
     control tokens.
     """
     views = (views,) if isinstance(views, View) else tuple(views)
