@@ -29,7 +29,7 @@ OUT ?= gpu
 MINUTES ?= 9
 
 gpu:  ## measure a GPU in MINUTES=9 with the machine's own torch, into OUT=gpu; ARGS=--dry tries it without one
-	$(PYTHON) tests/bench/gpu.py --minutes $(MINUTES) --out $(OUT) $(ARGS)
+	$(PYTHON) book/record/gpu.py --minutes $(MINUTES) --out $(OUT) $(ARGS)
 
 book: setup  ## execute what changed, then render _build/html
 	$(BIN)/python book/build.py --profile $(PROFILE) $(if $(FORCE),--force)

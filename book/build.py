@@ -1,9 +1,11 @@
-"""Build the book: execute every chapter with papermill, then render the executed copies with Jupyter Book.
+"""Build the book: execute every chapter with papermill, then render the executed copies with
+Jupyter Book.
 
     python book/build.py [--profile ci|cpu|gpu] [--force]
 
-A chapter is executed again only when it, `vlm3/`, its profile, a recorded result or the lock has changed. The book is
-rendered only when all chapters are clean, and replaces the old one only when it has no warning.
+A chapter is executed again only when it, `vlm3/`, its profile, a recorded result or the lock has
+changed. The book is rendered only when all chapters are clean, and replaces the old one only when
+it has no warning.
 """
 
 import argparse
@@ -34,7 +36,9 @@ BUILD = Path(os.environ.get("VLM3_BUILD", ROOT / "_build"))  # where pages are m
 HTML = BUILD / "html"
 EXECUTED = ROOT / "_build" / "executed"  # what chapters gave, for whatever pages
 CORES = os.cpu_count() or 1
-PAIRS = CORES > 1 and psutil.virtual_memory().total > 8e9  # whether two chapters can be executed side by side
+PAIRS = (
+    CORES > 1 and psutil.virtual_memory().total > 8e9
+)  # whether two chapters can be executed side by side
 UNKNOWN = "-OWNER-/vlm3"  # no account on GitHub begins with a hyphen
 
 
@@ -44,7 +48,9 @@ def main() -> None:
     parser.add_argument("--profile", default="ci", choices=profiles)
     parser.add_argument("--force", action="store_true", help="execute all chapters, changed or not")
     args = parser.parse_args()
-    chapters = sorted(path for path in BOOK.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+    chapters = sorted(
+        path for path in BOOK.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts
+    )
     for chapter in chapters:
         check_parameters(chapter, profile_file(args.profile))
     executed = execute_all(chapters, args.profile, args.force)
@@ -61,8 +67,10 @@ def check_parameters(chapter: Path, profile: Path) -> None:
     known = papermill.inspect_notebook(str(chapter))
     unknown = set(yaml.safe_load(profile.read_text())) - set(known)
     if unknown:
-        fail(f"{profile.name} sets {sorted(unknown)}, but {chapter.relative_to(ROOT)} has only {sorted(known)}; "
-             "add it to the cell tagged 'parameters' or take it out of the profile")  # fmt: skip
+        fail(
+            f"{profile.name} sets {sorted(unknown)}, but {chapter.relative_to(ROOT)} has only {sorted(known)}; "
+            "add it to the cell tagged 'parameters' or take it out of the profile"
+        )
 
 
 def key_of(chapter: Path, profile: str) -> str:
@@ -80,7 +88,9 @@ def key_of(chapter: Path, profile: str) -> str:
 def digest(paths: list[Path], *words: str) -> str:
     state = hashlib.sha256("\0".join(words).encode())
     for path in paths:
-        state.update(f"{path.relative_to(ROOT)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+        state.update(
+            f"{path.relative_to(ROOT)}\0".encode() + hashlib.sha256(path.read_bytes()).digest()
+        )
     return state.hexdigest()
 
 
@@ -89,10 +99,14 @@ def files(folder: Path) -> list[Path]:
 
 
 def execute_all(chapters: list[Path], profile: str, force: bool) -> list[Path]:
-    """The executed copies, made two at a time where the machine can; after the first that fails no other is begun."""
+    """The executed copies, made two at a time where the machine can; after the first that fails no
+    other is begun."""
     places = [f"{n} of {len(chapters)}" for n in range(1, len(chapters) + 1)]
     with ThreadPoolExecutor(2 if PAIRS and profile != "gpu" else 1) as pool:
-        made = [pool.submit(execute, c, profile, force, place) for c, place in zip(chapters, places, strict=True)]
+        made = [
+            pool.submit(execute, c, profile, force, place)
+            for c, place in zip(chapters, places, strict=True)
+        ]
         try:
             return [each.result() for each in made]
         finally:
@@ -104,7 +118,11 @@ def execute(chapter: Path, profile: str, force: bool, place: str) -> Path:
     name = chapter.relative_to(BOOK)
     target = EXECUTED / profile / name
     key = key_of(chapter, profile)
-    if not force and target.exists() and nbformat.read(target, 4).metadata.get("vlm3", {}).get("key") == key:
+    if (
+        not force
+        and target.exists()
+        and nbformat.read(target, 4).metadata.get("vlm3", {}).get("key") == key
+    ):
         print(f"{name} ({place}): unchanged", flush=True)
         return target
     print(f"{name} ({place}): executing ...", flush=True)
@@ -128,14 +146,30 @@ def execute(chapter: Path, profile: str, force: bool, place: str) -> Path:
 
 
 def run_papermill(chapter: Path, target: Path, profile: str) -> tuple[float, int]:
-    """Execute in a fresh kernel. Returns wall time in seconds and peak memory of its processes in MB."""
-    command = [sys.executable, "-m", "papermill", str(chapter), str(target), "-f", str(profile_file(profile)),
-               "-k", "python3", "--cwd", str(chapter.parent), "--log-level", "ERROR"]  # fmt: skip
+    """Execute in a fresh kernel. Returns wall time in seconds and peak memory of its processes in
+    MB."""
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(chapter),
+        str(target),
+        "-f",
+        str(profile_file(profile)),
+        "-k",
+        "python3",
+        "--cwd",
+        str(chapter.parent),
+        "--log-level",
+        "ERROR",
+    ]
     command += ["--progress-bar" if sys.stderr.isatty() else "--no-progress-bar"]
     environment = os.environ | {
         "PYTHONHASHSEED": "0",
         "IPYTHONDIR": str(ipython_folder()),
-        "JUPYTER_PATH": os.pathsep.join(filter(None, [str(kernel_folder()), os.environ.get("JUPYTER_PATH")])),
+        "JUPYTER_PATH": os.pathsep.join(
+            filter(None, [str(kernel_folder()), os.environ.get("JUPYTER_PATH")])
+        ),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(CORES // (1 + PAIRS))),
     }
     if profile != "gpu":
@@ -145,19 +179,27 @@ def run_papermill(chapter: Path, target: Path, profile: str) -> tuple[float, int
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        fail(f"{chapter.relative_to(ROOT)} failed, see the traceback above; the notebook up to there is {target}")
-    return time.monotonic() - start, usage.ru_maxrss // (1024**2 if sys.platform == "darwin" else 1024)
+        fail(
+            f"{chapter.relative_to(ROOT)} failed, see the traceback above; the notebook up to there is {target}"
+        )
+    return time.monotonic() - start, usage.ru_maxrss // (
+        1024**2 if sys.platform == "darwin" else 1024
+    )
 
 
 def ipython_folder() -> Path:
     """A configuration of IPython for the build, so that nobody's own leaks into the book."""
     config = BUILD / "ipython" / "profile_default" / "ipython_kernel_config.py"
-    put(config, "c.IPKernelApp.log_level = 40  # of no interest: the kernel talks over TCP on this machine\n")
+    put(
+        config,
+        "c.IPKernelApp.log_level = 40  # of no interest: the kernel talks over TCP on this machine\n",
+    )
     return BUILD / "ipython"
 
 
 def kernel_folder() -> Path:
-    """Where Jupyter first looks for the kernel "python3": the Python that runs the build, whatever is installed."""
+    """Where Jupyter first looks for the kernel "python3": the Python that runs the build, whatever
+    is installed."""
     put(BUILD / "jupyter" / "kernels" / "python3" / "kernel.json", json.dumps(get_kernel_dict()))
     return BUILD / "jupyter"
 
@@ -175,7 +217,9 @@ def check_outputs(notebook: nbformat.NotebookNode, path: Path) -> None:
         for output in cell.get("outputs", []):
             if output.output_type == "error" or output.get("name") == "stderr":
                 what = output.get("text") or "\n".join(output.get("traceback", []))
-                fail(f"{path}, cell {index} wrote a warning or an error:\n{cell.source}\n--\n{what}")
+                fail(
+                    f"{path}, cell {index} wrote a warning or an error:\n{cell.source}\n--\n{what}"
+                )
 
 
 def render(chapters: list[Path], executed: list[Path]) -> None:
@@ -191,25 +235,45 @@ def render(chapters: list[Path], executed: list[Path]) -> None:
     stamp.unlink(missing_ok=True)
     draft = BUILD / "render"
     shutil.rmtree(draft, ignore_errors=True)
-    command = ["jupyter-book", "build", str(source), "--config", str(config), "--toc", str(source / "_toc.yml"),
-               "--path-output", str(draft), "-W", "-n", "--keep-going", "-q"]  # fmt: skip
+    command = [
+        "jupyter-book",
+        "build",
+        str(source),
+        "--config",
+        str(config),
+        "--toc",
+        str(source / "_toc.yml"),
+        "--path-output",
+        str(draft),
+        "-W",
+        "-n",
+        "--keep-going",
+        "-q",
+    ]
     print("pages: rendering ...", flush=True)
-    done = subprocess.run([Path(sys.executable).parent / command[0], *command[1:]], stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(
+        [Path(sys.executable).parent / command[0], *command[1:]], stdout=subprocess.PIPE, text=True
+    )
     if done.returncode:
-        fail(f"{done.stdout}\nthe book has warnings or errors, see above; the last good one is still in _build/html")
+        fail(
+            f"{done.stdout}\nthe book has warnings or errors, see above; the last good one is still in _build/html"
+        )
     shutil.rmtree(HTML, ignore_errors=True)
     (draft / "_build" / "html").rename(HTML)
     stamp.write_text(key)
 
 
 def assemble(chapters: list[Path], executed: list[Path]) -> Path:
-    """All that Jupyter Book reads, in one folder: prose as it is, chapters as executed, scripts of others."""
+    """All that Jupyter Book reads, in one folder: prose as it is, chapters as executed, scripts of
+    others."""
     source = BUILD / "source"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(
         BOOK,
         source,
-        ignore=shutil.ignore_patterns("*.ipynb", "*.py", "recorded", "profiles", "__pycache__", ".*"),
+        ignore=shutil.ignore_patterns(
+            "*.ipynb", "*.py", "recorded", "profiles", "__pycache__", ".*"
+        ),
     )
     rows = [
         "| chapter | profile | executed | wall time (s) | peak memory (MB) |",
@@ -221,7 +285,9 @@ def assemble(chapters: list[Path], executed: list[Path]) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         text = path.read_text()
         run = json.loads(text)["metadata"]["vlm3"]
-        rows.append(f"| [](../{name}) | {run['profile']} | {run['date']} | {run['seconds']:.0f} | {run['memory_mb']} |")
+        rows.append(
+            f"| [](../{name}) | {run['profile']} | {run['date']} | {run['seconds']:.0f} | {run['memory_mb']} |"
+        )
         target.write_text(text.replace(UNKNOWN, repository() or UNKNOWN))
         save_glued_pictures(nbformat.reads(text, 4), source / "_glued")
     (source / "guide" / "_runs.md").write_text("\n".join(rows) + "\n")
@@ -245,10 +311,13 @@ def save_glued_pictures(notebook: nbformat.NotebookNode, folder: Path) -> None:
 
 
 def repository() -> str | None:
-    """owner/name on GitHub, from VLM3_REPOSITORY or the remote called origin; None for anything else."""
+    """owner/name on GitHub, from VLM3_REPOSITORY or the remote called origin; None for anything
+    else."""
     address = os.environ.get("VLM3_REPOSITORY")
     if address is None:
-        inside = git("rev-parse", "--show-prefix")  # where the book lies in a repository, which may be of other things
+        inside = git(
+            "rev-parse", "--show-prefix"
+        )  # where the book lies in a repository, which may be of other things
         address = git("remote", "get-url", "origin") or "" if inside == "" else ""
     found = re.fullmatch(r"(?:.*github\.com[:/])?([\w.-]+/[\w.-]+?)(?:\.git)?/?", address)
     on_github = "github.com" in address or "VLM3_REPOSITORY" in os.environ
@@ -274,7 +343,9 @@ def configuration(repository: str | None) -> dict:
             "branch": "main",
         }
         config["launch_buttons"] = {"colab_url": "https://colab.research.google.com"}
-        config["html"] |= {f"use_{name}_button": True for name in ("repository", "issues", "edit_page")}
+        config["html"] |= {
+            f"use_{name}_button": True for name in ("repository", "issues", "edit_page")
+        }
     return config
 
 

@@ -1,4 +1,5 @@
-"""Scripts of others that pages need, fetched as npm packages at build time, so that the book works offline."""
+"""Scripts of others that pages need, fetched as npm packages at build time, so that the book works
+offline."""
 
 import base64
 import hashlib
@@ -16,7 +17,8 @@ from pathlib import Path, PurePosixPath
 def vendor(manifest: Path, target: Path) -> Path:
     """Fill the folder `target` as the manifest says, unless that was done before; returns it.
 
-    manifest: {"name@version": {"integrity": "sha512-...", "files": {"pattern in the package": "folder"}}}.
+    manifest: {"name@version": {"integrity": "sha512-...", "files": {"pattern in the package":
+    "folder"}}}.
     """
     stamp = target / ".manifest"
     if stamp.exists() and stamp.read_text() == manifest.read_text():
@@ -38,9 +40,13 @@ def fetch(package: str, integrity: str, folder: Path) -> Path:
     bin_folder = Path(sys.executable).parent
     path = f"{bin_folder}{os.pathsep}{os.environ['PATH']}"  # npm starts the node that came with it
     command = [bin_folder / "npm", "pack", package, "--silent"]
-    done = subprocess.run(command, cwd=folder, env=os.environ | {"PATH": path}, stdout=subprocess.DEVNULL)
+    done = subprocess.run(
+        command, cwd=folder, env=os.environ | {"PATH": path}, stdout=subprocess.DEVNULL
+    )
     if done.returncode:
-        sys.exit(f"vendor.py: npm could not fetch {package}; the first build needs the package registry")
+        sys.exit(
+            f"vendor.py: npm could not fetch {package}; the first build needs the package registry"
+        )
     archive = next(folder.glob("*.tgz"))
     found = "sha512-" + base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
     if found != integrity:

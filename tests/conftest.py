@@ -1,4 +1,5 @@
-"""What several tests share: a small random model, small images, random cameras, an iBims-1 folder of one photo."""
+"""What several tests share: a small random model, small images, random cameras, an iBims-1 folder
+of one photo."""
 
 import json
 import os
@@ -6,7 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # the same tests everywhere; with "0" they run on a GPU
+os.environ.setdefault(
+    "CUDA_VISIBLE_DEVICES", ""
+)  # the same tests everywhere; with "0" they run on a GPU
 
 import numpy as np
 import pytest
@@ -16,9 +19,9 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from vlm3 import model
 from vlm3.focal import unify_pair
 from vlm3.geometry import Camera
+from vlm3.qwen import model
 from vlm3.sources import photos
 from vlm3.sources.ibims import Ibims
 
@@ -26,9 +29,13 @@ settings.register_profile("stable", deadline=None, derandomize=True, max_example
 settings.load_profile("stable")
 torch.set_num_threads(1)  # tests run side by side, and many start processes of their own
 
-QUESTION = "What is the depth of the surface seen at pixel (812, 1033), in metres along the optical axis?"
+QUESTION = (
+    "What is the depth of the surface seen at pixel (812, 1033), in metres along the optical axis?"
+)
 ROOT = Path(__file__).parent.parent
-CHAPTERS = sorted(path for path in (ROOT / "book").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+CHAPTERS = sorted(
+    path for path in (ROOT / "book").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts
+)
 SMALL = dict(text={"num_hidden_layers": 4}, vision={"depth": 3})
 
 
@@ -45,23 +52,33 @@ def images():
 
 def image_settings() -> dict:
     """What transformers' image processor needs to do what `model.patches` does."""
-    return {key: value for key, value in model.PREPROCESSING.items() if not key.endswith(("_type", "_class"))}
+    return {
+        key: value
+        for key, value in model.PREPROCESSING.items()
+        if not key.endswith(("_type", "_class"))
+    }
 
 
 def cameras(lowest_px: float = 20, highest_px: float = 4000) -> st.SearchStrategy[Camera]:
     """Small cameras with fx != fy and a principal point anywhere in the image or near it."""
-    focal_px, principal, side = st.floats(lowest_px, highest_px), st.floats(-20, 120), st.integers(8, 96)
+    focal_px, principal, side = (
+        st.floats(lowest_px, highest_px),
+        st.floats(-20, 120),
+        st.integers(8, 96),
+    )
     return st.builds(Camera, focal_px, focal_px, principal, principal, side, side)
 
 
 def position_image(width: int, height: int) -> np.ndarray:
-    """HxWx3 uint8 whose colour names the place: red rises by 4 a column, green by 5 a row. Up to 60x48."""
+    """HxWx3 uint8 whose colour names the place: red rises by 4 a column, green by 5 a row. Up to
+    60x48."""
     rows, columns = np.indices((height, width))
     return np.stack([8 + 4 * columns, 8 + 5 * rows, np.full_like(rows, 90)], -1).astype(np.uint8)
 
 
 def upside(image: np.ndarray, orientation: int) -> np.ndarray:
-    """The file's pixels of an upright image: EXIF names the visual side of its first row and first column."""
+    """The file's pixels of an upright image: EXIF names the visual side of its first row and first
+    column."""
     return {
         1: image,  # top, left
         2: image[:, ::-1],  # top, right
@@ -74,18 +91,32 @@ def upside(image: np.ndarray, orientation: int) -> np.ndarray:
     }[orientation]
 
 
-SHOT = {"f35": 0xA405, "width": 0xA002, "height": 0xA003, "focal_mm": 0x920A, "x": 0xA20E, "y": 0xA20F, "unit": 0xA210,
-        "zoom": 0xA404, "rendered": 0xA401}  # fmt: skip
+SHOT = {
+    "f35": 0xA405,
+    "width": 0xA002,
+    "height": 0xA003,
+    "focal_mm": 0x920A,
+    "x": 0xA20E,
+    "y": 0xA20F,
+    "unit": 0xA210,
+    "zoom": 0xA404,
+    "rendered": 0xA401,
+}
 FIRST = {"make": 0x010F, "model": 0x0110, "software": 0x0131}
 
 
-def photo_file(path: Path, image: np.ndarray, orientation: object = 1, xmp: str = "", **values: object) -> Path:
-    """A photo whose EXIF holds these values, named as in SHOT and FIRST; JPEG at its best, WebP without loss."""
+def photo_file(
+    path: Path, image: np.ndarray, orientation: object = 1, xmp: str = "", **values: object
+) -> Path:
+    """A photo whose EXIF holds these values, named as in SHOT and FIRST; JPEG at its best, WebP
+    without loss."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     exif[0x8769] = {SHOT[key]: value for key, value in values.items() if key in SHOT}
     exif.update({FIRST[key]: value for key, value in values.items() if key in FIRST})
-    kind = {".webp": {"lossless": True}, ".jpg": {"quality": 100, "subsampling": 0}}.get(path.suffix, {})
+    kind = {".webp": {"lossless": True}, ".jpg": {"quality": 100, "subsampling": 0}}.get(
+        path.suffix, {}
+    )
     more = {"xmp": xmp.encode()} if xmp else {}
     if xmp and path.suffix == ".png":
         more = {"pnginfo": PngInfo()}
@@ -132,10 +163,13 @@ def motorcycle():
 
 @pytest.fixture(scope="session")
 def ibims_views():
-    """The real iBims-1, which may not be packaged: from VLM3_IBIMS1, or from shared data beside the checkout."""
+    """The real iBims-1, which may not be packaged: from VLM3_IBIMS1, or from shared data beside the
+    checkout."""
     beside = Path(__file__).parents[2] / "shared" / "data" / "ibims1"
     if "VLM3_IBIMS1" not in os.environ and not beside.is_dir():
-        pytest.skip("set VLM3_IBIMS1 to the folder that holds ibims1_val.jsonl and the photos of iBims-1")
+        pytest.skip(
+            "set VLM3_IBIMS1 to the folder that holds ibims1_val.jsonl and the photos of iBims-1"
+        )
     return Ibims(os.environ.get("VLM3_IBIMS1", beside))
 
 

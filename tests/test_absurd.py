@@ -1,4 +1,5 @@
-"""More than 1,000 corrupted or absurd inputs: each ends in a correct result or in an error that names the culprit."""
+"""More than 1,000 corrupted or absurd inputs: each ends in a correct result or in an error that
+names the culprit."""
 
 import io
 import json
@@ -11,12 +12,26 @@ from PIL import Image
 from tests.conftest import IBIMS_LABEL, ibims, position_image
 from vlm3.focal import unify_focal
 from vlm3.geometry import Camera
-from vlm3.photo import open_photo
 from vlm3.reference import PixelText
+from vlm3.sources.photo import open_photo
 from vlm3.views import View
 
 INPUTS = {"photos": 400, "cameras": 200, "views": 100, "unify": 200, "texts": 200, "labels": 300}
-NUMBERS = [0, -1, 0.5, 1, 3, 1e-300, 1e-3, 1e9, 1e300, -1e300, float("nan"), float("inf"), -float("inf")]
+NUMBERS = [
+    0,
+    -1,
+    0.5,
+    1,
+    3,
+    1e-300,
+    1e-3,
+    1e9,
+    1e300,
+    -1e300,
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+]
 PATHS = ["../a.png", "/", "rgb", "rgb/" + "a" * 300, "\udc80"]
 JUNK = [*NUMBERS, *PATHS, None, True, "", "12", [], {}, [[]], [None], 10**400]
 PHOTO = (12, 9)
@@ -83,7 +98,11 @@ def cameras(folder, rng):
     good = {"fx": 9.0, "fy": 9.5, "cx": 4.0, "cy": 3.0, "width": 8, "height": 6}
     while True:
         name, value = pick(list(good), rng), pick([v for v in JUNK if not isinstance(v, list)], rng)
-        yield (lambda name=name, value=value: Camera(**{**good, name: value})), right_camera, [name, "focal lengths"]
+        yield (
+            (lambda name=name, value=value: Camera(**{**good, name: value})),
+            right_camera,
+            [name, "focal lengths"],
+        )
 
 
 def views(folder, rng):
@@ -108,16 +127,27 @@ def unify(folder, rng):
         asked = {
             "focal_px": pick([50.0, 100.0, 300, *NUMBERS], rng),
             "multiple": pick([1, 4, 32, 32, 32, 2.5, 10**9, *NUMBERS[:4]], rng),
-            "fit": pick(["pad", "crop", "stretch", "PAD", None, 3], rng) if rng.random() < 0.5 else "pad",
-            "max_pixels": pick([None, 1024, 4096, 10**20, *NUMBERS], rng) if rng.random() < 0.5 else 4096,
+            "fit": pick(["pad", "crop", "stretch", "PAD", None, 3], rng)
+            if rng.random() < 0.5
+            else "pad",
+            "max_pixels": pick([None, 1024, 4096, 10**20, *NUMBERS], rng)
+            if rng.random() < 0.5
+            else 4096,
         }
 
         def check(new, asked=asked):
             right_view(new)
-            assert new.camera.width % asked["multiple"] == new.camera.height % asked["multiple"] == 0
-            assert asked["max_pixels"] is None or new.camera.width * new.camera.height <= asked["max_pixels"]
+            assert (
+                new.camera.width % asked["multiple"] == new.camera.height % asked["multiple"] == 0
+            )
+            assert (
+                asked["max_pixels"] is None
+                or new.camera.width * new.camera.height <= asked["max_pixels"]
+            )
             if asked["fit"] != "stretch":
-                assert (new.camera.fx, new.camera.fy) == pytest.approx((asked["focal_px"],) * 2, rel=1e-12)
+                assert (new.camera.fx, new.camera.fy) == pytest.approx(
+                    (asked["focal_px"],) * 2, rel=1e-12
+                )
 
         named = [*asked, "camera cx", f"{size[0]}x{size[1]} image becomes"]
         yield (lambda view=view, asked=asked: unify_focal(view, **asked)), check, named

@@ -8,12 +8,18 @@ import torch
 
 from tests.conftest import QUESTION
 from tests.training import NETWORK
-from vlm3 import attention, model, packing
-from vlm3.answer import answer, answer_all, likely
 from vlm3.geometry import Camera
+from vlm3.qwen import attention, model, packing
+from vlm3.qwen.decode import answer, answer_all, likely
 from vlm3.views import QA, Sample, View
 
-QUESTIONS = (QUESTION, "How far?", "Is the object in box (1, 2, 30, 400) bigger? Yes or no.", QUESTION, "7")
+QUESTIONS = (
+    QUESTION,
+    "How far?",
+    "Is the object in box (1, 2, 30, 400) bigger? Yes or no.",
+    QUESTION,
+    "7",
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +39,9 @@ def view(image):
 
 
 def sample(images, questions=QUESTIONS):
-    return Sample(tuple(map(view, images)), tuple(QA(q, "", None) for q in questions), "depth", "test")
+    return Sample(
+        tuple(map(view, images)), tuple(QA(q, "", None) for q in questions), "depth", "test"
+    )
 
 
 @torch.no_grad()
@@ -70,13 +78,25 @@ def test_samples_answered_side_by_side_do_not_see_each_other(talkative, images):
         assert [a.text for a in found] == [a.text for a in expected]
 
 
-WORDS = ("How", "far is it,", "metres", "from", "pixel (81, 7)", "to box", "1 2 30 400", "left", "right", "turned?")
+WORDS = (
+    "How",
+    "far is it,",
+    "metres",
+    "from",
+    "pixel (81, 7)",
+    "to box",
+    "1 2 30 400",
+    "left",
+    "right",
+    "turned?",
+)
 WORDY = 6  # tokens of an answer
 
 
 @pytest.fixture(scope="module")
 def decided():
-    """A network of two small layers that is sure of its words and may end an answer after any of them."""
+    """A network of two small layers that is sure of its words and may end an answer after any of
+    them."""
     vlm = model.new(model.config("tiny", **NETWORK), seed=1)
     language = vlm.net.model.language_model
     with torch.no_grad():
@@ -84,12 +104,15 @@ def decided():
             weight.mul_(4)
         language.norm.weight.mul_(60)
         language.embed_tokens.weight[vlm.tokenizer.eos_token_id] *= 3
-        language.embed_tokens.weight[vlm.image_pad] = 0  # an answer with an image's token cannot be read back
+        language.embed_tokens.weight[vlm.image_pad] = (
+            0  # an answer with an image's token cannot be read back
+        )
     return vlm
 
 
 def cases(count, questions=10):
-    """Samples of one image and of two, in turns, of many sizes, each with questions of one word to sixty."""
+    """Samples of one image and of two, in turns, of many sizes, each with questions of one word to
+    sixty."""
     rng, found = np.random.default_rng(0), []
     for number in range(count):
         sizes = 32 * rng.integers(1, 4, (1 + number % 2, 2))
@@ -100,19 +123,32 @@ def cases(count, questions=10):
 
 @torch.no_grad()
 def plain(vlm, images, rows):
-    """Logarithms of probabilities (N, L, V) after each token of N rows: transformers' own forward pass, each row a
-    question of its own with its own images and what was said so far; short rows are filled up at the end."""
+    """Logarithms of probabilities (N, L, V) after each token of N rows: transformers' own forward
+    pass, each row a question of its own with its own images and what was said so far; short rows
+    are filled up at the end."""
     asked = [packing.inputs(vlm, images, question) for question, _ in rows]
     said = [torch.tensor(tokens, dtype=torch.long) for _, tokens in rows]
-    ids = [torch.cat([inputs["input_ids"][0], tokens]) for inputs, tokens in zip(asked, said, strict=True)]
+    ids = [
+        torch.cat([inputs["input_ids"][0], tokens])
+        for inputs, tokens in zip(asked, said, strict=True)
+    ]
     longest, places = max(map(len, ids)), []
     for inputs in asked:
         where = inputs["position_ids"][:, 0]
-        places.append(torch.cat([where, where[:, -1:] + torch.arange(1, longest - where.shape[1] + 1)], 1))
+        places.append(
+            torch.cat([where, where[:, -1:] + torch.arange(1, longest - where.shape[1] + 1)], 1)
+        )
     filled = torch.nn.utils.rnn.pad_sequence(ids, batch_first=True)
-    pixels, grids = (torch.cat([inputs[name] for inputs in asked]) for name in ("pixel_values", "image_grid_thw"))
-    logits = vlm.net(input_ids=filled, position_ids=torch.stack(places, 1), pixel_values=pixels, image_grid_thw=grids,
-                     use_cache=False).logits.log_softmax(-1)  # fmt: skip
+    pixels, grids = (
+        torch.cat([inputs[name] for inputs in asked]) for name in ("pixel_values", "image_grid_thw")
+    )
+    logits = vlm.net(
+        input_ids=filled,
+        position_ids=torch.stack(places, 1),
+        pixel_values=pixels,
+        image_grid_thw=grids,
+        use_cache=False,
+    ).logits.log_softmax(-1)
     return [scores[: len(row)] for scores, row in zip(logits, ids, strict=True)]
 
 
@@ -133,7 +169,9 @@ def text(vlm, tokens):
 
 def test_texts_of_500_random_questions_answered_together_are_those_of_each_question_alone(decided):
     samples = cases(50)
-    together = [found for k in range(0, 50, 5) for found in answer_all(decided, samples[k : k + 5], WORDY)]
+    together = [
+        found for k in range(0, 50, 5) for found in answer_all(decided, samples[k : k + 5], WORDY)
+    ]
     alone = [greedy(decided, asked) for asked in samples]
     lengths = Counter(len(tokens) for said in alone for tokens in said)
     assert sum(lengths.values()) == 500
@@ -146,7 +184,9 @@ def test_texts_of_500_random_questions_answered_together_are_those_of_each_quest
 def test_the_narrowest_search_is_the_greedy_answer(decided):
     samples = cases(3)
     narrow = likely(decided, samples, widest=1, longest=WORDY)
-    assert [[found] for each in answer_all(decided, samples, WORDY) for found in each] == sum(narrow, [])
+    assert [[found] for each in answer_all(decided, samples, WORDY) for found in each] == sum(
+        narrow, []
+    )
 
 
 def test_a_wide_search_finds_the_greedy_answer_among_better_ones_and_at_most_all_there_is(decided):
@@ -166,10 +206,16 @@ def test_probabilities_of_a_wide_search_are_those_of_a_plain_forward_pass(decide
         images = [view.image for view in asked.views]
         for qa, among in zip(asked.qas, likely(decided, [asked], 32, 4)[0], strict=True):
             tokens = [list(map(int, a.text.split())) for a in among[:20]]
-            tokens = [said + [decided.tokenizer.eos_token_id] * (len(a.logprobs) - len(said))
-                      for said, a in zip(tokens, among, strict=False)]  # fmt: skip
-            for a, said, scores in zip(among, tokens, plain(decided, images, [(qa.question, t) for t in tokens]),
-                                       strict=False):  # fmt: skip
+            tokens = [
+                said + [decided.tokenizer.eos_token_id] * (len(a.logprobs) - len(said))
+                for said, a in zip(tokens, among, strict=False)
+            ]
+            for a, said, scores in zip(
+                among,
+                tokens,
+                plain(decided, images, [(qa.question, t) for t in tokens]),
+                strict=False,
+            ):
                 expected = scores[-len(said) - 1 : -1].gather(1, torch.tensor(said)[:, None])[:, 0]
                 np.testing.assert_allclose(a.logprobs, expected, atol=1e-3)
 
@@ -180,7 +226,9 @@ def test_a_search_of_no_width_or_length_is_refused(decided, widest, longest):
         likely(decided, cases(1), widest, longest)
 
 
-def test_places_that_transformers_remembers_of_another_image_do_not_leak_into_answers(talkative, images):
+def test_places_that_transformers_remembers_of_another_image_do_not_leak_into_answers(
+    talkative, images
+):
     fresh = answer(talkative, [view(images[1])], QUESTIONS, longest=4)
     for count in (1, 2):
         inputs = packing.inputs(talkative, images[:1] * count, QUESTION)

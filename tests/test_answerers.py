@@ -1,4 +1,5 @@
-"""Who answers: each file of the folder, the baselines' sense, and what vLLM is asked, told by a stand-in."""
+"""Who answers: each file of the folder, the baselines' sense, and what vLLM is asked, told by a
+stand-in."""
 
 import sys
 from types import SimpleNamespace
@@ -7,11 +8,13 @@ import cv2
 import numpy as np
 import pytest
 
-from vlm3 import answerers, model, parallel, tasks
-from vlm3.answer import Answer
-from vlm3.answerers import constant, network, opencv, vllm
+from vlm3 import parallel, tasks
 from vlm3.geometry import Camera, project, rays, rotation_from_ypr
 from vlm3.mixture import Source
+from vlm3.qwen import model
+from vlm3.qwen.decode import Answer
+from vlm3.scoring import predictors as answerers
+from vlm3.scoring.predictors import constant, network, opencv, vllm
 from vlm3.sources import photos
 from vlm3.sources.rooms import Rooms
 from vlm3.tasks import text
@@ -29,7 +32,10 @@ def sample(found: Source, item: int = 0) -> Sample:
 
 
 def values(found: Source, asked: Sample, answers: list[Answer]) -> list:
-    return [tasks.read(found.task, qa, a.text, found.templates) for qa, a in zip(asked.qas, answers, strict=True)]
+    return [
+        tasks.read(found.task, qa, a.text, found.templates)
+        for qa, a in zip(asked.qas, answers, strict=True)
+    ]
 
 
 # All of them
@@ -87,7 +93,9 @@ def test_a_constant_says_one_thing_to_questions_of_one_kind(task, few):
     asked = [sample(found.source, item) for item in few]
     said: dict = {}
     for each, answers in zip(asked, found.answer(asked), strict=True):
-        for qa, answer, value in zip(each.qas, answers, values(found.source, each, answers), strict=True):
+        for qa, answer, value in zip(
+            each.qas, answers, values(found.source, each, answers), strict=True
+        ):
             said.setdefault(constant._kind(task, qa), set()).add(answer.text)
             assert value is not None
     assert said
@@ -122,7 +130,9 @@ def picture(rng: np.random.Generator, width: int = 640, height: int = 480) -> np
 def turned(view: View, yaw_deg: float) -> View:
     """A far picture, seen by a camera that turned to the right on the spot."""
     K = view.camera.K
-    image = cv2.warpPerspective(view.image, K @ rotation_from_ypr(yaw_deg, 0, 0).T @ np.linalg.inv(K), view.size)
+    image = cv2.warpPerspective(
+        view.image, K @ rotation_from_ypr(yaw_deg, 0, 0).T @ np.linalg.inv(K), view.size
+    )
     return View(image, view.camera, world_from_cam=view.world_from_cam)
 
 
@@ -130,7 +140,9 @@ def test_opencv_finds_how_two_photographs_were_taken():
     found = Source([photos.motorcycle()], "pose", 4, 500.0)
     asked = sample(found)
     (answers,) = opencv.answerer("", found).answer([asked])
-    scores = tasks.score("pose", list(zip(values(found, asked, answers), (q.truth for q in asked.qas), strict=True)))
+    scores = tasks.score(
+        "pose", list(zip(values(found, asked, answers), (q.truth for q in asked.qas), strict=True))
+    )
     assert scores["rotation_error_deg"] < 1
     assert scores["direction_error_signed_deg"] < 10
     assert scores["angle_error_deg"] < 1
@@ -158,7 +170,10 @@ def test_opencv_follows_a_camera_that_turns_on_the_spot(rng):
 
 def test_opencv_answers_nothing_about_views_without_features():
     bare = View(np.full((96, 128, 3), 90, np.uint8), camera(128, 96), world_from_cam=np.eye(4))
-    for task, question in (("pose", "?"), ("correspondence", "Find pixel (3, 4) of image 1 again in image 2.")):
+    for task, question in (
+        ("pose", "?"),
+        ("correspondence", "Find pixel (3, 4) of image 1 again in image 2."),
+    ):
         asked = Sample((bare, bare), (QA(question, "", None),) * 2, task, "")
         (answers,) = opencv.answerer("", source(task)).answer([asked])
         assert [a.text for a in answers] == ["", ""]
@@ -167,7 +182,9 @@ def test_opencv_answers_nothing_about_views_without_features():
 def test_opencv_says_the_same_again_and_in_the_words_of_the_templates():
     changes = {"angle": {"answer": "{value:.3f} degrees"}}
     found = source("pose", templates=changes)
-    asked = Sample(sample(Source([photos.motorcycle()], "pose", 4, 300.0)).views, sample(found).qas, "pose", "")
+    asked = Sample(
+        sample(Source([photos.motorcycle()], "pose", 4, 300.0)).views, sample(found).qas, "pose", ""
+    )
     first, second = (opencv.answerer("", found).answer([asked]) for _ in range(2))
     assert first == second
     assert len(first[0][0].text.split()[0].split(".")[1]) == 3
@@ -190,7 +207,8 @@ def test_every_question_about_a_pose_is_known_by_its_wording():
 
 
 class StandIn:
-    """Takes what vLLM's LLM takes, notes it, and says "2.50" at once; its processor cuts images into 32 x 32."""
+    """Takes what vLLM's LLM takes, notes it, and says "2.50" at once; its processor cuts images
+    into 32 x 32."""
 
     def __init__(self, shrunk: int = 1, **settings):
         self.settings, self.shrunk, self.asked, self.calls = settings, shrunk, [], 0
@@ -222,7 +240,9 @@ def stand_in(monkeypatch):
         made.append(StandIn(**settings))
         return made[-1]
 
-    module = SimpleNamespace(LLM=engine, SamplingParams=SimpleNamespace, __version__="0.0", made=made)
+    module = SimpleNamespace(
+        LLM=engine, SamplingParams=SimpleNamespace, __version__="0.0", made=made
+    )
     monkeypatch.setitem(sys.modules, "vllm", module)
     return module
 
@@ -234,9 +254,14 @@ def test_vllm_is_given_each_image_as_it_is_before_the_question(stand_in):
     (engine,) = stand_in.made
     assert engine.calls == 1
     assert len(engine.asked) == 8
-    for request, (each, qa) in zip(engine.asked, [(s, qa) for s in asked for qa in s.qas], strict=True):
+    for request, (each, qa) in zip(
+        engine.asked, [(s, qa) for s in asked for qa in s.qas], strict=True
+    ):
         images = "<|vision_start|><|image_pad|><|vision_end|>" * 2
-        assert request["prompt"] == f"<|im_start|>user\n{images}{qa.question}<|im_end|>\n<|im_start|>assistant\n"
+        assert (
+            request["prompt"]
+            == f"<|im_start|>user\n{images}{qa.question}<|im_end|>\n<|im_start|>assistant\n"
+        )
         for image, view in zip(request["multi_modal_data"]["image"], each.views, strict=True):
             assert np.array_equal(np.asarray(image), view.image)
     assert answers[0][0] == Answer("2.50", (-0.5, -0.1))
@@ -257,7 +282,10 @@ def test_vllm_is_told_to_keep_prefixes_sizes_and_to_be_greedy_to_the_end_of_the_
 def test_images_that_vllm_resized_are_told(stand_in, monkeypatch):
     monkeypatch.setattr(stand_in, "LLM", lambda **settings: StandIn(shrunk=2, **settings))
     found = answerers.get("vllm:some/model", source("depth"))
-    with pytest.raises(ValueError, match=r"vLLM made 6 tokens of images of \[\(128, 96\)\] pixels, not 12: it resized"):
+    with pytest.raises(
+        ValueError,
+        match=r"vLLM made 6 tokens of images of \[\(128, 96\)\] pixels, not 12: it resized",
+    ):
         found.answer([sample(found.source)])
 
 
@@ -276,7 +304,10 @@ def test_vllm_follows_the_lessons_of_a_folder_and_knows_its_weights_again(stand_
 
 def test_without_vllm_or_a_model_one_line_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(ValueError, match="vllm:some/model needs vLLM and a GPU .pip install vllm.; without, take some"):
+    with pytest.raises(
+        ValueError,
+        match="vllm:some/model needs vLLM and a GPU .pip install vllm.; without, take some",
+    ):
         answerers.get("vllm:some/model", source("depth"))
     with pytest.raises(ValueError, match="vllm needs a model"):
         answerers.get("vllm", source("depth"))

@@ -7,24 +7,32 @@ import numpy as np
 import pytest
 
 from tests.training import NETWORK
-from vlm3 import ask, model
-from vlm3.answer import Answer
 from vlm3.geometry import Camera
-from vlm3.model import Lesson
+from vlm3.qwen import model
+from vlm3.qwen.decode import Answer
+from vlm3.qwen.model import Lesson
 from vlm3.reference import PixelText
 from vlm3.tasks import objects, pose, text
+from vlm3.terminal import ask
 from vlm3.views import QA, View
 
 SCALE = 500
 FOCAL_PX = 90.0  # of the lessons: photos are made smaller and larger
 TEMPLATES = {"scale": SCALE}
-SIZES = [(741, 500, 995.0, 995.0), (96, 64, 90.0, 90.0), (333, 777, 1400.0, 1390.0), (50, 40, 30.0, 45.0)]
+SIZES = [
+    (741, 500, 995.0, 995.0),
+    (96, 64, 90.0, 90.0),
+    (333, 777, 1400.0, 1390.0),
+    (50, 40, 30.0, 45.0),
+]
 
 
 @pytest.fixture
 def vlm():
     """Not a network, but what is asked of one about its lessons."""
-    return SimpleNamespace(lesson=lambda task: Lesson(FOCAL_PX, TEMPLATES if task != "pose" else {}))
+    return SimpleNamespace(
+        lesson=lambda task: Lesson(FOCAL_PX, TEMPLATES if task != "pose" else {})
+    )
 
 
 @pytest.fixture
@@ -34,15 +42,25 @@ def said(monkeypatch):
 
     def answers(vlm, views, questions, task):
         found.views = views if isinstance(views, tuple) else (views,)
-        found.qas, found.questions, found.task = list(questions), [qa.question for qa in questions], task
-        return [Answer(words, (-0.5,), value) for words, value in map(found.replies, found.questions)]
+        found.qas, found.questions, found.task = (
+            list(questions),
+            [qa.question for qa in questions],
+            task,
+        )
+        return [
+            Answer(words, (-0.5,), value) for words, value in map(found.replies, found.questions)
+        ]
 
     monkeypatch.setattr(ask.answer, "answer", answers)
     return found
 
 
 def photo(width, height, fx, fy, **more):
-    return View(np.zeros((height, width, 3), np.uint8), Camera(fx, fy, width / 2, height / 2, width, height), **more)
+    return View(
+        np.zeros((height, width, 3), np.uint8),
+        Camera(fx, fy, width / 2, height / 2, width, height),
+        **more,
+    )
 
 
 def place(question):
@@ -73,9 +91,14 @@ def test_the_last_pixels_of_a_photo_can_be_asked_about(vlm, said, size):
 @pytest.mark.parametrize("uv", [(-1, 5), (5, -0.001), (96, 5), (5, 64), (np.nan, 5), (1e9, 1e9)])
 def test_a_pixel_outside_the_photo_is_refused_in_its_own_coordinates(vlm, said, uv):
     view = photo(96, 64, 90.0, 90.0)
-    for question in (lambda: ask.depth(vlm, view, [(1, 1), uv]), lambda: ask.correspondence(vlm, view, view, [uv]),
-                     lambda: ask.depth_spreads(vlm, view, [uv])):  # fmt: skip
-        with pytest.raises(ValueError, match=re.escape(f"({uv[0]:g}, {uv[1]:g}) lies outside the 96x64")):
+    for question in (
+        lambda: ask.depth(vlm, view, [(1, 1), uv]),
+        lambda: ask.correspondence(vlm, view, view, [uv]),
+        lambda: ask.depth_spreads(vlm, view, [uv]),
+    ):
+        with pytest.raises(
+            ValueError, match=re.escape(f"({uv[0]:g}, {uv[1]:g}) lies outside the 96x64")
+        ):
             question()
 
 
@@ -88,7 +111,9 @@ def test_a_photo_without_a_focal_length_cannot_be_asked_about(vlm, said):
 def test_a_match_comes_back_in_pixels_of_the_second_photo(vlm, said, second):
     views = photo(*SIZES[0]), photo(*second)
     uv2 = np.random.default_rng(0).uniform(0, 0.95, (10, 2)) * views[1].size
-    asked = iter(uv2 * np.divide(FOCAL_PX, second[2:]))  # where they are in the unified second photo
+    asked = iter(
+        uv2 * np.divide(FOCAL_PX, second[2:])
+    )  # where they are in the unified second photo
 
     def reply(question):
         x, y = (int(p / s * SCALE) for p, s in zip(next(asked), said.views[1].size, strict=True))
@@ -107,7 +132,10 @@ def test_no_match_said_is_none(vlm, said):
 
 
 def test_all_that_is_asked_about_a_pose_comes_back_as_one(vlm, said):
-    view, values = photo(*SIZES[0]), iter([{"rotation_angle_deg": 4.0}, None, {"direction": (1.0, 0.0, 0.0)}, {}])
+    view, values = (
+        photo(*SIZES[0]),
+        iter([{"rotation_angle_deg": 4.0}, None, {"direction": (1.0, 0.0, 0.0)}, {}]),
+    )
     said.replies = lambda question: ("", next(values))
     merged, answers = ask.pose(vlm, view, view)
     assert merged == {"rotation_angle_deg": 4.0, "direction": (1.0, 0.0, 0.0)}
@@ -118,28 +146,51 @@ def test_all_that_is_asked_about_a_pose_comes_back_as_one(vlm, said):
 
 def test_a_field_of_a_pose_is_what_was_said_when_it_was_asked_for(vlm, said):
     view, angle = photo(*SIZES[0]), {"rotation_angle_deg": 4.0, "distance_m": 9.0}
-    values = iter([angle, {"rotation_angle_deg": 30.0, "yaw_deg": 3.0}, None, {"distance_m": 2.0, "yaw_deg": 70.0}])
+    values = iter(
+        [
+            angle,
+            {"rotation_angle_deg": 30.0, "yaw_deg": 3.0},
+            None,
+            {"distance_m": 2.0, "yaw_deg": 70.0},
+        ]
+    )
     said.replies = lambda question: ("", next(values))
-    assert ask.pose(vlm, view, view)[0] == {"rotation_angle_deg": 4.0, "yaw_deg": 3.0, "distance_m": 2.0}
+    assert ask.pose(vlm, view, view)[0] == {
+        "rotation_angle_deg": 4.0,
+        "yaw_deg": 3.0,
+        "distance_m": 2.0,
+    }
 
 
 def test_every_question_says_of_what_kind_and_about_what_it_is(vlm, said):
     view = photo(*SIZES[0], boxes=((40.0, 60.0, 300.0, 444.0), (333.3, 10.0, 700.0, 200.0)))
     ask.depth(vlm, view, [(20, 30), (40, 50)])
-    assert [(qa.kind, qa.about) for qa in said.qas] == [("z", tuple(text.tuples(qa.question)[-1:])) for qa in said.qas]
+    assert [(qa.kind, qa.about) for qa in said.qas] == [
+        ("z", tuple(text.tuples(qa.question)[-1:])) for qa in said.qas
+    ]
     ask.correspondence(vlm, view, view, [(20, 30)])
-    assert [(qa.kind, qa.about) for qa in said.qas] == [("match", tuple(text.tuples(said.questions[0])[-1:]))]
+    assert [(qa.kind, qa.about) for qa in said.qas] == [
+        ("match", tuple(text.tuples(said.questions[0])[-1:]))
+    ]
     ask.pose(vlm, view, view)
     assert [(qa.kind, qa.about) for qa in said.qas] == [(part, ()) for part in pose.PARTS]
-    ask.objects(vlm, view, [QA("How far is {2} from {1}?", "", None, "distance_data"), "How wide is {1}?"])
+    ask.objects(
+        vlm, view, [QA("How far is {2} from {1}?", "", None, "distance_data"), "How wide is {1}?"]
+    )
     assert [qa.kind for qa in said.qas] == ["distance_data", ""]
-    assert [qa.about for qa in said.qas] == [tuple(text.tuples(question)) for question in said.questions]
+    assert [qa.about for qa in said.qas] == [
+        tuple(text.tuples(question)) for question in said.questions
+    ]
 
 
 def test_boxes_are_named_where_they_are_in_the_unified_photo_after_one_note(vlm, said):
     boxes = (40.0, 60.0, 300.0, 444.0), (333.3, 10.0, 700.0, 200.0)
     view = photo(*SIZES[0], boxes=boxes)
-    ask.objects(vlm, view, ["How far is {2} from {1}?", "Which is bigger, {1} or {2}, or {1}?", "What is this?"])
+    ask.objects(
+        vlm,
+        view,
+        ["How far is {2} from {1}?", "Which is bigger, {1} or {2}, or {1}?", "What is this?"],
+    )
     (unified,) = said.views
     texts = [re.findall(r"\((?:\d+, ){3}\d+\)", question) for question in said.questions]
     assert [len(found) for found in texts] == [2, 3, 0]
@@ -154,7 +205,9 @@ def test_boxes_are_named_where_they_are_in_the_unified_photo_after_one_note(vlm,
     assert [question.count(note) for question in said.questions] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("question", ["How wide is {3}?", "How wide is {0}?", "How wide is {}?", "And {1.size}?"])
+@pytest.mark.parametrize(
+    "question", ["How wide is {3}?", "How wide is {0}?", "How wide is {}?", "And {1.size}?"]
+)
 def test_a_box_that_is_not_there_is_refused(vlm, said, question):
     view = photo(*SIZES[0], boxes=((40, 60, 300, 444), (333, 10, 700, 200)))
     with pytest.raises(ValueError, match="there are 2 boxes"):
@@ -203,7 +256,14 @@ def test_what_the_packaged_questions_ask_fits_one_box_and_two(rng):
     assert len(one) == 2
     assert all("{1}" in question and "{2}" not in question for question in one)
     assert len(three) == 3 * 2 + 3 * 4
-    assert {re.sub(r"[^1-3]", "", "".join(re.findall(r"{\d}", q))) for q in three} == {"1", "2", "3", "12", "13", "23"}
+    assert {re.sub(r"[^1-3]", "", "".join(re.findall(r"{\d}", q))) for q in three} == {
+        "1",
+        "2",
+        "3",
+        "12",
+        "13",
+        "23",
+    }
     with pytest.raises(ValueError, match="at least one box"):
         objects.questions(0, rng)
 
@@ -211,4 +271,9 @@ def test_what_the_packaged_questions_ask_fits_one_box_and_two(rng):
 def test_no_pixel_gives_no_answer():
     vlm = model.new(model.config("tiny", **NETWORK), seed=1)
     view = photo(96, 64, 1000.0, 1000.0)
-    assert ask.depth(vlm, view, []) == ask.depth_spreads(vlm, view, []) == ask.correspondence(vlm, view, view, []) == []
+    assert (
+        ask.depth(vlm, view, [])
+        == ask.depth_spreads(vlm, view, [])
+        == ask.correspondence(vlm, view, view, [])
+        == []
+    )

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from vlm3 import attention, packing
-from vlm3.packing import SHARED, UNSUPERVISED, Packed
+from vlm3.qwen import attention, packing
+from vlm3.qwen.packing import SHARED, UNSUPERVISED, Packed
 
 # Tokens shared, then tokens of each branch, sample by sample.
 ROWS = {
@@ -21,10 +21,16 @@ ROWS = {
 
 @pytest.fixture(params=["_written_out", "_fused"])
 def kernel(request, monkeypatch):
-    """On CPUs either way, also that of GPUs, whose kernels lay out what they return in another order."""
+    """On CPUs either way, also that of GPUs, whose kernels lay out what they return in another
+    order."""
 
     def laid_out_as_on_gpus(*args, **options):
-        return scaled_dot_product_attention(*args, **options).transpose(1, 2).contiguous().transpose(1, 2)
+        return (
+            scaled_dot_product_attention(*args, **options)
+            .transpose(1, 2)
+            .contiguous()
+            .transpose(1, 2)
+        )
 
     monkeypatch.setattr(attention, "_written_out", getattr(attention, request.param))
     monkeypatch.setattr(attention, "scaled_dot_product_attention", laid_out_as_on_gpus)
@@ -35,21 +41,35 @@ def _batch(rows: list) -> packing.Batch:
     for shared, lengths in rows:
         branches = np.repeat(np.arange(len(lengths) + 1), [shared, *lengths])
         nothing = np.full(len(branches), UNSUPERVISED)
-        packs.append(Packed(nothing, np.stack([nothing] * 3), branches, nothing, np.zeros(len(branches), np.float32),
-                            np.zeros((0, 1536), np.float32), np.zeros((0, 3), int)))  # fmt: skip
+        packs.append(
+            Packed(
+                nothing,
+                np.stack([nothing] * 3),
+                branches,
+                nothing,
+                np.zeros(len(branches), np.float32),
+                np.zeros((0, 1536), np.float32),
+                np.zeros((0, 3), int),
+            )
+        )
     return packing.collate(packs)
 
 
 def _query_key_value(tokens: int) -> list[torch.Tensor]:
     """For six heads of queries and two of keys and values."""
     generator = torch.Generator().manual_seed(0)
-    return [torch.randn(1, heads, tokens, 8, generator=generator, requires_grad=True) for heads in (6, 2, 2)]
+    return [
+        torch.randn(1, heads, tokens, 8, generator=generator, requires_grad=True)
+        for heads in (6, 2, 2)
+    ]
 
 
 def _both(batch: packing.Batch, qkv: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     ours, _ = attention.attend(None, *qkv, None, 0.3, batch.tree)
     seen = packing.visible(batch.samples, batch.branches)
-    return ours, scaled_dot_product_attention(*qkv, seen, scale=0.3, enable_gqa=True).transpose(1, 2)
+    return ours, scaled_dot_product_attention(*qkv, seen, scale=0.3, enable_gqa=True).transpose(
+        1, 2
+    )
 
 
 @pytest.mark.parametrize("name", ROWS)
@@ -74,7 +94,9 @@ def test_in_bfloat16_it_stays_as_close_as_the_numbers_are_fine():
     batch = _batch(ROWS["samples of unlike lengths"])
     query, key, value = _query_key_value(len(batch))
     exact, _ = attention.attend(None, query, key, value, None, 0.3, batch.tree)
-    rough, _ = attention.attend(None, query, key, value.bfloat16(), None, 0.3, batch.tree)  # norms leave these wider
+    rough, _ = attention.attend(
+        None, query, key, value.bfloat16(), None, 0.3, batch.tree
+    )  # norms leave these wider
     assert rough.dtype == torch.bfloat16
     torch.testing.assert_close(rough.float(), exact, atol=0.05, rtol=0)
 
@@ -94,7 +116,9 @@ def test_a_mask_in_the_place_of_a_tree_decides_who_sees_whom(kernel):
     mask = torch.rand(1, 1, 3, 5, generator=torch.Generator().manual_seed(2)) > 0.5
     mask[..., 0] = True
     ours, _ = attention.attend(None, query[:, :, 2:], key, value, mask, 0.3)
-    expected = scaled_dot_product_attention(query[:, :, 2:], key, value, mask, scale=0.3, enable_gqa=True)
+    expected = scaled_dot_product_attention(
+        query[:, :, 2:], key, value, mask, scale=0.3, enable_gqa=True
+    )
     torch.testing.assert_close(ours, expected.transpose(1, 2), atol=1e-6, rtol=0)
 
 

@@ -11,8 +11,9 @@ from torch.nn.functional import cross_entropy
 
 from tests.test_cli import vlm3
 from tests.training import small
-from vlm3 import attention, bench, head, model, packing, sft
-from vlm3.config import Config
+from vlm3.qwen import attention, model, packing
+from vlm3.training import bench, head, sft
+from vlm3.training.config import Config
 
 
 @pytest.fixture
@@ -22,7 +23,9 @@ def traced(monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(compiled, backend="aot_eager"))
 
 
-@pytest.mark.parametrize("rungs", [bench.ladder(gpu=False), bench.ladder(gpu=True), bench.ablation()])
+@pytest.mark.parametrize(
+    "rungs", [bench.ladder(gpu=False), bench.ladder(gpu=True), bench.ablation()]
+)
 def test_every_rung_gives_the_same_loss_and_gradient(tmp_path, traced, rungs):
     """On one network, so that no rung leaves it otherwise than it says."""
     config = small(tmp_path, precision="fp32")
@@ -33,7 +36,9 @@ def test_every_rung_gives_the_same_loss_and_gradient(tmp_path, traced, rungs):
         batches = bench._batches(mixture, rung.packed, config, vlm.tokenizer)
         net = bench._prepared(vlm, rung, config)
         supervised = [int(b.supervised.sum()) for b in batches]
-        loss = sum(bench._loss(net, b, rung, config) * n for b, n in zip(batches, supervised, strict=True))
+        loss = sum(
+            bench._loss(net, b, rung, config) * n for b, n in zip(batches, supervised, strict=True)
+        )
         (loss / sum(supervised)).backward()
         losses.append(loss.item() / sum(supervised))
         slopes.append(net.model.visual.patch_embed.proj.weight.grad.norm().item())
@@ -46,7 +51,11 @@ def test_every_rung_gives_the_same_loss_and_gradient(tmp_path, traced, rungs):
 def test_the_network_is_prepared_as_the_rung_says_whatever_was_before(tmp_path, traced, rung):
     config = small(tmp_path)
     vlm = sft.start(config)
-    bench._prepared(vlm, bench.Rung("", linear=False, tree=False, checkpointing=1, compiled=not rung.compiled), config)
+    bench._prepared(
+        vlm,
+        bench.Rung("", linear=False, tree=False, checkpointing=1, compiled=not rung.compiled),
+        config,
+    )
     net = bench._prepared(vlm, rung, config)
     layers = net.model.language_model.layers
     assert [layer.gradient_checkpointing for layer in layers] == [
@@ -59,8 +68,12 @@ def test_the_network_is_prepared_as_the_rung_says_whatever_was_before(tmp_path, 
 
 def test_the_ablation_changes_one_thing_of_the_whole_at_a_time():
     whole, *others = (asdict(rung) | {"name": ""} for rung in bench.ablation())
-    assert [sum(rung[name] != whole[name] for name in whole) for rung in others] == [1] * len(others)
-    assert all(sum(rung[name] != whole[name] for rung in others) for name in whole if name != "name")
+    assert [sum(rung[name] != whole[name] for name in whole) for rung in others] == [1] * len(
+        others
+    )
+    assert all(
+        sum(rung[name] != whole[name] for rung in others) for name in whole if name != "name"
+    )
 
 
 def test_the_rungs_of_a_gpu_are_what_training_can_be_told(tmp_path, traced):
@@ -78,12 +91,34 @@ def test_the_rungs_of_a_gpu_are_what_training_can_be_told(tmp_path, traced):
 
 def test_the_command_measures_each_rung_and_records_how(monkeypatch, capsys, tmp_path):
     network = small(tmp_path).model
-    words = ["--model", network, "--size", "64", "32", "--batch", "2", "--questions", "2", "--steps", "1"]
+    words = [
+        "--model",
+        network,
+        "--size",
+        "64",
+        "32",
+        "--batch",
+        "2",
+        "--questions",
+        "2",
+        "--steps",
+        "1",
+    ]
     assert vlm3(monkeypatch, "bench", "train", *words, "--save", str(tmp_path / "speed.json")) == 0
     recorded = json.loads((tmp_path / "speed.json").read_text())
-    assert [r["rung"] for r in recorded["results"]] == [r.name for r in bench.ladder(torch.cuda.is_available())]
+    assert [r["rung"] for r in recorded["results"]] == [
+        r.name for r in bench.ladder(torch.cuda.is_available())
+    ]
     assert all(r["samples_per_s"] > 0 and r["mfu"] > 0 for r in recorded["results"])
-    assert {"command", "commit", "date", "device", "versions", "seed", "wall_time_s"} <= recorded.keys()
+    assert {
+        "command",
+        "commit",
+        "date",
+        "device",
+        "versions",
+        "seed",
+        "wall_time_s",
+    } <= recorded.keys()
     assert capsys.readouterr().out.count("\n") == len(recorded["results"])
 
 
@@ -111,7 +146,9 @@ def test_the_commit_is_that_of_a_repository_that_holds_the_code(monkeypatch, tmp
     assert bench._commit() == ""
     for words in ("add copy/bench.py", "commit -q -m all"):
         subprocess.run([*git, *words.split()], check=True)
-    found = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout
+    found = subprocess.run(
+        [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout
     assert len(bench._commit()) >= 7
     assert found.startswith(bench._commit())
 
@@ -140,12 +177,16 @@ def test_a_rung_that_cannot_be_is_told_and_the_next_is_measured(monkeypatch, tmp
     monkeypatch.setattr(bench, "_measured", refused)
     config = small(tmp_path)
     rungs = [bench.Rung("first"), bench.Rung("second", linear=False), bench.Rung("third")]
-    first, second, third = bench.train(sft.start(config), config, "depth", (64, 32), 2, 1, rungs=rungs)
+    first, second, third = bench.train(
+        sft.start(config), config, "depth", (64, 32), 2, 1, rungs=rungs
+    )
     assert second == {"rung": "second"} | told
     assert first["samples_per_s"] > 0 < third["samples_per_s"]
 
 
-def test_a_network_without_the_memory_for_its_weights_ends_in_one_line_with_a_way_out(monkeypatch, capsys):
+def test_a_network_without_the_memory_for_its_weights_ends_in_one_line_with_a_way_out(
+    monkeypatch, capsys
+):
     def full(config):
         raise torch.OutOfMemoryError("no memory")
 
@@ -154,7 +195,9 @@ def test_a_network_without_the_memory_for_its_weights_ends_in_one_line_with_a_wa
     assert "try --share 8" in capsys.readouterr().err
 
 
-def test_one_of_eight_gpus_keeps_an_eighth_of_the_weights_and_no_gradient_of_the_others(tmp_path, monkeypatch):
+def test_one_of_eight_gpus_keeps_an_eighth_of_the_weights_and_no_gradient_of_the_others(
+    tmp_path, monkeypatch
+):
     config = small(tmp_path, precision="bf16")
     whole, part = bench.network(config, "cpu"), bench.network(config, "cpu", share=8)
     assert (whole.dtype, part.dtype) == (torch.float32, torch.bfloat16)
@@ -163,7 +206,9 @@ def test_one_of_eight_gpus_keeps_an_eighth_of_the_weights_and_no_gradient_of_the
     assert sum(p.numel() for p in kept) == sum(p.numel() for p in part.net.parameters()) // 8
     changed = []
     step = torch.optim.AdamW.step
-    monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: (changed.append(self.param_groups), step(self)))
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda self: (changed.append(self.param_groups), step(self))
+    )
     (found,) = bench.train(part, config, "depth", (64, 32), 2, 1, 8, [bench.Rung("all")])
     assert found["share"] == 8
     assert all(weight.grad is None for weight in part.net.parameters())
@@ -174,7 +219,9 @@ def test_one_of_eight_gpus_keeps_an_eighth_of_the_weights_and_no_gradient_of_the
 def test_a_gradient_that_leaves_is_the_one_that_would_stay(tmp_path):
     """What one of eight GPUs computes is what one alone would, layer by layer."""
     config = small(tmp_path, precision="fp32")
-    batch = packing.collate([packing.pack(bench._mixture("depth", (64, 32), 2)[0], sft.start(config).tokenizer)])
+    batch = packing.collate(
+        [packing.pack(bench._mixture("depth", (64, 32), 2)[0], sft.start(config).tokenizer)]
+    )
     seen = {1: [], 8: []}
     for share, slopes in seen.items():
         net = bench._prepared(bench.network(config, "cpu", share), bench.Rung(""), config)
@@ -189,13 +236,18 @@ def test_a_gradient_that_leaves_is_the_one_that_would_stay(tmp_path):
 @pytest.mark.parametrize(("tokens", "words"), [(0, 5), (1, 5), (7, 97), (200, 1536)])
 def test_the_loss_in_parts_is_the_plain_one_with_its_gradients(tokens, words, rows):
     generator = torch.Generator().manual_seed(0)
-    hidden, weight = (torch.randn(n, 16, generator=generator, requires_grad=True) for n in (tokens, words))
+    hidden, weight = (
+        torch.randn(n, 16, generator=generator, requires_grad=True) for n in (tokens, words)
+    )
     targets = torch.randint(0, words, (tokens,), generator=generator)
     plain = cross_entropy(hidden @ weight.T, targets, reduction="none")
     parts = head.losses(hidden, weight, targets, rows)
     torch.testing.assert_close(parts, plain)
     weights = torch.rand(tokens, generator=generator)
-    for a, b in zip(*(torch.autograd.grad((x * weights).sum(), (hidden, weight)) for x in (parts, plain)), strict=True):
+    for a, b in zip(
+        *(torch.autograd.grad((x * weights).sum(), (hidden, weight)) for x in (parts, plain)),
+        strict=True,
+    ):
         torch.testing.assert_close(a, b)
 
 
@@ -205,7 +257,7 @@ def test_the_wait_for_samples_is_that_of_the_training_loop(tmp_path):
     assert 0 <= found["wait_share"] <= 1
     assert found["samples_per_s"] == pytest.approx(2 / found["seconds"], rel=0.5)
     assert not config.out.exists()
-    assert sft.start.__module__ == "vlm3.sft"
+    assert sft.start.__module__ == "vlm3.training.sft"
 
 
 @pytest.mark.parametrize(
@@ -215,7 +267,10 @@ def test_the_wait_for_samples_is_that_of_the_training_loop(tmp_path):
         (["train", "--steps", "0"], "must be positive, got 8, 10, 0, 1"),
         (["train", "--share", "0"], "must be positive, got 8, 10, 3, 0"),
         (["answer", "--share", "8"], "task, batch, tokens and share are of `bench train`"),
-        (["answer", "--task", "correspondence"], "task, batch, tokens and share are of `bench train`"),
+        (
+            ["answer", "--task", "correspondence"],
+            "task, batch, tokens and share are of `bench train`",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_refused(monkeypatch, capsys, words, message):
@@ -226,13 +281,27 @@ def test_what_cannot_be_measured_is_refused(monkeypatch, capsys, words, message)
 def test_a_question_per_sample_reads_the_image_again_for_each(tmp_path):
     config = Config(tmp_path, tokens=10**6, batch=2)
     mixture, tokenizer = bench._mixture("depth", (64, 32), questions=4), sft.start(config).tokenizer
-    alone, packed = (bench._batches(mixture, packed, config, tokenizer)[0] for packed in (False, True))
+    alone, packed = (
+        bench._batches(mixture, packed, config, tokenizer)[0] for packed in (False, True)
+    )
     assert len(alone.grids) == 4 * len(packed.grids) == 8
     assert alone.supervised.sum() == packed.supervised.sum()
 
 
-def test_every_way_to_answer_finds_the_texts_of_the_released_notebooks(monkeypatch, capsys, tmp_path):
-    words = ["--model", small(tmp_path).model, "--size", "64", "40", "--questions", "3", "--steps", "1"]
+def test_every_way_to_answer_finds_the_texts_of_the_released_notebooks(
+    monkeypatch, capsys, tmp_path
+):
+    words = [
+        "--model",
+        small(tmp_path).model,
+        "--size",
+        "64",
+        "40",
+        "--questions",
+        "3",
+        "--steps",
+        "1",
+    ]
     assert vlm3(monkeypatch, "bench", "answer", *words, "--save", str(tmp_path / "speed.json")) == 0
     recorded = json.loads((tmp_path / "speed.json").read_text())
     assert [r["same_texts"] for r in recorded["results"]] == [1, 1, 1]
@@ -252,9 +321,14 @@ def test_a_way_to_answer_gives_each_question_its_texts(tmp_path):
     assert all(len(among) > 10 for among in distributions)
 
 
-def test_no_more_questions_are_asked_one_by_one_than_time_allows_and_their_texts_are_compared(tmp_path):
+def test_no_more_questions_are_asked_one_by_one_than_time_allows_and_their_texts_are_compared(
+    tmp_path,
+):
     first, *others = bench.answer(small(tmp_path).model, (64, 32), 5, 1, "cpu", limit_s=0)
     assert first["questions"] == 2
     assert [found["questions"] for found in others] == [5, 5]
     assert [found["same_texts"] for found in (first, *others)] == [1, 1, 1]
-    assert all(found["times_faster"] == found["questions_per_s"] / first["questions_per_s"] for found in others)
+    assert all(
+        found["times_faster"] == found["questions_per_s"] / first["questions_per_s"]
+        for found in others
+    )

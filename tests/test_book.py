@@ -19,7 +19,13 @@ import build
 
 def small_book(folder: Path) -> Path:
     """A book of one page and one chapter, for the same script to build."""
-    for name in ("book/build.py", "book/vendor.py", "book/vendor.json", "book/references.bib", "_config.yml"):
+    for name in (
+        "book/build.py",
+        "book/vendor.py",
+        "book/vendor.json",
+        "book/references.bib",
+        "_config.yml",
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     for name in ("book/profiles", "book/_static", "book/_extra"):
@@ -30,14 +36,17 @@ def small_book(folder: Path) -> Path:
     (folder / "requirements.lock").touch()
     (folder / "book" / "guide").mkdir()
     (folder / "book" / "intro.md").write_text("# A small book\n\nSee {doc}`chapter`.\n")
-    (folder / "book" / "_toc.yml").write_text("format: jb-book\nroot: intro\nchapters:\n  - file: chapter\n")
+    (folder / "book" / "_toc.yml").write_text(
+        "format: jb-book\nroot: intro\nchapters:\n  - file: chapter\n"
+    )
     write_chapter(folder, 'print("fine")')
     return folder
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """A small book, built once, at a place whose name has more than letters; to be copied, not changed."""
+    """A small book, built once, at a place whose name has more than letters; to be copied, not
+    changed."""
     folder = small_book(tmp_path_factory.mktemp("ein schönes Buch, 本"))
     assert run_build(folder).returncode == 0
     return folder
@@ -46,7 +55,9 @@ def finished(tmp_path_factory) -> Path:
 def write_chapter(root: Path, code: str, prose: str = "# A chapter") -> None:
     parameters = new_code_cell('profile: str = "ci"', metadata={"tags": ["parameters"]})
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = new_notebook(cells=[new_markdown_cell(prose), parameters, new_code_cell(code)], metadata=kernel)
+    notebook = new_notebook(
+        cells=[new_markdown_cell(prose), parameters, new_code_cell(code)], metadata=kernel
+    )
     nbformat.write(notebook, root / "book" / "chapter.ipynb")
 
 
@@ -103,8 +114,14 @@ def test_buttons_for_a_repository_appear_only_where_there_is_one(finished, tmp_p
     page = book / "_build" / "html" / "chapter.html"
     assert not re.search(r"colab|github\.com", page.read_text())
     assert run_build(book, VLM3_REPOSITORY="someone/somewhere").returncode == 0
-    colab = "https://colab.research.google.com/github/someone/somewhere/blob/main/book/chapter.ipynb"
-    for link in (colab, "github.com/someone/somewhere/edit/main/book/chapter.ipynb", "somewhere/issues/new"):
+    colab = (
+        "https://colab.research.google.com/github/someone/somewhere/blob/main/book/chapter.ipynb"
+    )
+    for link in (
+        colab,
+        "github.com/someone/somewhere/edit/main/book/chapter.ipynb",
+        "somewhere/issues/new",
+    ):
         assert link in page.read_text()
 
 
@@ -115,7 +132,9 @@ def test_an_unknown_parameter_is_an_error(tmp_path):
         build.check_parameters(CHAPTERS[0], profile)
 
 
-@pytest.mark.parametrize("profile", sorted((ROOT / "book" / "profiles").glob("*.yml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "profile", sorted((ROOT / "book" / "profiles").glob("*.yml")), ids=lambda path: path.stem
+)
 def test_a_profile_names_itself_and_fits_every_chapter(profile):
     assert yaml.safe_load(profile.read_text())["profile"] == profile.stem
     for chapter in CHAPTERS:
@@ -163,7 +182,11 @@ def test_a_worktree_has_the_address_of_its_repository(book, monkeypatch):
     monkeypatch.delenv("VLM3_REPOSITORY", raising=False)
     monkeypatch.setattr(build, "ROOT", book / "of it")
     git = ["git", "-C", str(book), "-c", "user.name=a", "-c", "user.email=a@b"]
-    for words in ("init -q", "remote add origin git@github.com:a/b.git", "commit -q --allow-empty -m first"):
+    for words in (
+        "init -q",
+        "remote add origin git@github.com:a/b.git",
+        "commit -q --allow-empty -m first",
+    ):
         subprocess.run([*git, *words.split()], check=True)
     subprocess.run([*git, "worktree", "add", "-q", "--detach", build.ROOT], check=True)
     assert build.repository() == "a/b"
@@ -179,11 +202,19 @@ def test_without_a_git_that_works_there_is_no_repository(tmp_path, monkeypatch, 
     assert build.repository() is None
 
 
-def test_chapters_run_in_the_python_that_builds_whatever_kernels_others_installed(book, execute, monkeypatch):
-    for name, folder in (("JUPYTER_PATH", ""), ("JUPYTER_DATA_DIR", ""), ("HOME", ".local/share/jupyter")):
+def test_chapters_run_in_the_python_that_builds_whatever_kernels_others_installed(
+    book, execute, monkeypatch
+):
+    for name, folder in (
+        ("JUPYTER_PATH", ""),
+        ("JUPYTER_DATA_DIR", ""),
+        ("HOME", ".local/share/jupyter"),
+    ):
         place = book / name / folder / "kernels" / "python3"
         place.mkdir(parents=True)
-        (place / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "theirs", "language": "python"}')
+        (place / "kernel.json").write_text(
+            '{"argv": ["/bin/false"], "display_name": "theirs", "language": "python"}'
+        )
         monkeypatch.setenv(name, str(book / name))
     monkeypatch.setattr(build, "BUILD", book / "built here")
     write_chapter(book, "import sys; print(sys.executable)")
@@ -211,4 +242,6 @@ def test_every_chapter_names_the_same_repository_on_colab_as_the_remote():
     if (found := build.repository()) is None:
         pytest.skip("this checkout has no remote on GitHub, so there is no address to compare with")
     for path in CHAPTERS:
-        assert f"github.com/{found}" in path.read_text(), f"make address REPOSITORY={found}, then commit"
+        assert f"github.com/{found}" in path.read_text(), (
+            f"make address REPOSITORY={found}, then commit"
+        )

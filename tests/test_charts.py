@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from vlm3 import Box, Camera, View, charts
+from vlm3 import Box, Camera, View
+from vlm3.pages import charts
 
 
 def labelled(ax) -> list[str]:
@@ -43,7 +44,9 @@ def test_by_distance_has_a_line_for_each_model_and_the_number_of_questions_of_ea
 
 def test_by_place_has_a_mean_in_each_cell_and_leaves_out_cells_with_few_answers():
     corner, middle = [[5, 5]] * 6, [[55, 55]] * 2
-    ax = charts.by_place(np.array(corner + middle), (100, 100), np.array([1, 1, 1, 0, 0, 0, 1, 1]), cells=(2, 2))
+    ax = charts.by_place(
+        np.array(corner + middle), (100, 100), np.array([1, 1, 1, 0, 0, 0, 1, 1]), cells=(2, 2)
+    )
     drawn = np.array(ax.images[0].get_array())
     assert drawn[0, 0] == 0.5
     assert np.isnan(drawn[1, 1])
@@ -69,7 +72,9 @@ def test_answers_stand_against_their_truth_inside_the_axes():
 
 
 def test_a_distribution_marks_its_numbers():
-    ax = charts.distribution(np.array([1.0, 2.0]), np.array([0.25, 0.75]), {"mean": 1.75, "truth": 2.0})
+    ax = charts.distribution(
+        np.array([1.0, 2.0]), np.array([0.25, 0.75]), {"mean": 1.75, "truth": 2.0}
+    )
     assert labelled(ax) == ["mean, 1.75", "truth, 2.00"]
     assert ax.get_ylim()[1] > 75
 
@@ -111,7 +116,9 @@ def test_the_hand_of_the_clock_points_from_one_object_to_the_other():
     ax = charts.clock(boxes, 0, 1)
     texts = {text.get_text(): text for text in ax.texts}
     assert {"chest", "lamp", "camera", *map(str, range(1, 13))} <= texts.keys()
-    np.testing.assert_allclose(texts["3"].get_position(), (2.1, 2.0))  # 3 o'clock is to the right, as the lamp is
+    np.testing.assert_allclose(
+        texts["3"].get_position(), (2.1, 2.0)
+    )  # 3 o'clock is to the right, as the lamp is
     np.testing.assert_allclose(texts["12"].get_position(), (1.0, 3.1))  # 12 is away from the camera
 
 

@@ -10,9 +10,12 @@ from PIL import Image
 
 from tests.conftest import photo_file, position_image
 from tests.training import small
-from vlm3 import cli, doctor, evaluate, parallel, terminal
+from vlm3 import parallel
+from vlm3.scoring import evaluate
 from vlm3.sources import photos
 from vlm3.tasks.english import Hour
+from vlm3.terminal import asking as terminal
+from vlm3.terminal import cli, doctor
 
 PHOTO = str(photos.DATA / "motorcycle_left.png")
 RIGHT = str(photos.DATA / "motorcycle_right.png")
@@ -42,7 +45,9 @@ def test_doctor_names_versions_machine_and_every_profile(monkeypatch, capsys):
 
 def test_doctor_says_what_is_missing_and_what_to_type(monkeypatch, capsys):
     real = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "papermill" else real(name))
+    monkeypatch.setattr(
+        doctor, "_version", lambda name: None if name == "papermill" else real(name)
+    )
     monkeypatch.setattr(doctor, "_gpus", list)
     assert vlm3(monkeypatch, "doctor") == 1
     said = capsys.readouterr().out
@@ -76,7 +81,9 @@ def test_unify_shows_the_camera_before_and_after(monkeypatch, capsys, tmp_path):
         ([PHOTO, "--focal-px", "900", "--save", "picture.xyz"], "xyz"),
     ],
 )
-def test_bad_input_to_unify_ends_in_one_line_that_names_it(monkeypatch, capsys, tmp_path, words, message):
+def test_bad_input_to_unify_ends_in_one_line_that_names_it(
+    monkeypatch, capsys, tmp_path, words, message
+):
     monkeypatch.chdir(tmp_path)
     assert vlm3(monkeypatch, "unify", *words) == 2
     said = capsys.readouterr().err
@@ -87,7 +94,10 @@ def test_bad_input_to_unify_ends_in_one_line_that_names_it(monkeypatch, capsys, 
 
 
 UNREADABLE = {
-    "panorama.jpg": (dict(f35=26, xmp='<r GPano:ProjectionType="equirectangular"/>'), "a panorama (equirectangular)"),
+    "panorama.jpg": (
+        dict(f35=26, xmp='<r GPano:ProjectionType="equirectangular"/>'),
+        "a panorama (equirectangular)",
+    ),
     "action.jpg": (dict(f35=1), "no focal length known for this 36x24 image"),
     "zoomed.jpg": (dict(f35=26, zoom=3), "no focal length known"),
     "raw.nef": (None, "a raw file: develop it"),
@@ -97,8 +107,12 @@ UNREADABLE = {
 }
 
 
-@pytest.mark.parametrize("command", [["unify"], ["ask", "depth", "--at", "3,3"], ["questions"]], ids=" ".join)
-@pytest.mark.parametrize(("name", "shot", "message"), [(name, *rest) for name, rest in UNREADABLE.items()])
+@pytest.mark.parametrize(
+    "command", [["unify"], ["ask", "depth", "--at", "3,3"], ["questions"]], ids=" ".join
+)
+@pytest.mark.parametrize(
+    ("name", "shot", "message"), [(name, *rest) for name, rest in UNREADABLE.items()]
+)
 def test_photos_that_cannot_be_used_end_in_one_line_from_every_command(
     monkeypatch, capsys, tmp_path, command, name, shot, message
 ):
@@ -129,7 +143,9 @@ def test_ask_says_which_photos_it_saw_and_one_line_for_each_answer(monkeypatch, 
     facts = asked(monkeypatch, capsys, task, *words)
     seen = [word for word in words if word in (PHOTO, RIGHT)]
     assert facts["task"] == task
-    assert facts["photos"] == [{"path": path, "width": 741, "height": 500, "focal_px": 994.978} for path in seen]
+    assert facts["photos"] == [
+        {"path": path, "width": 741, "height": 500, "focal_px": 994.978} for path in seen
+    ]
     assert all(0 < answer["probability"] <= 1 for answer in facts["answers"])
     assert vlm3(monkeypatch, "ask", task, *words, *FOCAL) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -163,16 +179,28 @@ def test_ask_depth_makes_a_map_of_the_whole_photo(monkeypatch, capsys, tmp_path)
 
 def test_ask_pose_answers_all_parts_and_puts_them_together(monkeypatch, capsys):
     facts = asked(monkeypatch, capsys, "pose", *ASKED["pose"])
-    assert [answer["about"] for answer in facts["answers"]] == ["angle", "rotation", "direction", "distance"]
-    assert facts["pose"].keys() == {name for answer in facts["answers"] for name in answer["value"] or {}}
+    assert [answer["about"] for answer in facts["answers"]] == [
+        "angle",
+        "rotation",
+        "direction",
+        "distance",
+    ]
+    assert facts["pose"].keys() == {
+        name for answer in facts["answers"] for name in answer["value"] or {}
+    }
 
 
 def test_ask_objects_asks_what_is_asked_or_else_what_fits_the_boxes(monkeypatch, capsys):
-    own = asked(monkeypatch, capsys, "objects", *ASKED["objects"], "--question", "How far is {1} from {2}?")
+    own = asked(
+        monkeypatch, capsys, "objects", *ASKED["objects"], "--question", "How far is {1} from {2}?"
+    )
     assert [answer["question"] for answer in own["answers"]] == ["How far is {1} from {2}?"]
     assert own["boxes"] == [[100, 150, 400, 450], [420, 100, 600, 300]]
     assert len(asked(monkeypatch, capsys, "objects", PHOTO, *BOXES[:2])["answers"]) == 2
-    both = [answer["question"] for answer in asked(monkeypatch, capsys, "objects", PHOTO, *BOXES)["answers"]]
+    both = [
+        answer["question"]
+        for answer in asked(monkeypatch, capsys, "objects", PHOTO, *BOXES)["answers"]
+    ]
     again = asked(monkeypatch, capsys, "objects", PHOTO, *BOXES, "--seed", "1")["answers"]
     assert len(both) == len(again) > 4
     assert both != [answer["question"] for answer in again]
@@ -188,8 +216,17 @@ def test_ask_draws_its_answers_on_the_photos(monkeypatch, capsys, tmp_path, task
 
 
 @pytest.mark.parametrize("task", ASKED)
-def test_ask_prints_and_draws_what_a_model_says_even_if_it_is_nonsense(monkeypatch, capsys, tmp_path, task):
-    words = [*ASKED[task], *FOCAL, "--model", small(tmp_path).model, "--save", str(tmp_path / "answers.png")]
+def test_ask_prints_and_draws_what_a_model_says_even_if_it_is_nonsense(
+    monkeypatch, capsys, tmp_path, task
+):
+    words = [
+        *ASKED[task],
+        *FOCAL,
+        "--model",
+        small(tmp_path).model,
+        "--save",
+        str(tmp_path / "answers.png"),
+    ]
     words += ["--dense", "200"] if task == "depth" else []
     assert vlm3(monkeypatch, "ask", task, *words) == 0
     said = capsys.readouterr().out
@@ -207,11 +244,17 @@ def test_ask_prints_and_draws_what_a_model_says_even_if_it_is_nonsense(monkeypat
         (["depth", PHOTO, "--at", "300"], "'300' is not u,v"),
         (["depth", PHOTO, "--at", "a,b"], "'a,b' is not u,v"),
         (["depth", PHOTO, "--at", "nan,3"], "'nan,3' is not u,v"),
-        (["depth", PHOTO, "--at", "1,2", "--at", "741,3"], "(741, 3) lies outside the 741x500 photo"),
+        (
+            ["depth", PHOTO, "--at", "1,2", "--at", "741,3"],
+            "(741, 3) lies outside the 741x500 photo",
+        ),
         (["depth", PHOTO, "--dense", "501", "--json"], "from 1 to 500"),
         (["depth", PHOTO, "--dense", "-1", "--json"], "from 1 to 500"),
         (["depth", "nothing.jpg", "--at", "1,2"], "nothing.jpg: no such photo"),
-        (["depth", PHOTO, "--at", "1,2", "--model", "no/such/model/here"], "no folder 'no/such/model/here'"),
+        (
+            ["depth", PHOTO, "--at", "1,2", "--model", "no/such/model/here"],
+            "no folder 'no/such/model/here'",
+        ),
         (["depth", PHOTO, "--at", "1,2", "--save", PHOTO], "the photo itself"),
         (["depth", PHOTO, "--at", "1,2", "--save", "no/such/folder/a.png"], "no folder"),
         (["depth", PHOTO, "--at", "1,2", "--save", "picture.xyz"], "xyz"),
@@ -225,7 +268,9 @@ def test_ask_prints_and_draws_what_a_model_says_even_if_it_is_nonsense(monkeypat
         (["objects", PHOTO, *BOXES, "--question", "How far is {1} from {3}?"], "{3}"),
     ],
 )
-def test_bad_input_to_ask_ends_in_one_line_that_names_it(monkeypatch, capsys, tmp_path, words, message):
+def test_bad_input_to_ask_ends_in_one_line_that_names_it(
+    monkeypatch, capsys, tmp_path, words, message
+):
     monkeypatch.chdir(tmp_path)
     assert vlm3(monkeypatch, "ask", *words, *FOCAL) == 2
     said = capsys.readouterr()
@@ -239,7 +284,7 @@ def test_bad_input_to_ask_ends_in_one_line_that_names_it(monkeypatch, capsys, tm
 def test_ask_wants_a_focal_length_that_nobody_knows_and_says_so_before_torch_is_loaded():
     code = f"""
 import sys
-from vlm3 import cli, doctor
+from vlm3.terminal import cli, doctor
 sys.argv = ["vlm3", "ask", "depth", {PHOTO!r}, "--at", "1,2"]
 try:
     cli.main()
@@ -253,7 +298,14 @@ except SystemExit as end:
 
 @pytest.mark.parametrize(
     ("value", "words"),
-    [(None, "-"), (True, "yes"), (False, "no"), (1.234, "1.23 m"), (Hour(3), "3 o'clock"), ("first", "first")],
+    [
+        (None, "-"),
+        (True, "yes"),
+        (False, "no"),
+        (1.234, "1.23 m"),
+        (Hour(3), "3 o'clock"),
+        ("first", "first"),
+    ],
 )
 def test_an_answer_about_objects_is_said_with_its_unit(value, words):
     assert terminal._spoken(value) == words
@@ -261,13 +313,26 @@ def test_an_answer_about_objects_is_said_with_its_unit(value, words):
 
 def test_columns_stand_below_each_other_whatever_is_said():
     lines = terminal.aligned([("a", "said"), ("longer", "two\nlines"), ("b", "word " * 100)])
-    assert {line.index(word) for line, word in zip(lines, ("said", "two lines", "word"), strict=True)} == {8}
+    assert {
+        line.index(word) for line, word in zip(lines, ("said", "two lines", "word"), strict=True)
+    } == {8}
     assert max(map(len, lines)) <= 8 + 160
 
 
 def evaluated(tmp_path, *words: str) -> list[str]:
     network, out = small(tmp_path).model, str(tmp_path / "found")
-    return ["evaluate", "--model", network, "--samples", "2", "--questions", "2", "--out", out, *words]
+    return [
+        "evaluate",
+        "--model",
+        network,
+        "--samples",
+        "2",
+        "--questions",
+        "2",
+        "--out",
+        out,
+        *words,
+    ]
 
 
 def test_evaluate_prints_the_scores_of_what_lies_in_its_folder(monkeypatch, capsys, tmp_path):
@@ -301,7 +366,9 @@ def test_evaluate_prints_in_the_leading_process_only(monkeypatch, capsys, tmp_pa
         (["--task", "pose"], "another"),
     ],
 )
-def test_bad_input_to_evaluate_names_it_and_leaves_what_is_there(monkeypatch, capsys, tmp_path, words, message):
+def test_bad_input_to_evaluate_names_it_and_leaves_what_is_there(
+    monkeypatch, capsys, tmp_path, words, message
+):
     assert vlm3(monkeypatch, *evaluated(tmp_path)) == 0
     before = (tmp_path / "found" / "scores.json").read_bytes()
     assert vlm3(monkeypatch, *evaluated(tmp_path, *words)) == 2

@@ -48,7 +48,9 @@ def test_the_covisibility_tolerance_is_a_range_and_not_a_depth():
     uv1 = np.array([[190.5, 10.5]])
     shift = 0.2
     range_m = range_from_depth(4.0, uv1, view1.camera)[0]
-    farther = View(view2.image, view2.camera, view2.depth_m + np.float32(shift), view2.world_from_cam)
+    farther = View(
+        view2.image, view2.camera, view2.depth_m + np.float32(shift), view2.world_from_cam
+    )
     limit = 0.1 + 0.005 * range_m + 0.1 * math.log(2)
     assert correspondence.covisible(view1, farther, uv1)[1][0] == (shift * range_m / 4 < limit)
     assert not correspondence.covisible(view1, farther, uv1, tolerance_m=0.0)[1][0]
@@ -66,9 +68,13 @@ def test_matches_from_depth_and_pose_are_where_geometry_puts_them(rng):
 
 def test_points_of_the_first_view_are_matched_to_the_last_digit(rng):
     view1, view2 = two_views()
-    points = np.array([[30.25, 75.5, 4.0], [100.125, 75.5, 2.0], [85.5, 75.5, 4.0]])  # the last one hides
+    points = np.array(
+        [[30.25, 75.5, 4.0], [100.125, 75.5, 2.0], [85.5, 75.5, 4.0]]
+    )  # the last one hides
     first = replace(view1, depth_m=None, points=points)
-    asked = {words.tuples(qa.question)[0]: qa.truth for qa in correspondence.ask((first, view2), 9, rng)}
+    asked = {
+        words.tuples(qa.question)[0]: qa.truth for qa in correspondence.ask((first, view2), 9, rng)
+    }
     truths = [PixelText().position(place, view2.size) for place in ((10.25, 75.5), (60.125, 75.5))]
     assert list(asked) in ([(302, 1006), (1001, 1006)], [(1001, 1006), (302, 1006)])
     np.testing.assert_allclose(sorted(asked.values()), truths, atol=1e-9)
@@ -88,9 +94,15 @@ def test_views_that_share_nothing_are_refused(rng):
 def test_points_can_be_those_in_the_middle_of_boxes(rng):
     view1, view2 = two_views()
     boxed = replace(view1, boxes=(Box(88, 20, 112, 120),))
-    qas = correspondence.ask((boxed, view2), 50, rng, on="boxes", templates=words.packaged("correspondence"))
-    asked = np.array([PixelText().decode("({:.0f}, {:.0f})".format(*words.tuples(qa.question)[0]), (200, 150))
-                      for qa in qas])  # fmt: skip
+    qas = correspondence.ask(
+        (boxed, view2), 50, rng, on="boxes", templates=words.packaged("correspondence")
+    )
+    asked = np.array(
+        [
+            PixelText().decode("({:.0f}, {:.0f})".format(*words.tuples(qa.question)[0]), (200, 150))
+            for qa in qas
+        ]
+    )
     assert len(qas) == 50
     assert np.all((asked > [94, 45]) & (asked < [106, 95]))
     with pytest.raises(NothingToAsk, match="share no point"):
@@ -120,7 +132,9 @@ def test_a_match_is_read_from_what_models_print(text, point):
 ASKED = QA("Where in image 2 is pixel (640, 81) of image 1?", "", None, "match", ((640.0, 81.0),))
 
 
-@pytest.mark.parametrize("asked", [ASKED, ASKED._replace(about=()), ASKED._replace(question="", kind="")])
+@pytest.mark.parametrize(
+    "asked", [ASKED, ASKED._replace(about=()), ASKED._replace(question="", kind="")]
+)
 @pytest.mark.parametrize(
     ("text", "point"),
     [
@@ -161,11 +175,18 @@ def test_without_a_question_several_pixels_are_none():
 
 
 def test_correspondence_scores_of_a_case_worked_by_hand():
-    pairs = [((100, 100), (100, 100)), ((107, 100), (100, 100)), ((100, 140), (100, 100)), (None, (5, 5))]
+    pairs = [
+        ((100, 100), (100, 100)),
+        ((107, 100), (100, 100)),
+        ((100, 140), (100, 100)),
+        (None, (5, 5)),
+    ]
     found = correspondence.score(pairs)
     px = [0, 7 / 2000 * 560, 40 / 2000 * 420]  # 0, 1.96 and 8.4 pixels
     assert found["epe_px"] == pytest.approx(sum(px) / 3)
-    assert found["epe_px_all"] == pytest.approx((sum(px) + 700) / 4)  # 700 px: the diagonal of 560 x 420
+    assert found["epe_px_all"] == pytest.approx(
+        (sum(px) + 700) / 4
+    )  # 700 px: the diagonal of 560 x 420
     assert found["epe_1000"] == pytest.approx((0 + 3.5 + 20) / 3)
     assert [found[f"pck_{k}"] for k in (1, 3, 5, 10)] == [0.25, 0.5, 0.5, 0.75]
     assert found["parsed"] == 0.75

@@ -1,4 +1,5 @@
-"""What only a GPU can show: its kernels, a training step, a resumed run and answers are those of a CPU.
+"""What only a GPU can show: its kernels, a training step, a resumed run and answers are those of a
+CPU.
 
 Imports no more than a bare machine with torch has, see the guide, Training.
 """
@@ -6,7 +7,9 @@ Imports no more than a bare machine with torch has, see the guide, Training.
 import os
 from dataclasses import replace
 
-os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # else cuBLAS may add in another order each time
+os.environ.setdefault(
+    "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
+)  # else cuBLAS may add in another order each time
 
 import numpy as np
 import pytest
@@ -15,14 +18,17 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from tests.test_attention import ROWS, _batch, _query_key_value
 from tests.training import begin, ended, losses, small, told
-from vlm3 import attention, bench, model, packing, sft
-from vlm3.answer import answer
+from vlm3.qwen import attention, model, packing
+from vlm3.qwen.decode import answer
 from vlm3.sources.rooms import Rooms
 from vlm3.tasks import depth
+from vlm3.training import bench, sft
 
 pytestmark = [
     pytest.mark.cuda,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here, or hidden: see CONTRIBUTING.md"),
+    pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="no GPU here, or hidden: see CONTRIBUTING.md"
+    ),
 ]
 DEVICE = "cuda"
 RUNGS = {rung.name: rung for rung in bench.ladder(gpu=True)}
@@ -46,10 +52,14 @@ def test_the_kernels_give_what_a_cpu_gives_in_double_precision(name, dtype, near
 
 
 def test_the_kernels_at_full_size_give_what_masked_attention_gives():
-    """1100 tokens of an image and ten questions of 35, 32 heads of queries and 8 of keys, 128 numbers each."""
+    """1100 tokens of an image and ten questions of 35, 32 heads of queries and 8 of keys, 128
+    numbers each."""
     batch = _batch([(1100, [35] * 10), (900, [35] * 9 + [20])]).to(DEVICE)
     generator = torch.Generator(DEVICE).manual_seed(0)
-    qkv = [torch.randn(1, heads, len(batch), 128, device=DEVICE, generator=generator) for heads in (32, 8, 8)]
+    qkv = [
+        torch.randn(1, heads, len(batch), 128, device=DEVICE, generator=generator)
+        for heads in (32, 8, 8)
+    ]
     ours, _ = attention.attend(None, *(x.bfloat16() for x in qkv), None, 0.09, batch.tree)
     seen = packing.visible(batch.samples, batch.branches)
     masked = scaled_dot_product_attention(*qkv, seen, scale=0.09, enable_gqa=True).transpose(1, 2)
@@ -57,8 +67,10 @@ def test_the_kernels_at_full_size_give_what_masked_attention_gives():
 
 
 def test_the_ray_caster_sees_the_same_rooms():
-    cpu, gpu = ([v for views in Rooms("large", device=of).batch(list(range(16))) for v in views]
-                for of in ("cpu", DEVICE))  # fmt: skip
+    cpu, gpu = (
+        [v for views in Rooms("large", device=of).batch(list(range(16))) for v in views]
+        for of in ("cpu", DEVICE)
+    )
     for a, b in zip(cpu, gpu, strict=True):
         np.testing.assert_allclose(b.depth_m, a.depth_m, rtol=1e-4)
         assert (b.image != a.image).mean() < 1e-3
@@ -68,7 +80,8 @@ def test_answers_are_those_of_a_cpu():
     (view,) = Rooms("large", views=1)[3]
     questions = [qa.question for qa in depth.ask((view,), 30, np.random.default_rng(0))]
     cpu, gpu = (
-        [a.text for a in answer(model.load("tiny", of, torch.float32), view, questions)] for of in ("cpu", DEVICE)
+        [a.text for a in answer(model.load("tiny", of, torch.float32), view, questions)]
+        for of in ("cpu", DEVICE)
     )
     assert gpu == cpu
     assert len(set(cpu)) > 1
@@ -80,12 +93,16 @@ def _losses(folder, rung: bench.Rung, device: str, precision: str, steps: int = 
     vlm = sft.start(config)
     vlm = replace(vlm, net=vlm.net.to(device))
     samples = [bench._mixture(task, (64, 64), 3) for task in ("depth", "correspondence")]
-    batches = [b for each in samples for b in bench._batches(each, rung.packed, config, vlm.tokenizer)]
+    batches = [
+        b for each in samples for b in bench._batches(each, rung.packed, config, vlm.tokenizer)
+    ]
     net = bench._prepared(vlm, rung, config)
     (optimizer,) = sft.optimizers(net, config)
     found = []
     for _ in range(steps):
-        loss = sum(bench._loss(net, batch.to(device), rung, config) for batch in batches) / len(batches)
+        loss = sum(bench._loss(net, batch.to(device), rung, config) for batch in batches) / len(
+            batches
+        )
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -115,7 +132,9 @@ def _broken_off(config, after: int):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_resumed_run_is_the_undisturbed_one_to_the_bit_with_deterministic_kernels(tmp_path, precision):
+def test_a_resumed_run_is_the_undisturbed_one_to_the_bit_with_deterministic_kernels(
+    tmp_path, precision
+):
     config = small(tmp_path, steps=6, precision=precision)
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:

@@ -5,13 +5,20 @@ import numpy as np
 import pytest
 
 from tests.conftest import position_image
-from vlm3 import QA, Camera, Sample, View, curves, packing
+from vlm3 import QA, Camera, Sample, View
+from vlm3.pages import curves
+from vlm3.qwen import packing
 
 
 @pytest.fixture(scope="module")
 def sample():
     view = View(np.zeros((32, 64, 3), np.uint8), Camera(9, 9, 32, 16, 64, 32))
-    return Sample((view,), (QA("How deep is it?", "2.41", 2.41), QA("How deep is that?", "7", 7.0)), "depth", "test")
+    return Sample(
+        (view,),
+        (QA("How deep is it?", "2.41", 2.41), QA("How deep is that?", "7", 7.0)),
+        "depth",
+        "test",
+    )
 
 
 def spelled(packed, tokenizer, role: str) -> str:
@@ -57,8 +64,10 @@ def test_only_in_a_chat_does_a_question_see_another(vlm, sample):
     assert seen == {"isolated": {0, 1, 2}, "chat": {0, 1, 2, 3}}
 
 
-RECORDS = [{"step": k, "loss": 8.0 - k, "losses": {"depth": 8.0 - k} | ({"pose": 4.0} if k % 2 else {})}
-           for k in range(1, 7)]  # fmt: skip
+RECORDS = [
+    {"step": k, "loss": 8.0 - k, "losses": {"depth": 8.0 - k} | ({"pose": 4.0} if k % 2 else {})}
+    for k in range(1, 7)
+]
 
 
 def test_losses_have_a_line_per_task_over_the_steps_that_saw_it():
@@ -76,7 +85,9 @@ def test_live_losses_redraw_one_picture_and_end_with_the_last_step(monkeypatch):
         def update(self, figure):
             drawn.append(figure)
 
-    monkeypatch.setattr(curves, "display", lambda figure, display_id: drawn.append(figure) or Handle())
+    monkeypatch.setattr(
+        curves, "display", lambda figure, display_id: drawn.append(figure) or Handle()
+    )
     live = curves.Live(steps=6, drawings=2)
     for record in RECORDS:
         live(record)
@@ -93,7 +104,9 @@ def test_runs_that_are_one_lie_on_one_line():
 
 
 def test_shares_fill_their_bars():
-    ax = curves.shares({"token": {"depth": 0.25, "pose": 0.75}, "answer": {"depth": 0.5, "pose": 0.5}})
+    ax = curves.shares(
+        {"token": {"depth": 0.25, "pose": 0.75}, "answer": {"depth": 0.5, "pose": 0.5}}
+    )
     assert [bar.get_width() for bar in ax.patches] == [25, 50, 75, 50]
     assert max(bar.get_x() + bar.get_width() for bar in ax.patches) == pytest.approx(100)
     assert "50" in {text.get_text() for text in ax.texts}

@@ -30,7 +30,9 @@ def test_range_questions_ask_for_the_distance_from_the_camera_centre(rng):
     depth_m = np.full((100, 100), np.nan, np.float32)
     depth_m[50, 99] = 2.0  # its ray is (0.495, 0.005, 1)
     view = View(np.zeros((100, 100, 3), np.uint8), camera, depth_m)
-    assert depth.ask([view], 5, rng, kind="range")[0].truth == pytest.approx(2 * math.sqrt(1 + 0.495**2 + 0.005**2))
+    assert depth.ask([view], 5, rng, kind="range")[0].truth == pytest.approx(
+        2 * math.sqrt(1 + 0.495**2 + 0.005**2)
+    )
     assert depth.ask([view], 5, rng)[0].truth == 2.0
     with pytest.raises(ValueError, match="'disparity'"):
         depth.ask([view], 1, rng, kind="disparity")
@@ -48,7 +50,11 @@ def test_depth_asks_about_points_where_they_are_to_the_last_digit(rng):
 
 
 def test_a_view_whose_labels_are_all_out_of_sight_has_nothing_to_ask(rng):
-    view = View(np.zeros((100, 100, 3), np.uint8), Camera(100, 100, 50, 50, 100, 100), points=np.empty((0, 3)))
+    view = View(
+        np.zeros((100, 100, 3), np.uint8),
+        Camera(100, 100, 50, 50, 100, 100),
+        points=np.empty((0, 3)),
+    )
     with pytest.raises(NothingToAsk, match="no depth is known"):
         depth.ask([view], 5, rng)
 
@@ -93,7 +99,9 @@ def test_depth_is_read_from_what_models_print(text, metres):
     assert depth.parse(text) == (metres if metres is None else pytest.approx(metres))
 
 
-@pytest.mark.parametrize("asked", [QA("Depth at (31, 402)?", "", None), QA("?", "", 2.4, "z", ((31.0, 402.0),))])
+@pytest.mark.parametrize(
+    "asked", [QA("Depth at (31, 402)?", "", None), QA("?", "", 2.4, "z", ((31.0, 402.0),))]
+)
 @pytest.mark.parametrize(
     "text", ["2.4", "The depth at (31, 402) is 2.4 m.", "pixel 31, 402: 2.4", "x=31, y=402, z=2.4"]
 )
@@ -131,6 +139,11 @@ def test_depth_scores_equal_those_written_the_long_way():
 
 
 @settings(deadline=None, max_examples=50, derandomize=True)
-@given(st.floats(0.01, 999), st.sampled_from(["{} m", "it is {} metres", "<answer>{}</answer>", "({}, 4) then {} m"]))
+@given(
+    st.floats(0.01, 999),
+    st.sampled_from(["{} m", "it is {} metres", "<answer>{}</answer>", "({}, 4) then {} m"]),
+)
 def test_depth_survives_any_wrapping(metres, wrapping):
-    assert depth.parse(wrapping.replace("{}", f"{metres:.2f}")) == pytest.approx(round(metres, 2) or None)
+    assert depth.parse(wrapping.replace("{}", f"{metres:.2f}")) == pytest.approx(
+        round(metres, 2) or None
+    )

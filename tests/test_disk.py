@@ -46,7 +46,10 @@ def killed(process) -> None:
 
 
 def names_holder(told: str, folder: Path) -> bool:
-    return told.startswith(f"{folder} is in use by process {os.getpid()} on ") and "choose another folder" in told
+    return (
+        told.startswith(f"{folder} is in use by process {os.getpid()} on ")
+        and "choose another folder" in told
+    )
 
 
 def test_a_second_command_is_told_who_holds_the_folder_and_the_first_keeps_it(tmp_path):
@@ -78,7 +81,11 @@ def test_a_folder_of_two_names_is_one_folder(tmp_path, monkeypatch, other):
     (tmp_path / "run" / "sub").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "run")
     monkeypatch.chdir(tmp_path)
-    name = {"link": tmp_path / "link", "sub/..": tmp_path / "run" / "sub" / "..", "relative": Path("run")}[other]
+    name = {
+        "link": tmp_path / "link",
+        "sub/..": tmp_path / "run" / "sub" / "..",
+        "relative": Path("run"),
+    }[other]
     with held(tmp_path / "run"):
         assert "in use by process" in attempt(name)
 
@@ -88,7 +95,9 @@ def test_other_folders_are_free_also_inside_a_held_one(tmp_path):
         assert attempt(tmp_path / "other") == "held"
 
 
-@pytest.mark.parametrize("end", [ValueError("a loss"), KeyboardInterrupt(), SystemExit(143), MemoryError()])
+@pytest.mark.parametrize(
+    "end", [ValueError("a loss"), KeyboardInterrupt(), SystemExit(143), MemoryError()]
+)
 def test_whatever_ends_the_work_lets_go_also_while_the_error_is_kept(tmp_path, end):
     with pytest.raises(type(end)) as kept, held(tmp_path):
         raise end
@@ -127,20 +136,29 @@ def failing(monkeypatch, error: Exception) -> None:
 @pytest.mark.parametrize("code", ["ENOSYS", "ENOTSUP", "EOPNOTSUPP", "ENOLCK", None])
 def test_a_file_system_without_locks_is_warned_of_and_used(tmp_path, monkeypatch, code):
     reason = "no flock here"
-    failing(monkeypatch, OSError(getattr(errno, code), reason) if code else NotImplementedError(reason))
-    with pytest.warns(UserWarning, match="has no locks.*no flock here.*nothing stops a second command"):
+    failing(
+        monkeypatch, OSError(getattr(errno, code), reason) if code else NotImplementedError(reason)
+    )
+    with pytest.warns(
+        UserWarning, match="has no locks.*no flock here.*nothing stops a second command"
+    ):
         assert attempt(tmp_path) == "held"
 
 
 @pytest.mark.parametrize("code", ["EROFS", "ENOSPC", "EACCES", "EIO", "EDQUOT"])
 def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(tmp_path, monkeypatch, code):
-    failing(monkeypatch, OSError(getattr(errno, code), os.strerror(getattr(errno, code)), str(tmp_path / ".lock")))
+    failing(
+        monkeypatch,
+        OSError(getattr(errno, code), os.strerror(getattr(errno, code)), str(tmp_path / ".lock")),
+    )
     with pytest.raises(OSError, match=r"\.lock") as told:
         attempt(tmp_path)
     assert "\n" not in str(told.value)
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), PermissionError(errno.EACCES, "denied")])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left"), PermissionError(errno.EACCES, "denied")]
+)
 def test_a_file_that_cannot_be_written_is_named_and_stays_as_it_was(tmp_path, monkeypatch, error):
     disk.write(tmp_path / "config.json", "before")
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(error))
@@ -149,7 +167,14 @@ def test_a_file_that_cannot_be_written_is_named_and_stays_as_it_was(tmp_path, mo
     assert (tmp_path / "config.json").read_text() == "before"
 
 
-WRITTEN = ["", "one line", "two\nlines\n", "Stra\u00dfe, 3 \u00b5m, \u672c\n", "\ufeff", "a\ufeff\n"]
+WRITTEN = [
+    "",
+    "one line",
+    "two\nlines\n",
+    "Stra\u00dfe, 3 \u00b5m, \u672c\n",
+    "\ufeff",
+    "a\ufeff\n",
+]
 
 
 @pytest.mark.parametrize("written", WRITTEN, ids=ascii)
@@ -160,7 +185,9 @@ def test_text_is_read_the_same_as_whatever_editor_saved_it(tmp_path, written, en
         written = ""  # this is the mark
     (tmp_path / "file").write_bytes(mark + written.replace("\n", ends).encode())
     assert disk.text(tmp_path / "file") == written
-    assert labels.lines(tmp_path / "file") == ([] if not written else written.removesuffix("\n").split("\n"))
+    assert labels.lines(tmp_path / "file") == (
+        [] if not written else written.removesuffix("\n").split("\n")
+    )
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1", "cp1252", "shift-jis"])
@@ -180,7 +207,9 @@ def test_a_file_is_not_a_folder_to_hold(tmp_path):
 
 def test_a_disk_that_fills_up_at_the_first_file_leaves_the_folder_free(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(disk, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+        patch.setattr(
+            disk, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left"))
+        )
         with pytest.raises(OSError, match="No space left"):
             attempt(tmp_path)
     assert attempt(tmp_path) == "held"

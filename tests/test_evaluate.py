@@ -11,12 +11,12 @@ import pytest
 
 from tests.test_cli import vlm3
 from tests.training import KILLED, PROCESSES, ended
-from vlm3 import evaluate
-from vlm3.answer import Answer
-from vlm3.answerers import Answerer
 from vlm3.disk import held
-from vlm3.evaluate import Evaluation
 from vlm3.mixture import Source
+from vlm3.qwen.decode import Answer
+from vlm3.scoring import evaluate
+from vlm3.scoring.evaluate import Evaluation
+from vlm3.scoring.predictors import Answerer
 from vlm3.sources.rooms import Rooms
 from vlm3.views import NothingToAsk
 
@@ -33,7 +33,13 @@ focal_px = 100
 def settings(folder: Path, **changes) -> Evaluation:
     """Of an evaluation in folder / "out", with its source beside it."""
     (folder / "mixture.toml").write_text(SOURCE)
-    given = dict(source=str(folder / "mixture.toml"), out=folder / "out", samples=20, at_once=3, progress=False)
+    given = dict(
+        source=str(folder / "mixture.toml"),
+        out=folder / "out",
+        samples=20,
+        at_once=3,
+        progress=False,
+    )
     return Evaluation(**given | changes)
 
 
@@ -53,7 +59,11 @@ def truthful(asked: list | None = None, identity: str = "") -> Answerer:
 
 
 def lines(out: Path) -> list[str]:
-    return [line for path in sorted(out.glob("predictions-*.jsonl")) for line in path.read_text().splitlines()]
+    return [
+        line
+        for path in sorted(out.glob("predictions-*.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
 
 
 def test_perfect_answers_score_perfectly_and_are_all_on_disk(tmp_path):
@@ -63,7 +73,14 @@ def test_perfect_answers_score_perfectly_and_are_all_on_disk(tmp_path):
     assert scores["questions"] == 60
     records = evaluate.read(config.out)
     assert [record["item"] for record in records] == list(range(20))
-    assert records[0]["answers"][0].keys() == {"question", "kind", "about", "text", "logprob", "truth"}
+    assert records[0]["answers"][0].keys() == {
+        "question",
+        "kind",
+        "about",
+        "text",
+        "logprob",
+        "truth",
+    }
     assert records[0]["answers"][0]["logprob"] == pytest.approx(-0.3)
     assert json.loads((config.out / "scores.json").read_text()) == scores
 
@@ -116,11 +133,14 @@ def test_a_damaged_line_is_named_with_its_file(tmp_path):
         evaluate.read(config.out)
 
 
-@pytest.mark.parametrize(("changes", "named"), [
-    ({"seed": 1}, "seed was 0, is 1"),
-    ({"samples": 30}, "samples was 20, is 30"),
-    ({"model": "constant"}, "model was 'tiny', is 'constant'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 1}, "seed was 0, is 1"),
+        ({"samples": 30}, "samples was 20, is 30"),
+        ({"model": "constant"}, "model was 'tiny', is 'constant'"),
+    ],
+)
 def test_another_configuration_does_not_mix_in(tmp_path, changes, named):
     config = settings(tmp_path)
     evaluate.evaluate(config, answerer=truthful())
@@ -166,14 +186,18 @@ def test_samples_with_nothing_to_ask_about_are_done_with(tmp_path):
     assert len(lines(config.out)) == 6
 
 
-@pytest.mark.parametrize("name", ["predictions-0 (copy).jsonl", "predictions-1.jsonl", "predictions-0.old.jsonl"])
+@pytest.mark.parametrize(
+    "name", ["predictions-0 (copy).jsonl", "predictions-1.jsonl", "predictions-0.old.jsonl"]
+)
 @pytest.mark.parametrize("kept", [20, 7, 0])
 def test_a_copy_of_predictions_changes_no_score_nor_what_is_asked(tmp_path, name, kept):
     config, asked = settings(tmp_path), []
     scores = evaluate.evaluate(config, answerer=truthful())
     whole = lines(config.out)
     (config.out / name).write_text("".join(f"{line}\n" for line in whole[:kept]))
-    assert evaluate.evaluate(config, answerer=truthful(asked)) == evaluate.score(config.out) == scores
+    assert (
+        evaluate.evaluate(config, answerer=truthful(asked)) == evaluate.score(config.out) == scores
+    )
     assert len(evaluate.pairs(config.out)) == 60
     assert not asked
 
@@ -194,15 +218,24 @@ def test_files_that_contradict_each_other_are_both_named(tmp_path, field):
     record = json.loads(lines(config.out)[3])
     record["answers"][0][field] = "5 m" if field != "truth" else 5.0
     (config.out / "predictions-9.jsonl").write_text(json.dumps(record) + "\n")
-    with pytest.raises(ValueError, match=r"predictions-0\.jsonl and .*predictions-9\.jsonl hold different .* item 3"):
+    with pytest.raises(
+        ValueError,
+        match=r"predictions-0\.jsonl and .*predictions-9\.jsonl hold different .* item 3",
+    ):
         evaluate.score(config.out)
 
 
-@pytest.mark.parametrize(("item", "message"), [
-    (20, "1 samples that were not asked for, such as item 20: remove"), (-1, "such as item -1: remove"),
-    ("3", "item '3' is not a whole number"), (None, "item None is not"), ([1], r"item \[1\] is not"),
-    (2.5, "item 2.5 is not"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (20, "1 samples that were not asked for, such as item 20: remove"),
+        (-1, "such as item -1: remove"),
+        ("3", "item '3' is not a whole number"),
+        (None, "item None is not"),
+        ([1], r"item \[1\] is not"),
+        (2.5, "item 2.5 is not"),
+    ],
+)
 def test_predictions_about_what_was_not_asked_are_refused(tmp_path, item, message):
     config = settings(tmp_path)
     evaluate.evaluate(config, answerer=truthful())
@@ -220,7 +253,10 @@ def test_fewer_samples_than_asked_have_no_score_and_are_counted(tmp_path, left):
     whole = path.read_text().splitlines(keepends=True)
     path.write_text("".join(whole[item] for item in left))
     lacking = min(set(range(20)) - set(left))
-    with pytest.raises(ValueError, match=f"lacks .* {20 - len(left)} of 20 samples, such as item {lacking}: the same"):
+    with pytest.raises(
+        ValueError,
+        match=f"lacks .* {20 - len(left)} of 20 samples, such as item {lacking}: the same",
+    ):
         evaluate.score(config.out)
 
 
@@ -234,7 +270,9 @@ def test_a_second_start_is_refused_and_the_first_scores_all_it_asked(tmp_path):
     config, refused, first = settings(tmp_path), [], truthful()
 
     def say(samples):
-        with pytest.raises(BlockingIOError, match=f"{config.out} is in use by process {os.getpid()}") as told:
+        with pytest.raises(
+            BlockingIOError, match=f"{config.out} is in use by process {os.getpid()}"
+        ) as told:
             evaluate.evaluate(config, answerer=truthful())
         refused.append(str(told.value))
         assert evaluate.read(config.out) is not None  # looking needs no lock
@@ -245,11 +283,17 @@ def test_a_second_start_is_refused_and_the_first_scores_all_it_asked(tmp_path):
     assert len(lines(config.out)) == 20
 
 
-@pytest.mark.parametrize("command", [("evaluate", "--model", "constant"), ("train", "tiny")], ids=lambda c: c[0])
-def test_a_command_in_a_held_folder_ends_with_code_2_and_one_line(tmp_path, monkeypatch, capsys, command):
+@pytest.mark.parametrize(
+    "command", [("evaluate", "--model", "constant"), ("train", "tiny")], ids=lambda c: c[0]
+)
+def test_a_command_in_a_held_folder_ends_with_code_2_and_one_line(
+    tmp_path, monkeypatch, capsys, command
+):
     with held(tmp_path):
         assert vlm3(monkeypatch, *command, "--out", str(tmp_path)) == 2
-    assert capsys.readouterr().err.startswith(f"vlm3: {tmp_path} is in use by process {os.getpid()} on ")
+    assert capsys.readouterr().err.startswith(
+        f"vlm3: {tmp_path} is in use by process {os.getpid()} on "
+    )
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
@@ -286,7 +330,9 @@ def _killed(config: Evaluation, dies_s: float) -> None:
     evaluate.evaluate(config, answerer=Answerer(say, source()))
 
 
-def test_what_was_killed_at_random_moments_goes_on_and_loses_at_most_what_was_being_answered(tmp_path, rng):
+def test_what_was_killed_at_random_moments_goes_on_and_loses_at_most_what_was_being_answered(
+    tmp_path, rng
+):
     config, kills, codes = settings(tmp_path), 8, set()
     for _ in range(kills):
         process = PROCESSES.Process(target=_killed, args=(config, rng.uniform(0.005, 0.06)))
@@ -294,7 +340,9 @@ def test_what_was_killed_at_random_moments_goes_on_and_loses_at_most_what_was_be
         codes.add(ended(process))
     assert -KILLED in codes
     scores = evaluate.evaluate(config, answerer=truthful())
-    undisturbed = evaluate.evaluate(replace(config, out=tmp_path / "undisturbed"), answerer=truthful())
+    undisturbed = evaluate.evaluate(
+        replace(config, out=tmp_path / "undisturbed"), answerer=truthful()
+    )
     assert scores == undisturbed
     items = [json.loads(line)["item"] for line in lines(config.out)]
     assert sorted(items) == list(range(20))
@@ -303,8 +351,15 @@ def test_what_was_killed_at_random_moments_goes_on_and_loses_at_most_what_was_be
 
 
 def _one_of(config: Evaluation, rank: int, world: int, port: int) -> None:
-    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world,
-             "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}  # fmt: skip
+    place = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": world,
+        "LOCAL_WORLD_SIZE": world,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": 1,
+    }
     os.environ |= {name: str(value) for name, value in place.items()}
     evaluate.evaluate(config)
 
@@ -313,7 +368,9 @@ def together(config: Evaluation, world: int) -> list[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    processes = [PROCESSES.Process(target=_one_of, args=(config, rank, world, port)) for rank in range(world)]
+    processes = [
+        PROCESSES.Process(target=_one_of, args=(config, rank, world, port)) for rank in range(world)
+    ]
     for process in processes:
         process.start()
     return [ended(process) for process in processes]
@@ -348,7 +405,9 @@ def test_a_held_folder_refuses_all_processes_that_work_as_one(tmp_path):
 
 
 def test_a_mixture_without_one_source_of_the_task_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"must have one source of pose; its sources are rooms \(depth\)"):
+    with pytest.raises(
+        ValueError, match=r"must have one source of pose; its sources are rooms \(depth\)"
+    ):
         evaluate.evaluate(settings(tmp_path, task="pose"), answerer=truthful())
 
 

@@ -10,16 +10,22 @@ import pytest
 from myst_nb.ext.glue import GLUE_PREFIX, extract_glue_data_cell
 from nbformat.v4 import new_code_cell, new_output
 
-from vlm3 import QA, Box, Camera, View, figures, widgets
+from vlm3 import QA, Box, Camera, View
 from vlm3.focal import unify_pair
+from vlm3.pages import figures, widgets
 from vlm3.sources import photos
 
 
 def glued(monkeypatch, **values):
     """What myst_nb finds in a cell that glued these values."""
     outputs = []
-    monkeypatch.setattr(figures, "display", lambda data, raw, metadata: outputs.append(
-        new_output("display_data", data, metadata=metadata)))  # fmt: skip
+    monkeypatch.setattr(
+        figures,
+        "display",
+        lambda data, raw, metadata: outputs.append(
+            new_output("display_data", data, metadata=metadata)
+        ),
+    )
     figures.glue(**values)
     cell = new_code_cell()
     cell.outputs = outputs
@@ -49,7 +55,10 @@ def test_tables_escape_their_cells():
 
 
 def test_views_to_scale_are_drawn_in_proportion_to_their_pixels():
-    views = [View(np.zeros((h, w, 3), np.uint8), Camera(9, 9, 1, 1, w, h)) for w, h in ((40, 30), (80, 20))]
+    views = [
+        View(np.zeros((h, w, 3), np.uint8), Camera(9, 9, 1, 1, w, h))
+        for w, h in ((40, 30), (80, 20))
+    ]
     axes = figures.to_scale(views, ["a", "b"])
     axes[0].figure.canvas.draw()
     widths = [ax.get_window_extent().width for ax in axes]
@@ -64,7 +73,11 @@ def test_the_slider_starts_at_the_frame_it_shows():
 
 
 def test_two_pickers_on_a_page_do_not_share_an_id():
-    view = View(np.zeros((8, 16, 3), np.uint8), Camera(9, 9, 8, 4, 16, 8), np.full((8, 16), np.nan, np.float32))
+    view = View(
+        np.zeros((8, 16, 3), np.uint8),
+        Camera(9, 9, 8, 4, 16, 8),
+        np.full((8, 16), np.nan, np.float32),
+    )
     first, second = (widgets.pixel_picker(view, "a picture").data for _ in range(2))
     assert first != second
     assert 'alt="a picture"' in first
@@ -96,7 +109,9 @@ def test_right_matches_are_blue_and_wrong_ones_carry_their_error(pair):
 def test_a_frustum_opens_the_way_the_camera_looks(pair):
     back = np.diag([-1.0, 1.0, -1.0, 1.0])
     ax = figures.frusta({"forward": np.eye(4), "backward": back}, pair.view1.camera, size_m=1.0)
-    forward, backward = (np.array(line.get_data_3d())[1] for line in ax.lines)  # z is drawn as the second axis
+    forward, backward = (
+        np.array(line.get_data_3d())[1] for line in ax.lines
+    )  # z is drawn as the second axis
     assert forward.max() == pytest.approx(1.0)
     assert backward.min() == pytest.approx(-1.0)
 
@@ -138,24 +153,41 @@ def test_passes_stand_where_they_belong_and_what_was_never_seen_does_not_stand()
     assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == ["uniform", "size"]
 
 
-@pytest.mark.parametrize("found", [None, {"results": {}}, {"results": {"train": {"rungs": []}}},
-                                   {"results": {"train": {"rungs": [{"rung": "a product of matrices"}]}}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "found",
+    [
+        None,
+        {"results": {}},
+        {"results": {"train": {"rungs": []}}},
+        {"results": {"train": {"rungs": [{"rung": "a product of matrices"}]}}},
+    ],
+)
 def test_what_no_gpu_has_measured_is_said_in_one_line(tmp_path, found):
     if found:
         (tmp_path / "gpu.json").write_text(json.dumps(found))
-    assert figures.on_gpu(tmp_path / "gpu.json", "train").data.count("Not measured on a GPU yet") == 1
+    assert (
+        figures.on_gpu(tmp_path / "gpu.json", "train").data.count("Not measured on a GPU yet") == 1
+    )
 
 
 def test_what_a_gpu_measured_is_shown_and_what_did_not_fit_is_said(tmp_path):
     rungs = [
         {"rung": "a product of matrices", "tflops": 1.0},
-        {"task": "depth", "rung": "whole <recipe>", "samples_per_s": 8.476, "tokens_per_s": 11834.6, "mfu": 0.4,
-         "memory_gb": 61.2},
+        {
+            "task": "depth",
+            "rung": "whole <recipe>",
+            "samples_per_s": 8.476,
+            "tokens_per_s": 11834.6,
+            "mfu": 0.4,
+            "memory_gb": 61.2,
+        },
         {"task": "depth", "rung": "not compiled", "out_of_memory": True},
         {"task": "depth", "rung": "fused head", "failed": "RuntimeError: no compiler"},
-    ]  # fmt: skip
+    ]
     recorded = {"device": "NVIDIA H100", "date": "2026-11-26", "command": "python gpu.py"}
-    (tmp_path / "gpu.json").write_text(json.dumps(recorded | {"results": {"train": {"rungs": rungs}}}))
+    (tmp_path / "gpu.json").write_text(
+        json.dumps(recorded | {"results": {"train": {"rungs": rungs}}})
+    )
     shown = figures.on_gpu(tmp_path / "gpu.json", "train").data
     for text in (
         "whole &lt;recipe&gt;",
@@ -171,12 +203,32 @@ def test_what_a_gpu_measured_is_shown_and_what_did_not_fit_is_said(tmp_path):
     assert "product" not in shown
 
 
-@pytest.mark.parametrize(("part", "rung", "texts"), [
-    ("waiting", {"task": "depth", "workers": 8, "seconds": 1.5, "wait_share": 0.0123}, (">1.50<", ">1.2%<", ">8<")),
-    ("answer", {"rung": "all at once", "dtype": "bfloat16", "questions": 100, "questions_per_s": 51.26,
-                "times_faster": 12.3, "same_texts": 0.97}, (">51.3<", ">97%<", ">12.3<", "bfloat16"))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("part", "rung", "texts"),
+    [
+        (
+            "waiting",
+            {"task": "depth", "workers": 8, "seconds": 1.5, "wait_share": 0.0123},
+            (">1.50<", ">1.2%<", ">8<"),
+        ),
+        (
+            "answer",
+            {
+                "rung": "all at once",
+                "dtype": "bfloat16",
+                "questions": 100,
+                "questions_per_s": 51.26,
+                "times_faster": 12.3,
+                "same_texts": 0.97,
+            },
+            (">51.3<", ">97%<", ">12.3<", "bfloat16"),
+        ),
+    ],
+)
 def test_waits_and_answers_of_a_gpu_are_shown(tmp_path, part, rung, texts):
     recorded = {"device": "NVIDIA H100", "date": "2026-11-26", "command": "python gpu.py"}
-    (tmp_path / "gpu.json").write_text(json.dumps(recorded | {"results": {part: {"rungs": [rung]}}}))
+    (tmp_path / "gpu.json").write_text(
+        json.dumps(recorded | {"results": {part: {"rungs": [rung]}}})
+    )
     shown = figures.on_gpu(tmp_path / "gpu.json", part).data
     assert all(text in shown for text in texts)

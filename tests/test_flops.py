@@ -4,12 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from vlm3 import flops, model, packing, sft
-from vlm3.config import Config
+from vlm3.qwen import flops, model, packing
+from vlm3.training import sft
+from vlm3.training.config import Config
 from vlm3.views import QA, Sample, View
 
-TEXT = dict(num_hidden_layers=2, hidden_size=48, intermediate_size=80, vocab_size=1600,
-            num_attention_heads=6, num_key_value_heads=2, head_dim=32)  # fmt: skip
+TEXT = dict(
+    num_hidden_layers=2,
+    hidden_size=48,
+    intermediate_size=80,
+    vocab_size=1600,
+    num_attention_heads=6,
+    num_key_value_heads=2,
+    head_dim=32,
+)
 VISION = dict(depth=3, hidden_size=32, intermediate_size=56, num_heads=2)
 # Weights of its matrices.
 LANGUAGE = 2 * (2 * 48 * 192 + 2 * 48 * 64 + 3 * 48 * 80)  # q and o, k and v, the gated MLP
@@ -33,14 +41,18 @@ def batch(small):
 
 
 def _vision() -> float:
-    attention = 2 * 3 * 32 * 8**2  # queries with keys, shares with values; 3 layers, 8 patches see each other
+    attention = (
+        2 * 3 * 32 * 8**2
+    )  # queries with keys, shares with values; 3 layers, 8 patches see each other
     return (BLOCKS + PATCHES) * 8 + MERGERS * 2 + attention
 
 
 def _text(batch: packing.Batch) -> float:
     shared, first, second = np.bincount(batch.branches).tolist()
     seen = shared**2 / 2 + first * (shared + first / 2) + second * (shared + second / 2)
-    return LANGUAGE * len(batch) + HEAD * 7 + 2 * 2 * 6 * 32 * seen  # 7: 4 and 3 tokens to predict; 2 layers, 6 heads
+    return (
+        LANGUAGE * len(batch) + HEAD * 7 + 2 * 2 * 6 * 32 * seen
+    )  # 7: 4 and 3 tokens to predict; 2 layers, 6 heads
 
 
 def test_a_step_counts_each_weight_and_each_look_three_times_forward_and_backward(small, batch):
@@ -87,9 +99,16 @@ def test_samples_of_a_batch_cost_what_they_cost_alone(small):
 
 @pytest.mark.parametrize(
     ("name", "tflops"),
-    [("NVIDIA H100 PCIe", 756), ("NVIDIA H100 80GB HBM3", 989), ("NVIDIA L40S", 362), ("NVIDIA L4", 121),
-     ("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA GeForce RTX 4090", 165), ("Tesla V100-SXM2-16GB", 125)],
-)  # fmt: skip
+    [
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA H100 80GB HBM3", 989),
+        ("NVIDIA L40S", 362),
+        ("NVIDIA L4", 121),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA GeForce RTX 4090", 165),
+        ("Tesla V100-SXM2-16GB", 125),
+    ],
+)
 def test_the_peak_of_a_known_device_is_its_makers(monkeypatch, name, tflops):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: name)
     assert flops.peak(torch.device("cuda"), "bf16") == tflops * 1e12

@@ -32,7 +32,9 @@ def test_a_pixel_projects_where_a_hand_calculation_says():
 @given(cameras(), unit, unit, st.floats(1e-3, 1e3))
 def test_project_undoes_unproject(camera, u, v, depth_m):
     uv = np.array([u * camera.width, v * camera.height])
-    np.testing.assert_allclose(geometry.project(geometry.unproject(uv, depth_m, camera), camera), uv, atol=1e-9)
+    np.testing.assert_allclose(
+        geometry.project(geometry.unproject(uv, depth_m, camera), camera), uv, atol=1e-9
+    )
 
 
 @given(cameras(), st.tuples(st.floats(-50, 50), st.floats(-50, 50)), st.floats(1e-2, 1e3))
@@ -74,20 +76,26 @@ def test_a_crop_keeps_the_viewing_angle_of_every_pixel(camera, u, v, left, top):
     uv = np.array([u * camera.width, v * camera.height])
     cropped = camera.cropped(left, top, 7, 5)
     assert cropped.size == (7, 5)
-    np.testing.assert_allclose(geometry.rays(uv - [left, top], cropped), geometry.rays(uv, camera), atol=1e-9)
+    np.testing.assert_allclose(
+        geometry.rays(uv - [left, top], cropped), geometry.rays(uv, camera), atol=1e-9
+    )
 
 
 def test_range_is_longer_than_depth_away_from_the_axis():
     camera = Camera(10.0, 10.0, 0.0, 0.0, 20, 20)
     assert geometry.range_from_depth(3.0, [0.0, 0.0], camera) == 3.0
-    assert geometry.range_from_depth(3.0, [40 / 3, 0.0], camera) == pytest.approx(5.0)  # 3-4-5 triangle
+    assert geometry.range_from_depth(3.0, [40 / 3, 0.0], camera) == pytest.approx(
+        5.0
+    )  # 3-4-5 triangle
 
 
 @given(cameras(), unit, unit, st.floats(1e-3, 1e3))
 def test_depth_from_range_undoes_range_from_depth(camera, u, v, depth_m):
     uv = np.array([u * camera.width, v * camera.height])
     range_m = geometry.range_from_depth(depth_m, uv, camera)
-    assert range_m == pytest.approx(np.linalg.norm(geometry.unproject(uv, depth_m, camera)), rel=1e-12)
+    assert range_m == pytest.approx(
+        np.linalg.norm(geometry.unproject(uv, depth_m, camera)), rel=1e-12
+    )
     assert geometry.depth_from_range(range_m, uv, camera) == pytest.approx(depth_m, rel=1e-12)
 
 
@@ -118,7 +126,9 @@ def test_rotations_are_yaw_then_pitch_then_roll_about_the_turned_axes(yaw, pitch
 
 def test_the_angle_of_a_released_pose_label_is_met():
     label = geometry.rotation_from_ypr(89.60077, 2.59868, 6.07233)
-    assert geometry.rotation_angle_deg(label) == pytest.approx(89.6547346, abs=5e-6)  # its angles have 5 decimals
+    assert geometry.rotation_angle_deg(label) == pytest.approx(
+        89.6547346, abs=5e-6
+    )  # its angles have 5 decimals
     other_roll = geometry.rotation_from_ypr(89.60077, 2.59868, -6.07233)
     assert geometry.rotation_angle_deg(other_roll) == pytest.approx(89.929535, abs=1e-5)
 
@@ -139,7 +149,9 @@ def test_a_rotation_gives_back_its_yaw_pitch_and_roll(yaw, pitch, roll):
 
 @pytest.mark.parametrize("pitch", [90.0, -90.0])
 def test_looking_straight_up_or_down_has_no_roll(pitch):
-    assert geometry.ypr_from_rotation(geometry.rotation_from_ypr(25, pitch, 0)) == pytest.approx((25, pitch, 0))
+    assert geometry.ypr_from_rotation(geometry.rotation_from_ypr(25, pitch, 0)) == pytest.approx(
+        (25, pitch, 0)
+    )
     assert geometry.ypr_from_rotation(geometry.rotation_from_ypr(10, pitch, 15))[2] == 0.0
 
 
@@ -161,12 +173,17 @@ def test_a_relative_pose_places_camera_2_in_the_frame_of_camera_1():
 
 @given(st.lists(angle, min_size=6, max_size=6), st.lists(st.floats(-9, 9), min_size=9, max_size=9))
 def test_a_relative_pose_moves_points_from_camera_2_to_camera_1(angles, numbers):
-    world_from_cam1, world_from_cam2 = pose(*angles[:3], *numbers[:3]), pose(*angles[3:], *numbers[3:6])
+    world_from_cam1, world_from_cam2 = (
+        pose(*angles[:3], *numbers[:3]),
+        pose(*angles[3:], *numbers[3:6]),
+    )
     in_cam2 = np.array(numbers[6:])
     in_world = geometry.transform(world_from_cam2, in_cam2)
     in_cam1 = geometry.transform(geometry.relative_pose(world_from_cam1, world_from_cam2), in_cam2)
     np.testing.assert_allclose(geometry.transform(world_from_cam1, in_cam1), in_world, atol=1e-12)
-    np.testing.assert_allclose(geometry.invert(world_from_cam1) @ world_from_cam1, np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(
+        geometry.invert(world_from_cam1) @ world_from_cam1, np.eye(4), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,7 +223,10 @@ def test_a_matrix_that_is_no_camera_is_refused(matrix):
     ],
 )
 def test_bad_poses_are_refused_with_their_name_and_values(bad):
-    for poses, name in (((bad, np.eye(4)), "world_from_cam1"), ((np.eye(4), bad), "world_from_cam2")):
+    for poses, name in (
+        ((bad, np.eye(4)), "world_from_cam1"),
+        ((np.eye(4), bad), "world_from_cam2"),
+    ):
         with pytest.raises(ValueError, match=name) as error:
             geometry.relative_pose(*poses)
         assert str(bad.tolist()) in str(error.value)

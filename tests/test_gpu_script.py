@@ -1,4 +1,5 @@
-"""The script for a GPU, without one: all of it with small sizes, and what becomes of a step that fails."""
+"""The script for a GPU, without one: all of it with small sizes, and what becomes of a step that
+fails."""
 
 import importlib.util
 import json
@@ -12,9 +13,9 @@ import time
 import pytest
 
 from tests.conftest import ROOT
-from vlm3 import model
+from vlm3.qwen import model
 
-SCRIPT = ROOT / "tests" / "bench" / "gpu.py"
+SCRIPT = ROOT / "book" / "record" / "gpu.py"
 spec = importlib.util.spec_from_file_location("gpu_script", SCRIPT)
 gpu = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(gpu)
@@ -29,9 +30,22 @@ def test_a_dry_run_goes_all_the_way_and_brings_home_a_model(tmp_path):
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert sorted(path.name for path in (tmp_path / "found").iterdir()) == ["gpu.json", "gpu.log", "tiny.tar.gz"]
+    assert sorted(path.name for path in (tmp_path / "found").iterdir()) == [
+        "gpu.json",
+        "gpu.log",
+        "tiny.tar.gz",
+    ]
     found = json.loads((tmp_path / "found" / "gpu.json").read_text())
-    assert {"what", "command", "commit", "date", "device", "versions", "seed", "wall_time_s"} <= found.keys()
+    assert {
+        "what",
+        "command",
+        "commit",
+        "date",
+        "device",
+        "versions",
+        "seed",
+        "wall_time_s",
+    } <= found.keys()
     parts = found["results"]
     assert {name: part["ended"] for name, part in parts.items()} == dict.fromkeys(gpu.STEPS, "done")
     assert {rung["outcome"] for rung in parts["tests"]["rungs"]} == {"skipped"}
@@ -40,12 +54,16 @@ def test_a_dry_run_goes_all_the_way_and_brings_home_a_model(tmp_path):
     assert {rung["dtype"] for rung in parts["answer"]["rungs"]} == {"bfloat16", "float32"}
     with tarfile.open(tmp_path / "found" / "tiny.tar.gz") as file:
         file.extractall(tmp_path, filter="data")
-    assert len((tmp_path / "tiny" / "log.jsonl").read_text().splitlines()) == parts["tiny"]["rungs"][-1]["steps"]
+    assert (
+        len((tmp_path / "tiny" / "log.jsonl").read_text().splitlines())
+        == parts["tiny"]["rungs"][-1]["steps"]
+    )
     assert "depth" in model.load(tmp_path / "tiny" / "model").taught
 
 
 def _run(tmp_path, **steps) -> tuple[dict, bool]:
-    """Steps with a budget of their own, in seconds; what was written, and whether it is said to be well."""
+    """Steps with a budget of their own, in seconds; what was written, and whether it is said to be
+    well."""
     shown = []
     record = gpu.Record(tmp_path, 9.0, gpu.SMALL, shown.append)
     well = record.run({name: (step, budget_s) for name, (step, budget_s) in steps.items()})
@@ -98,7 +116,9 @@ def _saving(job) -> None:
         (_saving, "done", ["saved"]),
     ],
 )
-def test_a_step_that_fails_or_takes_too_long_loses_only_itself(tmp_path, monkeypatch, step, ended, kept):
+def test_a_step_that_fails_or_takes_too_long_loses_only_itself(
+    tmp_path, monkeypatch, step, ended, kept
+):
     monkeypatch.setattr(gpu, "GRACE_S", 1)
     found, well = _run(tmp_path, before=(_fine, 60), it=(step, 1), after=(_fine, 60))
     assert found["it"]["ended"] == ended
@@ -113,7 +133,9 @@ def test_without_a_gpu_nothing_is_tried_and_it_says_so(tmp_path):
     shown = []
     record = gpu.Record(tmp_path, 9.0, gpu.Sizes(), shown.append)
     assert not record.run({"it": (_fine, 60)})
-    assert shown == ["machine: failed: RuntimeError: torch sees no GPU here; --dry tries all of it on CPUs"]
+    assert shown == [
+        "machine: failed: RuntimeError: torch sees no GPU here; --dry tries all of it on CPUs"
+    ]
     assert not record.results
 
 
@@ -135,7 +157,8 @@ def test_what_a_step_found_is_written_before_it_ends(tmp_path):
 def test_a_run_asked_to_end_is_finished_from_its_checkpoint(tmp_path):
     """Its last steps are lost, its model is not."""
     from tests.training import small, weights
-    from vlm3 import runs, sft
+    from vlm3.training import checkpoints as runs
+    from vlm3.training import sft
 
     config = small(tmp_path, steps=6, mixture="rooms-all", tokens=4000, batch=1)
 
@@ -166,9 +189,13 @@ def test_what_is_missing_is_named_in_one_line(monkeypatch, there, said):
     real = gpu._version
     monkeypatch.setattr(gpu, "_version", lambda name: there.get(name, real(name)))
     if there.get("accelerate") == "":
-        for name in [name for name in sys.modules if name.startswith("vlm3.sft") or name == "vlm3.parallel"]:
+        for name in [
+            name
+            for name in sys.modules
+            if name.startswith("vlm3.training.sft") or name == "vlm3.parallel"
+        ]:
             monkeypatch.delitem(sys.modules, name)
-        monkeypatch.delattr("vlm3.sft", raising=False)
+        monkeypatch.delattr("vlm3.training.sft", raising=False)
         monkeypatch.delattr("vlm3.parallel", raising=False)
         monkeypatch.setitem(sys.modules, "accelerate", None)
     found = gpu._missing()

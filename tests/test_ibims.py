@@ -1,4 +1,5 @@
-"""The iBims-1 reader: every fault is named with file and line, and the real labels survive unification."""
+"""The iBims-1 reader: every fault is named with file and line, and the real labels survive
+unification."""
 
 import json
 
@@ -6,10 +7,10 @@ import numpy as np
 import pytest
 
 from tests.conftest import IBIMS_LABEL, ibims, photo_file, position_image
-from vlm3.evaluate import Evaluation, evaluate
 from vlm3.focal import unify_focal
 from vlm3.geometry import Camera
 from vlm3.mixture import Source
+from vlm3.scoring.evaluate import Evaluation, evaluate
 from vlm3.sources.ibims import Ibims
 from vlm3.tasks import depth
 
@@ -32,11 +33,16 @@ def test_a_good_line_becomes_a_view_with_its_labels_as_points(tmp_path):
     first, second = views
     assert np.array_equal(first.image, position_image(8, 6))
     assert first.camera == Camera(9.0, 9.5, 4.5, 3.5, 8, 6)  # the file counts from pixel centres
-    assert first.points.tolist() == [[1.5, 2.5, 1.5], [7.5, 5.5, 2.25]]  # u, v, z_m: the middles of the pixels
+    assert first.points.tolist() == [
+        [1.5, 2.5, 1.5],
+        [7.5, 5.5, 2.25],
+    ]  # u, v, z_m: the middles of the pixels
     assert second.points[:, 2].tolist() == [4.0, 0.5]
 
 
-@pytest.mark.parametrize("place", ["../outside.png", "rgb/../../outside.png", "{}/outside.png", "rgb/link.png"])
+@pytest.mark.parametrize(
+    "place", ["../outside.png", "rgb/../../outside.png", "{}/outside.png", "rgb/link.png"]
+)
 def test_a_path_that_leaves_the_folder_is_refused(place, tmp_path):
     folder = tmp_path / "data"
     (folder / "rgb").mkdir(parents=True)
@@ -58,17 +64,23 @@ def test_a_photo_that_is_not_there_is_named(image, tmp_path):
     refused(tmp_path, image=image)
 
 
-@pytest.mark.parametrize("image", [None, 7, "", ["rgb/room.png"], {"path": "rgb/room.png"}, "rgb/room.png\0"])
+@pytest.mark.parametrize(
+    "image", [None, 7, "", ["rgb/room.png"], {"path": "rgb/room.png"}, "rgb/room.png\0"]
+)
 def test_a_photo_that_is_no_path_is_quoted(image, tmp_path):
     assert repr(image) in refused(tmp_path, image=image)
 
 
-@pytest.mark.parametrize("pixel", [[8, 0], [0, 6], [-1, 0], [0, -1], [1.0, 2], [1, 2, 3], ["1", 2], None, [True, 1]])
+@pytest.mark.parametrize(
+    "pixel", [[8, 0], [0, 6], [-1, 0], [0, -1], [1.0, 2], [1, 2, 3], ["1", 2], None, [True, 1]]
+)
 def test_a_label_outside_the_photo_or_of_another_type_is_quoted(pixel, tmp_path):
     assert str(pixel) in refused(tmp_path, pixel_coords=[[1, 2], pixel])
 
 
-@pytest.mark.parametrize("depth", [float("nan"), float("inf"), -float("inf"), -1.5, 0, "2.0", None, [2.0], True])
+@pytest.mark.parametrize(
+    "depth", [float("nan"), float("inf"), -float("inf"), -1.5, 0, "2.0", None, [2.0], True]
+)
 def test_depth_that_is_not_a_positive_number_is_quoted_with_its_pixel(depth, tmp_path):
     message = refused(tmp_path, depth=[1.5, depth])
     assert repr(depth) in message
@@ -123,14 +135,18 @@ def test_a_missing_entry_is_named(key, tmp_path):
         ibims(tmp_path, line)
 
 
-@pytest.mark.parametrize("line", ["", "{", "[]", "7", "null", '"text"', "{}", "[" * 100_000, "1" * 5000, "\ufeff{}"])
+@pytest.mark.parametrize(
+    "line", ["", "{", "[]", "7", "null", '"text"', "{}", "[" * 100_000, "1" * 5000, "\ufeff{}"]
+)
 def test_a_line_that_is_no_label_is_refused_with_its_number(line, tmp_path):
     with pytest.raises(ValueError, match=r"ibims1_val\.jsonl:3"):
         ibims(tmp_path, IBIMS_LABEL, IBIMS_LABEL, line, IBIMS_LABEL)
 
 
 def test_lines_end_at_line_breaks_only(tmp_path):
-    odd = json.dumps({**IBIMS_LABEL, "scene": "a\u2028b"}, ensure_ascii=False)  # json allows it inside a string
+    odd = json.dumps(
+        {**IBIMS_LABEL, "scene": "a\u2028b"}, ensure_ascii=False
+    )  # json allows it inside a string
     assert len(ibims(tmp_path, odd, IBIMS_LABEL)) == 2
 
 
@@ -150,7 +166,9 @@ def test_a_photo_of_another_size_than_its_label_says_is_refused_with_both(tmp_pa
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photos_are_read_as_stored_whatever_exif_says_because_labels_count_stored_pixels(orientation, tmp_path):
+def test_photos_are_read_as_stored_whatever_exif_says_because_labels_count_stored_pixels(
+    orientation, tmp_path
+):
     views = ibims(tmp_path)
     stored = position_image(8, 6)
     photo_file(tmp_path / "rgb" / "room.png", stored, orientation)
@@ -181,12 +199,16 @@ def test_all_labels_survive_unification_in_place(real):
 
 
 @pytest.mark.parametrize("focal_px", [100, 1000])
-def test_an_evaluation_asks_about_all_labels_whatever_the_focal_length(ibims_views, focal_px, tmp_path):
+def test_an_evaluation_asks_about_all_labels_whatever_the_focal_length(
+    ibims_views, focal_px, tmp_path
+):
     source = Source(ibims_views[::20], "depth", 100, focal_px)
     config = Evaluation("depth", "ibims", "constant", tmp_path, 5, 100, progress=False)
     assert evaluate(config, source)["questions"] == 500
 
 
 def test_a_training_sample_draws_from_all_labels(ibims_views, rng):
-    drawn = [qa.truth for _ in range(60) for qa in depth.ask([unify_focal(ibims_views[0], 100)], 12, rng)]
+    drawn = [
+        qa.truth for _ in range(60) for qa in depth.ask([unify_focal(ibims_views[0], 100)], 12, rng)
+    ]
     assert set(drawn) == set(ibims_views[0].points[:, 2].tolist())

@@ -11,7 +11,11 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCK = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+LOCK = dict(
+    re.findall(
+        r"^([A-Za-z0-9._-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE
+    )
+)
 EXTRAS = PROJECT["optional-dependencies"]
 
 
@@ -43,7 +47,11 @@ def test_the_lock_pins_what_the_project_asks_for(requirement):
 
 def test_the_lock_holds_pins_and_comments_only():
     lines = (ROOT / "requirements.lock").read_text().splitlines()
-    odd = [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*|\s*#.*|", line)]
+    odd = [
+        line
+        for line in lines
+        if not re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][A-Za-z0-9.]*|\s*#.*|", line)
+    ]
     assert not odd
 
 

@@ -1,4 +1,5 @@
-"""Samples on their way to the network: the same whoever makes them, few at a time, and never waited for in vain."""
+"""Samples on their way to the network: the same whoever makes them, few at a time, and never waited
+for in vain."""
 
 import os
 import signal
@@ -13,19 +14,22 @@ import psutil
 import pytest
 
 from tests.training import small
-from vlm3 import loader, packing
-from vlm3.config import Config
 from vlm3.geometry import Camera
-from vlm3.loader import Feed, Share, Stop
 from vlm3.mixture import Mixture, NoSample, Source
-from vlm3.packing import Batch
+from vlm3.qwen import packing
+from vlm3.qwen.packing import Batch
+from vlm3.training import loader
+from vlm3.training.config import Config
+from vlm3.training.loader import Feed, Share, Stop
 from vlm3.views import View
 
 
 class Views(Sequence):
     """Small views of one colour each; `before` is called in whichever process makes them."""
 
-    def __init__(self, size: int, before: Callable[[int], object] = lambda index: None, side: int = 32):
+    def __init__(
+        self, size: int, before: Callable[[int], object] = lambda index: None, side: int = 32
+    ):
         self.size, self.before, self.side = size, before, side
 
     def __len__(self) -> int:
@@ -34,7 +38,9 @@ class Views(Sequence):
     def __getitem__(self, index: int) -> View:
         self.before(index)
         side = self.side
-        camera = Camera(1000, 1000, side / 2, side / 2, side, side)  # unification leaves it as it is
+        camera = Camera(
+            1000, 1000, side / 2, side / 2, side, side
+        )  # unification leaves it as it is
         depth_m = np.full((side, side), 1 + index, np.float32)
         return View(np.full((side, side, 3), index % 256, np.uint8), camera, depth_m)
 
@@ -58,7 +64,9 @@ def left_over() -> list[psutil.Process]:
     return [child for child in psutil.Process().children() if child.name().startswith("pt_data")]
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than some machines have cores
+@pytest.mark.filterwarnings(
+    "ignore:This DataLoader will create"
+)  # more workers than some machines have cores
 @pytest.mark.parametrize("workers", [0, 1, 4])
 def test_batches_are_those_of_the_stream_whoever_makes_them(vlm, monkeypatch, workers):
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
@@ -71,7 +79,9 @@ def test_batches_are_those_of_the_stream_whoever_makes_them(vlm, monkeypatch, wo
         for batch, other in zip(batches, expected, strict=True):
             assert batch.ids.tolist() == other.ids.tolist()
             assert batch.weights.tolist() == other.weights.tolist()
-            assert [image[0, 0, 0] for image in batch.images] == [image[0, 0, 0] for image in other.images]
+            assert [image[0, 0, 0] for image in batch.images] == [
+                image[0, 0, 0] for image in other.images
+            ]
     assert left_over() == []
 
 
@@ -141,16 +151,20 @@ def _hang(index: int) -> None:
 
 @pytest.mark.parametrize(
     ("before", "workers", "patience_s", "message"),
-    [(_die, 1, 60.0, r"worker .*\d+.* killed for want of memory\? Fewer --workers"),
-     (_leave, 0, 60.0, r"^enough$"),
-     (_say_nothing, 0, 60.0, r"^sample \d+, item 7 of source 'attic': MemoryError$"),
-     (_say_much, 1, 60.0, r"^sample \d+, item 7 of source 'attic': the disk is gone$"),
-     (_fail, 0, 60.0, r"^sample \d+, item 7 of source 'attic': the disk is gone$"),
-     (_fail, 2, 60.0, r"^sample \d+, item 7 of source 'attic': the disk is gone$"),
-     (_hang, 0, 1.0, r"nothing came for 1 s, asked for was .*attic\[7\].*--patience-s"),
-     (_hang, 1, 1.0, r"nothing came for 1 s, asked for was .*attic\[7\].*--patience-s")],
-)  # fmt: skip
-def test_samples_that_do_not_come_end_in_one_line_that_names_them(vlm, before, workers, patience_s, message):
+    [
+        (_die, 1, 60.0, r"worker .*\d+.* killed for want of memory\? Fewer --workers"),
+        (_leave, 0, 60.0, r"^enough$"),
+        (_say_nothing, 0, 60.0, r"^sample \d+, item 7 of source 'attic': MemoryError$"),
+        (_say_much, 1, 60.0, r"^sample \d+, item 7 of source 'attic': the disk is gone$"),
+        (_fail, 0, 60.0, r"^sample \d+, item 7 of source 'attic': the disk is gone$"),
+        (_fail, 2, 60.0, r"^sample \d+, item 7 of source 'attic': the disk is gone$"),
+        (_hang, 0, 1.0, r"nothing came for 1 s, asked for was .*attic\[7\].*--patience-s"),
+        (_hang, 1, 1.0, r"nothing came for 1 s, asked for was .*attic\[7\].*--patience-s"),
+    ],
+)
+def test_samples_that_do_not_come_end_in_one_line_that_names_them(
+    vlm, before, workers, patience_s, message
+):
     with pytest.raises(NoSample, match=message) as raised:
         fed(share(vlm, Views(10, before), patience_s=patience_s), workers)
     assert "\n" not in str(raised.value)
@@ -174,7 +188,7 @@ def test_a_worker_killed_while_it_hands_on_a_sample_ends_the_run_soon(vlm):
 
 def test_workers_end_with_the_run_that_was_killed(tmp_path):
     config = small(tmp_path, workers=2, steps=1000)
-    run = f"from pathlib import PosixPath; from vlm3 import sft; from vlm3.config import Config; sft.train({config!r})"
+    run = f"from pathlib import PosixPath; from vlm3 import sft; from vlm3.training.config import Config; sft.train({config!r})"
     process = psutil.Popen([sys.executable, "-c", run])
     while process.poll() is None and len(found := process.children()) < 2:
         time.sleep(0.05)

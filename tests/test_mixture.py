@@ -1,4 +1,5 @@
-"""The stream of samples: decided by seed and number, fair to every source at every moment, clear about its faults."""
+"""The stream of samples: decided by seed and number, fair to every source at every moment, clear
+about its faults."""
 
 import json
 import re
@@ -23,7 +24,9 @@ CAMERA = Camera(1000, 1000, 16, 16, 32, 32)  # of a view that unification leaves
 
 
 def _view(colour: int) -> View:
-    return View(np.full((32, 32, 3), colour, np.uint8), CAMERA, np.full((32, 32), 1 + colour, np.float32))
+    return View(
+        np.full((32, 32, 3), colour, np.uint8), CAMERA, np.full((32, 32), 1 + colour, np.float32)
+    )
 
 
 def _pair(colour: int, *matches: tuple[float, float, float, float]) -> Pair:
@@ -32,7 +35,9 @@ def _pair(colour: int, *matches: tuple[float, float, float, float]) -> Pair:
 
 
 def _mixture(weights="uniform", seed: int = 0, **sizes: int) -> Mixture:
-    sources = {name: Source([_view(k) for k in range(size)], "depth", 3) for name, size in sizes.items()}
+    sources = {
+        name: Source([_view(k) for k in range(size)], "depth", 3) for name, size in sizes.items()
+    }
     return Mixture(sources, weights, seed)
 
 
@@ -68,12 +73,17 @@ def test_no_item_comes_again_before_all_have_come():
         assert len(orders) >= 9
         assert all(sorted(order) == list(range(size)) for order in orders)
         assert len(set(map(tuple, orders))) >= min(size, 8)
-        assert [d.passes for d in draws if d.source == name] == [i // size for i in range(len(items))]
+        assert [d.passes for d in draws if d.source == name] == [
+            i // size for i in range(len(items))
+        ]
 
 
-@pytest.mark.parametrize("weights", [{"a": 0.7, "b": 0.2, "c": 0.1}, "uniform", {"a": 1, "b": 1, "c": 1e-3}])
+@pytest.mark.parametrize(
+    "weights", [{"a": 0.7, "b": 0.2, "c": 0.1}, "uniform", {"a": 1, "b": 1, "c": 1e-3}]
+)
 def test_no_source_is_ever_more_than_a_draw_from_its_share(weights):
-    """At some time t each has had within one draw of w t; so any two are less than a draw of each apart."""
+    """At some time t each has had within one draw of w t; so any two are less than a draw of each
+    apart."""
     stream, counts = _mixture(weights, a=9, b=9, c=9), Counter()
     for n in range(1, 400):
         counts[stream.draw(n - 1).source] += 1
@@ -88,7 +98,11 @@ def test_counts_and_passes_are_those_of_the_draws():
     stream, counts = _mixture({"a": 5, "b": 2, "c": 1}, a=9, b=3, c=50), Counter(a=0, b=0, c=0)
     for n in range(150):
         assert stream.counts(n) == counts
-        assert stream.passes(n) == {"a": counts["a"] / 9, "b": counts["b"] / 3, "c": counts["c"] / 50}
+        assert stream.passes(n) == {
+            "a": counts["a"] / 9,
+            "b": counts["b"] / 3,
+            "c": counts["c"] / 50,
+        }
         counts[stream.draw(n).source] += 1
     assert json.loads(json.dumps(stream.counts(150))) == counts
 
@@ -96,8 +110,12 @@ def test_counts_and_passes_are_those_of_the_draws():
 def test_the_order_of_sources_has_no_period():
     stream = _mixture(a=9, b=9)
     order = [stream.draw(i).source for i in range(600)]
-    assert all(any(x != y for x, y in zip(order, order[period:], strict=False)) for period in range(1, 300))
-    firsts = Counter(order[::2])  # equal shares: each stretch of time has one of both, in either order
+    assert all(
+        any(x != y for x, y in zip(order, order[period:], strict=False)) for period in range(1, 300)
+    )
+    firsts = Counter(
+        order[::2]
+    )  # equal shares: each stretch of time has one of both, in either order
     assert all(set(order[i : i + 2]) == {"a", "b"} for i in range(0, 600, 2))
     assert 120 < firsts["a"] < 180
 
@@ -130,9 +148,13 @@ def test_every_place_of_a_shuffled_range_is_taken_once(size):
 
 
 def test_all_orders_of_a_small_range_are_about_equally_likely():
-    orders = Counter(tuple(shuffled(place, 4, (0, 1, key)) for place in range(4)) for key in range(4800))
+    orders = Counter(
+        tuple(shuffled(place, 4, (0, 1, key)) for place in range(4)) for key in range(4800)
+    )
     assert len(orders) == 24
-    assert 120 < min(orders.values()) <= max(orders.values()) < 290  # 200 expected; the spread of chance is 14
+    assert (
+        120 < min(orders.values()) <= max(orders.values()) < 290
+    )  # 200 expected; the spread of chance is 14
 
 
 # Weights
@@ -140,25 +162,34 @@ def test_all_orders_of_a_small_range_are_about_equally_likely():
 
 @pytest.mark.parametrize(
     ("weights", "expected"),
-    [("uniform", (1 / 2, 1 / 2)), (0, (1 / 2, 1 / 2)), ("size", (1 / 101, 100 / 101)), (1, (1 / 101, 100 / 101)),
-     (0.5, (1 / 11, 10 / 11)), (-0.5, (10 / 11, 1 / 11)), ({"b": 1, "a": 3}, (3 / 4, 1 / 4))],
-)  # fmt: skip
+    [
+        ("uniform", (1 / 2, 1 / 2)),
+        (0, (1 / 2, 1 / 2)),
+        ("size", (1 / 101, 100 / 101)),
+        (1, (1 / 101, 100 / 101)),
+        (0.5, (1 / 11, 10 / 11)),
+        (-0.5, (10 / 11, 1 / 11)),
+        ({"b": 1, "a": 3}, (3 / 4, 1 / 4)),
+    ],
+)
 def test_shares_follow_the_weights(weights, expected):
     assert _mixture(weights, a=1, b=100).shares == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ("weights", "message"),
-    [("sise", "'uniform', 'size', a power of the size, or a number for each: 'sise'"),
-     (float("nan"), "a power of the size, or a number for each: nan"),
-     (None, "a number for each: None"),
-     ({"a": 1}, "only one of them has b"),
-     ({"a": 1, "b": 1, "c": 1, "d": 1}, "only one of them has c, d"),
-     ({"a": 1, "b": 0}, "must be positive, got {'a': 1, 'b': 0}: leave a source out"),
-     ({"a": 1, "b": -1}, "must be positive"),
-     ({"a": 1, "b": float("nan")}, "must be positive"),
-     ({"a": 1, "b": float("inf")}, "must be positive")],
-)  # fmt: skip
+    [
+        ("sise", "'uniform', 'size', a power of the size, or a number for each: 'sise'"),
+        (float("nan"), "a power of the size, or a number for each: nan"),
+        (None, "a number for each: None"),
+        ({"a": 1}, "only one of them has b"),
+        ({"a": 1, "b": 1, "c": 1, "d": 1}, "only one of them has c, d"),
+        ({"a": 1, "b": 0}, "must be positive, got {'a': 1, 'b': 0}: leave a source out"),
+        ({"a": 1, "b": -1}, "must be positive"),
+        ({"a": 1, "b": float("nan")}, "must be positive"),
+        ({"a": 1, "b": float("inf")}, "must be positive"),
+    ],
+)
 def test_weights_that_cannot_be_are_refused(weights, message):
     with pytest.raises(ValueError, match=message):
         _mixture(weights, a=1, b=2)
@@ -187,15 +218,21 @@ def test_the_next_item_takes_the_place_of_one_with_nothing_to_ask():
 
 def test_a_source_with_nothing_to_ask_anywhere_is_named():
     stream = Mixture({"dull": Source([_pair(0), _pair(1)], "correspondence")})
-    with pytest.raises(NoSample, match="items of source 'dull' from . on give no question: the two views share"):
+    with pytest.raises(
+        NoSample, match="items of source 'dull' from . on give no question: the two views share"
+    ):
         stream[0]
 
 
 def test_an_item_that_fails_is_named_with_its_reason():
     without_depth = View(_view(0).image, CAMERA)
-    stream = Mixture({"good": Source([_view(1)], "depth"), "flat": Source([without_depth], "depth")})
+    stream = Mixture(
+        {"good": Source([_view(1)], "depth"), "flat": Source([without_depth], "depth")}
+    )
     at = next(i for i in range(10) if stream.draw(i).source == "flat")
-    with pytest.raises(NoSample, match=f"sample {at}, item 0 of source 'flat': depth is unknown everywhere") as caught:
+    with pytest.raises(
+        NoSample, match=f"sample {at}, item 0 of source 'flat': depth is unknown everywhere"
+    ) as caught:
         stream[at]
     assert isinstance(caught.value.__cause__, ValueError)
     assert not isinstance(caught.value.__cause__, NothingToAsk)
@@ -204,12 +241,19 @@ def test_an_item_that_fails_is_named_with_its_reason():
 def test_views_and_tuples_of_views_become_samples():
     wall_m = np.full((32, 32), 5, np.float32)
     both = tuple(View(_view(k).image, CAMERA, wall_m, np.eye(4)) for k in (3, 4))
-    stream = Mixture({"one": Source([_view(7)], "depth", 5), "two": Source([both], "correspondence", 2)}, "uniform")
+    stream = Mixture(
+        {"one": Source([_view(7)], "depth", 5), "two": Source([both], "correspondence", 2)},
+        "uniform",
+    )
     found = {sample.source: sample for sample in (stream[0], stream[1])}
     one, two = found["one"], found["two"]
     assert ([v.image[0, 0, 0] for v in one.views], one.task, len(one.qas)) == ([7], "depth", 5)
     assert {qa.answer for qa in one.qas} == {"8.00"}
-    assert ([v.image[0, 0, 0] for v in two.views], two.task, len(two.qas)) == ([3, 4], "correspondence", 2)
+    assert ([v.image[0, 0, 0] for v in two.views], two.task, len(two.qas)) == (
+        [3, 4],
+        "correspondence",
+        2,
+    )
 
 
 def test_a_pair_is_asked_about_its_own_matches():
@@ -243,18 +287,33 @@ def _read(folder, text: str, seed: int = 0) -> Mixture:
 
 def test_the_packaged_rooms_ask_all_four_tasks_in_the_words_that_they_teach():
     stream = mixture.read("rooms", seed=3)
-    assert {s.task for s in stream.sources.values()} == {"depth", "objects", "correspondence", "pose"}
-    assert {task: lesson["focal_px"] for task, lesson in stream.taught.items()} == dict.fromkeys(stream.taught, 100)
+    assert {s.task for s in stream.sources.values()} == {
+        "depth",
+        "objects",
+        "correspondence",
+        "pose",
+    }
+    assert {task: lesson["focal_px"] for task, lesson in stream.taught.items()} == dict.fromkeys(
+        stream.taught, 100
+    )
     depth = next(sample for sample in map(stream.__getitem__, range(9)) if sample.task == "depth")
-    assert all("from 0 to 100" in qa.question and re.fullmatch(r"\d+\.\d", qa.answer) for qa in depth.qas)
+    assert all(
+        "from 0 to 100" in qa.question and re.fullmatch(r"\d+\.\d", qa.answer) for qa in depth.qas
+    )
     sample = stream[0]
     assert sample.source == stream.draw(0).source
     assert sample.views[0].camera.fx == pytest.approx(100)
-    assert stream.draw(0) == mixture.read("rooms", seed=3).draw(0) != mixture.read("rooms", seed=4).draw(0)
+    assert (
+        stream.draw(0)
+        == mixture.read("rooms", seed=3).draw(0)
+        != mixture.read("rooms", seed=4).draw(0)
+    )
 
 
 def test_a_file_sets_weights_arguments_and_options(tmp_path):
-    stream = _read(tmp_path, f"""
+    stream = _read(
+        tmp_path,
+        f"""
         [sources.near]
         {ROOMS}
         weight = 3
@@ -264,16 +323,35 @@ def test_a_file_sets_weights_arguments_and_options(tmp_path):
         weight = 1
         questions = 2
         options = {{ kind = "range" }}
-    """)  # fmt: skip
+    """,
+    )
     assert stream.description == {
-        "near": {"place": 0, "origin": {"from": "vlm3.sources.rooms:Rooms", "arguments": {
-                     "collection": "small", "split": "test", "views": 1}},
-                 "size": 30, "share": 0.75, "task": "depth", "questions": 10, "focal_px": 100,
-                 "templates": {}, "options": {}},
-        "far": {"place": 1, "origin": {"from": "vlm3.sources.rooms:Rooms", "arguments": {}},
-                "size": 3000, "share": 0.25, "task": "depth", "questions": 2, "focal_px": 100,
-                "templates": {}, "options": {"kind": "range"}},
-    }  # fmt: skip
+        "near": {
+            "place": 0,
+            "origin": {
+                "from": "vlm3.sources.rooms:Rooms",
+                "arguments": {"collection": "small", "split": "test", "views": 1},
+            },
+            "size": 30,
+            "share": 0.75,
+            "task": "depth",
+            "questions": 10,
+            "focal_px": 100,
+            "templates": {},
+            "options": {},
+        },
+        "far": {
+            "place": 1,
+            "origin": {"from": "vlm3.sources.rooms:Rooms", "arguments": {}},
+            "size": 3000,
+            "share": 0.25,
+            "task": "depth",
+            "questions": 2,
+            "focal_px": 100,
+            "templates": {},
+            "options": {"kind": "range"},
+        },
+    }
     assert json.loads(json.dumps(stream.description)) == stream.description
 
 
@@ -302,31 +380,47 @@ def test_a_mixture_in_another_encoding_is_named_in_one_line(tmp_path, encoding):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("sources = [", "not a mixture"),
-     ("", "at least one source"),
-     ("sources = 3", "some.toml: `sources` must hold a table for each source"),
-     ("[sources]\na = 3", "some.toml: `sources` must hold a table for each source"),
-     ("like = 3", "some.toml: `like` must name a mixture or a list of them, got 3"),
-     (f'weighs = "size"\n[sources.a]\n{ROOMS}', "some.toml: unknown weighs"),
-     (f'weights = "size"\n[sources.a]\n{ROOMS}weight = 2', "some.toml: either `weights` or a weight for each source"),
-     (f"[sources.a]\n{ROOMS}weight = 0", "some.toml: weights must be positive"),
-     (f"[sources.a]\n{ROOMS}weight = 1\n[sources.b]\n{ROOMS}", "only one of them has b"),
-     (f"[sources.a]\n{ROOMS}colour = 1", "some.toml, source 'a': .*'colour'"),
-     ('[sources.a]\ntask = "depth"', "some.toml, source 'a': 'from' is missing"),
-     ('[sources.a]\nfrom = "vlm3.sources.rooms:Rooms"', "some.toml, source 'a': .*'task'"),
-     (f'[sources.a]\n{ROOMS.replace("depth", "depht")}', "some.toml: no task 'depht'"),
-     ('[sources.a]\nfrom = "vlm3.sources.castles:Rooms"\ntask = "depth"', "source 'a': No module named"),
-     ('[sources.a]\nfrom = "vlm3.sources.rooms:Castles"\ntask = "depth"', "source 'a': .*no attribute 'Castles'"),
-     (f"[sources.a]\n{ROOMS}arguments = {{ colour = 1 }}", "source 'a': .*'colour'"),
-     (f'[sources.a]\n{ROOMS}arguments = {{ collection = "tall" }}', "source 'a': no collection 'tall'")],
-)  # fmt: skip
+    [
+        ("sources = [", "not a mixture"),
+        ("", "at least one source"),
+        ("sources = 3", "some.toml: `sources` must hold a table for each source"),
+        ("[sources]\na = 3", "some.toml: `sources` must hold a table for each source"),
+        ("like = 3", "some.toml: `like` must name a mixture or a list of them, got 3"),
+        (f'weighs = "size"\n[sources.a]\n{ROOMS}', "some.toml: unknown weighs"),
+        (
+            f'weights = "size"\n[sources.a]\n{ROOMS}weight = 2',
+            "some.toml: either `weights` or a weight for each source",
+        ),
+        (f"[sources.a]\n{ROOMS}weight = 0", "some.toml: weights must be positive"),
+        (f"[sources.a]\n{ROOMS}weight = 1\n[sources.b]\n{ROOMS}", "only one of them has b"),
+        (f"[sources.a]\n{ROOMS}colour = 1", "some.toml, source 'a': .*'colour'"),
+        ('[sources.a]\ntask = "depth"', "some.toml, source 'a': 'from' is missing"),
+        ('[sources.a]\nfrom = "vlm3.sources.rooms:Rooms"', "some.toml, source 'a': .*'task'"),
+        (f"[sources.a]\n{ROOMS.replace('depth', 'depht')}", "some.toml: no task 'depht'"),
+        (
+            '[sources.a]\nfrom = "vlm3.sources.castles:Rooms"\ntask = "depth"',
+            "source 'a': No module named",
+        ),
+        (
+            '[sources.a]\nfrom = "vlm3.sources.rooms:Castles"\ntask = "depth"',
+            "source 'a': .*no attribute 'Castles'",
+        ),
+        (f"[sources.a]\n{ROOMS}arguments = {{ colour = 1 }}", "source 'a': .*'colour'"),
+        (
+            f'[sources.a]\n{ROOMS}arguments = {{ collection = "tall" }}',
+            "source 'a': no collection 'tall'",
+        ),
+    ],
+)
 def test_a_bad_file_is_named_with_its_fault(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         _read(tmp_path, text)
 
 
 def test_a_missing_file_is_told_with_the_packaged_ones():
-    with pytest.raises(FileNotFoundError, match="castles: no such mixture; give a TOML file, or one of .*rooms"):
+    with pytest.raises(
+        FileNotFoundError, match="castles: no such mixture; give a TOML file, or one of .*rooms"
+    ):
         mixture.read("castles")
 
 
@@ -345,8 +439,14 @@ def test_rooms_relations_ask_as_rooms_do_but_for_one_of_two_opposites():
     left_out = {"relations": dict.fromkeys(OPPOSITES.values(), "")}
     assert (few.focal_px, few.questions) == (full.focal_px, full.questions)
     assert few.templates == {**full.templates, "statement": left_out, "choice": left_out}
-    seen = {qa.truth.category for item in range(40) for qa in few.sample(item, "", np.random.default_rng(item)).qas}
-    assert {c.split("_")[0] for c in seen if c.endswith(("_predicate", "_choice"))} == set(OPPOSITES)
+    seen = {
+        qa.truth.category
+        for item in range(40)
+        for qa in few.sample(item, "", np.random.default_rng(item)).qas
+    }
+    assert {c.split("_")[0] for c in seen if c.endswith(("_predicate", "_choice"))} == set(
+        OPPOSITES
+    )
 
 
 def test_a_mixture_like_another_has_its_sources_and_its_own(tmp_path):

@@ -12,10 +12,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, Qwen3VLForConditionalGeneration
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
+    Qwen2VLImageProcessorPil,
+    smart_resize,
+)
 
 from tests.conftest import QUESTION, image_settings
-from vlm3 import mixture, model, packing
+from vlm3 import mixture
+from vlm3.qwen import model, packing
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +49,9 @@ def test_the_processors_resizing_leaves_multiples_of_32_alone():
     limits = model.PREPROCESSING["size"]
     for height in range(32, 1400, 32):
         for width in (32, 64, 640, 1248, 4096):
-            resized = smart_resize(height, width, 32, limits["shortest_edge"], limits["longest_edge"])
+            resized = smart_resize(
+                height, width, 32, limits["shortest_edge"], limits["longest_edge"]
+            )
             assert resized == (height, width)
 
 
@@ -103,7 +109,9 @@ def test_packaged_description_is_the_one_that_the_code_writes():
     assert {k: v for k, v in packaged.items() if k not in ignore} == {
         k: v for k, v in written.items() if k not in ignore
     }
-    assert json.loads((model.PACKAGED / "preprocessor_config.json").read_text()) == model.PREPROCESSING
+    assert (
+        json.loads((model.PACKAGED / "preprocessor_config.json").read_text()) == model.PREPROCESSING
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -138,7 +146,9 @@ def test_save_does_not_overwrite(vlm, saved):
 
 
 def test_answers_are_greedy_even_if_the_folder_asks_for_sampling(copy, images):
-    (copy / "generation_config.json").write_text(json.dumps({"do_sample": True, "temperature": 5.0}))
+    (copy / "generation_config.json").write_text(
+        json.dumps({"do_sample": True, "temperature": 5.0})
+    )
     vlm = model.load(str(copy))
     asked = packing.inputs(vlm, images[:1], QUESTION)
     with warnings.catch_warnings():
@@ -252,50 +262,120 @@ SPOILT = {
     "no config": (_remove(CONFIG), MISSING, "config.json is missing"),
     "broken config": (_cut(CONFIG), WRONG, "config.json does not hold"),
     "odd config": (_edit(CONFIG, vision_config=3), WRONG, "config.json does not hold"),
-    "other model": (_edit(CONFIG, model_type="llama"), WRONG, "model_type is 'llama', but only 'qwen3_vl'"),
+    "other model": (
+        _edit(CONFIG, model_type="llama"),
+        WRONG,
+        "model_type is 'llama', but only 'qwen3_vl'",
+    ),
     "other patches": (_edit(CONFIG, vision_config__patch_size=14), WRONG, "patch_size is 14"),
     "other ids": (_edit(CONFIG, image_token_id=9), WRONG, "image_token_id is 9"),
     "small vocabulary": (_edit(CONFIG, text_config__vocab_size=500), WRONG, "vocab_size 500"),
     "no tokenizer": (_remove(TOKENIZER), MISSING, "tokenizer.json is missing"),
     "broken tokenizer": (_cut(TOKENIZER), WRONG, "tokenizer.json does not hold"),
     "other tokenizer": (_drop_token, WRONG, r"lacks <\|image_pad\|>"),
-    "other mean": (_edit("preprocessor_config.json", image_mean=[0.48, 0.46, 0.41]), WRONG, "image_mean"),
+    "other mean": (
+        _edit("preprocessor_config.json", image_mean=[0.48, 0.46, 0.41]),
+        WRONG,
+        "image_mean",
+    ),
     "no weights": (_remove(WEIGHTS), MISSING, "model.safetensors is missing"),
     "only a pickle": (_only_pickle, WRONG, "pytorch_model.bin.*safetensors"),
     "cut weights": (_cut(WEIGHTS), WRONG, "model.safetensors does not hold"),
-    "a layer too few": (_edit(CONFIG, text_config__num_hidden_layers=5),
-               WRONG, "missing, such as .*layers.4"),
-    "a layer too many": (_edit(CONFIG, text_config__num_hidden_layers=3),
-               WRONG, "left over, such as .*layers.3"),
-    "other shapes": (_edit(CONFIG, text_config__intermediate_size=64),
-               WRONG, "of another shape, such as .*mlp"),
-    "a head of its own": (_weights(lambda w: w | {model.HEAD: w[model.EMBEDDINGS] + 1e-6}),
-               WRONG, "lm_head.weight and .*embed_tokens.weight differ.*tie_word_embeddings to false.*or take"),
-    "a rounded head": (_weights(lambda w: w | {model.HEAD: w[model.EMBEDDINGS].bfloat16()}), WRONG, "differ"),
-    "untied without a head": (_edit(CONFIG, tie_word_embeddings=False), WRONG, "missing, such as lm_head.weight"),
-    "all NaN": (_one(lambda w: w * torch.nan), WRONG, "merger.norm.bias holds NaN or infinite .* as torch.float32"),
+    "a layer too few": (
+        _edit(CONFIG, text_config__num_hidden_layers=5),
+        WRONG,
+        "missing, such as .*layers.4",
+    ),
+    "a layer too many": (
+        _edit(CONFIG, text_config__num_hidden_layers=3),
+        WRONG,
+        "left over, such as .*layers.3",
+    ),
+    "other shapes": (
+        _edit(CONFIG, text_config__intermediate_size=64),
+        WRONG,
+        "of another shape, such as .*mlp",
+    ),
+    "a head of its own": (
+        _weights(lambda w: w | {model.HEAD: w[model.EMBEDDINGS] + 1e-6}),
+        WRONG,
+        "lm_head.weight and .*embed_tokens.weight differ.*tie_word_embeddings to false.*or take",
+    ),
+    "a rounded head": (
+        _weights(lambda w: w | {model.HEAD: w[model.EMBEDDINGS].bfloat16()}),
+        WRONG,
+        "differ",
+    ),
+    "untied without a head": (
+        _edit(CONFIG, tie_word_embeddings=False),
+        WRONG,
+        "missing, such as lm_head.weight",
+    ),
+    "all NaN": (
+        _one(lambda w: w * torch.nan),
+        WRONG,
+        "merger.norm.bias holds NaN or infinite .* as torch.float32",
+    ),
     "one NaN": (_one(_put(torch.nan)), WRONG, "merger.norm.bias holds NaN"),
     "an infinity": (_one(_put(torch.inf)), WRONG, "merger.norm.bias holds NaN"),
     "a negative infinity": (_one(_put(-torch.inf, 0)), WRONG, "merger.norm.bias holds NaN"),
-    "NaN embeddings": (_one(_put(torch.nan), model.EMBEDDINGS), WRONG, "embed_tokens.weight holds NaN"),
-    "NaN in bfloat16": (_weights(lambda w: {k: _put(torch.nan)(v.bfloat16()) for k, v in w.items()}),
-               WRONG, "holds NaN or infinite numbers as torch.bfloat16"),
-    "whole numbers": (_one(lambda w: w.to(torch.int8)), WRONG, "merger.norm.bias is I8, but only BF16, F16, F32"),
+    "NaN embeddings": (
+        _one(_put(torch.nan), model.EMBEDDINGS),
+        WRONG,
+        "embed_tokens.weight holds NaN",
+    ),
+    "NaN in bfloat16": (
+        _weights(lambda w: {k: _put(torch.nan)(v.bfloat16()) for k, v in w.items()}),
+        WRONG,
+        "holds NaN or infinite numbers as torch.bfloat16",
+    ),
+    "whole numbers": (
+        _one(lambda w: w.to(torch.int8)),
+        WRONG,
+        "merger.norm.bias is I8, but only BF16, F16, F32",
+    ),
     "eight bits": (_one(lambda w: w.to(torch.float8_e4m3fn)), WRONG, "merger.norm.bias is F8_E4M3"),
     "yes or no": (_one(lambda w: w > 0), WRONG, "merger.norm.bias is BOOL"),
     "double": (_weights(lambda w: {k: v.double() for k, v in w.items()}), WRONG, "F64"),
-    "quantised": (_edit(CONFIG, quantization_config={"quant_method": "awq"}), WRONG, "quantization_config is .*awq"),
-    "an adapter's key": (_weights(lambda w: w | {"model.visual.lora_A.weight": torch.ones(2)}), WRONG, "left over"),
-    "wrapped names": (_weights(lambda w: {f"module.{k}": v for k, v in w.items()}), WRONG, "missing"),
-    "no vision": (_weights(lambda w: {k: v for k, v in w.items() if "visual" not in k}),
-               WRONG, "missing, such as model.visual"),
-    "an empty weight": (_one(lambda w: w[:0]), WRONG, "of another shape, such as .*merger.norm.bias"),
+    "quantised": (
+        _edit(CONFIG, quantization_config={"quant_method": "awq"}),
+        WRONG,
+        "quantization_config is .*awq",
+    ),
+    "an adapter's key": (
+        _weights(lambda w: w | {"model.visual.lora_A.weight": torch.ones(2)}),
+        WRONG,
+        "left over",
+    ),
+    "wrapped names": (
+        _weights(lambda w: {f"module.{k}": v for k, v in w.items()}),
+        WRONG,
+        "missing",
+    ),
+    "no vision": (
+        _weights(lambda w: {k: v for k, v in w.items() if "visual" not in k}),
+        WRONG,
+        "missing, such as model.visual",
+    ),
+    "an empty weight": (
+        _one(lambda w: w[:0]),
+        WRONG,
+        "of another shape, such as .*merger.norm.bias",
+    ),
     "no weight at all": (_weights(lambda w: {}), WRONG, "missing"),
     "a weight twice": (_twice, WRONG, "is in another file, too"),
     "longer than it says": (_grow(WEIGHTS), WRONG, "model.safetensors does not hold"),
-    "a pointer": (_with_file(WEIGHTS, "version https://git-lfs.github.com/spec/v1\n"), WRONG, "does not hold"),
-    "an adapter beside": (_with_file("adapter_config.json", '{"peft_type": "LORA"}'), WRONG, "adapter: merge it"),
-}  # fmt: skip
+    "a pointer": (
+        _with_file(WEIGHTS, "version https://git-lfs.github.com/spec/v1\n"),
+        WRONG,
+        "does not hold",
+    ),
+    "an adapter beside": (
+        _with_file("adapter_config.json", '{"peft_type": "LORA"}'),
+        WRONG,
+        "adapter: merge it",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", SPOILT)
@@ -315,10 +395,14 @@ def test_what_is_wrong_with_a_folder_is_said_in_one_line_and_nothing_else_is_pri
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("changes", [
-    lambda w: {model.HEAD: w[model.EMBEDDINGS].clone()},
-    lambda w: {"model.visual.merger.norm.bias": w["model.visual.merger.norm.bias"] * 0 + 3e38},
-], ids=["equal head", "large numbers"])  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        lambda w: {model.HEAD: w[model.EMBEDDINGS].clone()},
+        lambda w: {"model.visual.merger.norm.bias": w["model.visual.merger.norm.bias"] * 0 + 3e38},
+    ],
+    ids=["equal head", "large numbers"],
+)
 def test_what_looks_odd_and_is_right_loads(vlm, copy, changes):
     _weights(lambda w: w | changes(w))(copy)
     written, again = load_file(copy / WEIGHTS), model.load(copy).net
@@ -326,23 +410,32 @@ def test_what_looks_odd_and_is_right_loads(vlm, copy, changes):
     assert again.lm_head.weight is again.model.language_model.embed_tokens.weight
 
 
-@pytest.mark.parametrize(("kinds", "wide"), [
-    ([torch.bfloat16], torch.bfloat16), ([torch.float16], torch.float16),
-    ([torch.bfloat16, torch.float32], torch.float32), ([torch.bfloat16, torch.float16], torch.float32),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kinds", "wide"),
+    [
+        ([torch.bfloat16], torch.bfloat16),
+        ([torch.float16], torch.float16),
+        ([torch.bfloat16, torch.float32], torch.float32),
+        ([torch.bfloat16, torch.float16], torch.float32),
+    ],
+)
 @pytest.mark.parametrize("said", ["bfloat16", "float32", None])
 def test_weights_keep_the_type_of_the_file_whatever_the_configuration_says(copy, kinds, wide, said):
     _weights(lambda w: {k: v.to(kinds[i % len(kinds)]) for i, (k, v) in enumerate(w.items())})(copy)
     _edit(CONFIG, dtype=said)(copy)
     written, again = load_file(copy / WEIGHTS), model.load(copy).net
     assert again.dtype == wide
-    assert all(torch.equal(again.state_dict()[name], weight.to(wide)) for name, weight in written.items())
+    assert all(
+        torch.equal(again.state_dict()[name], weight.to(wide)) for name, weight in written.items()
+    )
 
 
 def test_a_number_too_large_for_the_type_that_is_asked_for_is_refused(copy):
     _one(_put(1e9))(copy)
     assert model.load(copy).dtype == torch.float32
-    with pytest.raises(ValueError, match="merger.norm.bias holds NaN or infinite numbers as torch.float16"):
+    with pytest.raises(
+        ValueError, match="merger.norm.bias holds NaN or infinite numbers as torch.float16"
+    ):
         model.load(copy, dtype=torch.float16)
 
 
@@ -381,7 +474,13 @@ def test_places_that_hold_no_model_are_named(saved, tmp_path, monkeypatch):
         raise ConnectionError("offline")
 
     monkeypatch.setattr(model, "snapshot_download", offline)
-    for name in ("tinny", "no/such/folder", "./nothing", tmp_path / "nothing", "Qwen/No-Such-Model"):
+    for name in (
+        "tinny",
+        "no/such/folder",
+        "./nothing",
+        tmp_path / "nothing",
+        "Qwen/No-Such-Model",
+    ):
         with pytest.raises(FileNotFoundError, match="no folder"):
             model.load(name)
     with pytest.raises(ValueError, match="is a file"):
@@ -393,7 +492,9 @@ def test_places_that_hold_no_model_are_named(saved, tmp_path, monkeypatch):
 def test_the_patch_embedding_is_torchs_convolution_to_rounding(vlm, images):
     ours = deepcopy(vlm.net.model.visual.patch_embed.proj).double()
     rows = model.patches(torch.from_numpy(images[0])).double()
-    plain = torch.nn.Conv3d(3, ours.out_channels, (2, 16, 16), stride=(2, 16, 16), dtype=torch.float64)
+    plain = torch.nn.Conv3d(
+        3, ours.out_channels, (2, 16, 16), stride=(2, 16, 16), dtype=torch.float64
+    )
     plain.load_state_dict(ours.state_dict())
     with torch.no_grad():
         blocks = rows.view(-1, 3, 2, 16, 16)

@@ -1,4 +1,5 @@
-"""Objects: what is asked is true of the boxes, every wording of an answer is judged alike, scores are by the book."""
+"""Objects: what is asked is true of the boxes, every wording of an answer is judged alike, scores
+are by the book."""
 
 import itertools
 import json
@@ -17,10 +18,27 @@ from vlm3.tasks.objects import Hour, Truth, ask, judge, parse, score
 from vlm3.views import QA, Box, View
 
 SIZE = (400, 300)
-OPPOSITE = {"left": "right", "above": "below", "behind": "front", "big": "small", "tall": "short", "wide": "thin"}
+OPPOSITE = {
+    "left": "right",
+    "above": "below",
+    "behind": "front",
+    "big": "small",
+    "tall": "short",
+    "wide": "thin",
+}
 OPPOSITE |= {other: word for word, other in OPPOSITE.items()}
-QUANTITIES = {"distance_data", "horizontal_distance_data", "vertical_distance_data", "width_data", "height_data"}
-CATEGORIES = {f"{word}_{kind}" for word in OPPOSITE for kind in ("predicate", "choice")} | QUANTITIES | {"direction"}
+QUANTITIES = {
+    "distance_data",
+    "horizontal_distance_data",
+    "vertical_distance_data",
+    "width_data",
+    "height_data",
+}
+CATEGORIES = (
+    {f"{word}_{kind}" for word in OPPOSITE for kind in ("predicate", "choice")}
+    | QUANTITIES
+    | {"direction"}
+)
 NAMES = ("lamp", "floor lamp", "chair", "tall cabinet", "desk", "left speaker", "sofa", "bin")
 
 
@@ -39,7 +57,13 @@ def scene(rng, count=5, posed=True, **known):
     pose = np.eye(4)
     pose[:3, :3] = rotation_from_ypr(*rng.uniform([-180, -50, -20], [180, 50, 20]))
     pose[:3, 3] = rng.uniform(-5, 5, 3)
-    return View(np.zeros((SIZE[1], SIZE[0], 3), np.uint8), camera, None, pose if posed else None, tuple(boxes))
+    return View(
+        np.zeros((SIZE[1], SIZE[0], 3), np.uint8),
+        camera,
+        None,
+        pose if posed else None,
+        tuple(boxes),
+    )
 
 
 def asked_about(qa, view):
@@ -63,7 +87,11 @@ def first_is(word, a, b, view):
     if word in ("left", "above"):
         axis = 0 if word == "left" else 1
         pixels = (b[axis] + b[axis + 2] - a[axis] - a[axis + 2]) / 2
-        metres = b.centre_m[0] - a.centre_m[0] if axis == 0 else in_world(view, b)[1] - in_world(view, a)[1]
+        metres = (
+            b.centre_m[0] - a.centre_m[0]
+            if axis == 0
+            else in_world(view, b)[1] - in_world(view, a)[1]
+        )
         gaps = [pixels / SIZE[axis] / 0.05, metres / 0.1]
     elif word == "behind":
         gaps = [
@@ -71,8 +99,11 @@ def first_is(word, a, b, view):
             (math.dist((0, 0, 0), a.centre_m) - math.dist((0, 0, 0), b.centre_m)) / 0.1,
         ]
     else:
-        ratio = {"wide": a.size_m[0] / b.size_m[0], "tall": a.size_m[1] / b.size_m[1],
-                 "big": math.prod(a.size_m) / math.prod(b.size_m)}[word]  # fmt: skip
+        ratio = {
+            "wide": a.size_m[0] / b.size_m[0],
+            "tall": a.size_m[1] / b.size_m[1],
+            "big": math.prod(a.size_m) / math.prod(b.size_m),
+        }[word]
         gaps = [math.log(ratio) / math.log(1.2)]
     return True if min(gaps) >= 1 else False if max(gaps) <= -1 else None
 
@@ -82,8 +113,11 @@ def quantity(category, a, b, view):
         return a.size_m[category == "height_data"]
     gap = in_world(view, b) - in_world(view, a)
     if category != "direction":
-        return {"distance": np.linalg.norm(gap), "horizontal_distance": math.hypot(gap[0], gap[2]),
-                "vertical_distance": abs(gap[1])}[category.removesuffix("_data")]  # fmt: skip
+        return {
+            "distance": np.linalg.norm(gap),
+            "horizontal_distance": math.hypot(gap[0], gap[2]),
+            "vertical_distance": abs(gap[1]),
+        }[category.removesuffix("_data")]
     looks = (0, 0, 1) if view.world_from_cam is None else view.world_from_cam[:3, 2]
     # seen from above, x to the right and z up the page, angles grow to the left
     turn = math.atan2(looks[2], looks[0]) - math.atan2(gap[2], gap[0])
@@ -105,7 +139,9 @@ def test_what_is_asked_is_true_of_the_boxes(posed):
             if kind in ("predicate", "choice"):
                 assert first_is(word, *boxes, view) is (value is True or value == "first"), qa
                 assert (
-                    words.packaged("objects")["statement" if kind == "predicate" else "choice"]["relations"][word]
+                    words.packaged("objects")["statement" if kind == "predicate" else "choice"][
+                        "relations"
+                    ][word]
                     in qa.question
                 )
                 assert names == (boxes[0].name, boxes[1].name)
@@ -122,10 +158,14 @@ def test_half_of_the_statements_hold_and_half_of_the_choices_are_the_first():
     rng = np.random.default_rng(2)
     truths = [qa.truth for _ in range(200) for qa in ask([scene(rng)], 20, rng)]
     for kind in ("predicate", "choice"):
-        values = [truth.value in (True, "first") for truth in truths if truth.category.endswith(kind)]
+        values = [
+            truth.value in (True, "first") for truth in truths if truth.category.endswith(kind)
+        ]
         assert len(values) > 500
         assert np.mean(values) == pytest.approx(0.5, abs=0.07)
-    assert np.mean([t.category.endswith(("predicate", "choice")) for t in truths]) == pytest.approx(0.5, abs=0.05)
+    assert np.mean([t.category.endswith(("predicate", "choice")) for t in truths]) == pytest.approx(
+        0.5, abs=0.05
+    )
 
 
 def test_questions_of_one_sample_differ_and_come_again_with_the_same_seed():
@@ -143,7 +183,9 @@ def test_what_the_package_answers_is_parsed_and_right():
     for qa in qas:
         value = parse(qa.answer)
         assert (
-            value == pytest.approx(qa.truth.value, abs=0.006) if isinstance(value, float) else value == qa.truth.value
+            value == pytest.approx(qa.truth.value, abs=0.006)
+            if isinstance(value, float)
+            else value == qa.truth.value
         )
         assert type(value) is type(qa.truth.value)
         assert judge(qa, qa.answer)
@@ -158,7 +200,8 @@ def pair(a, b, **known):
 
 def categories(view, n=200):
     return {
-        qa.truth.category.rpartition("_")[0] or qa.truth.category for qa in ask([view], n, np.random.default_rng(0))
+        qa.truth.category.rpartition("_")[0] or qa.truth.category
+        for qa in ask([view], n, np.random.default_rng(0))
     }
 
 
@@ -166,7 +209,13 @@ def test_near_ties_are_not_asked():
     # 2.5 and 3.3 per cent of the image apart, 9 cm apart along every axis, sizes within a fifth
     a = {"centre_m": (0, 0, 4), "size_m": (1.0, 1.0, 1.0)}
     b = {"centre_m": (0.09, 0.09, 4.09), "size_m": (1.15, 1.15, 0.85)}
-    assert categories(pair(a, b)) == {"width", "height", "distance", "horizontal_distance", "direction"}
+    assert categories(pair(a, b)) == {
+        "width",
+        "height",
+        "distance",
+        "horizontal_distance",
+        "direction",
+    }
     assert {"big", "small"} <= categories(pair(a, {**b, "size_m": (1.15, 1.15, 1.15)}))
     assert {"tall", "short"} <= categories(pair(a, {**b, "size_m": (1.15, 1.3, 0.85)}))
 
@@ -185,7 +234,10 @@ def test_up_is_up_in_the_world_not_in_the_camera():
     pose = np.eye(4)
     pose[:3, :3] = rotation_from_ypr(0, -60, 0)
     a, b = {"centre_m": (0, 0, 3)}, {"centre_m": (0, 0, 5)}
-    truths = {qa.truth.category: qa.truth.value for qa in ask([pair(a, b, pose=pose)], 50, np.random.default_rng(0))}
+    truths = {
+        qa.truth.category: qa.truth.value
+        for qa in ask([pair(a, b, pose=pose)], 50, np.random.default_rng(0))
+    }
     assert truths["vertical_distance_data"] == pytest.approx(2 * math.sin(math.radians(60)))
     assert truths["horizontal_distance_data"] == pytest.approx(1)
     straight = np.eye(4)
@@ -193,12 +245,25 @@ def test_up_is_up_in_the_world_not_in_the_camera():
     assert "direction" not in categories(pair(a, b, pose=straight))
 
 
-@pytest.mark.parametrize(("gap", "hour"), [((0, 0, 2), 12), ((2, 0, 0), 3), ((0, 0, -2), 6), ((-2, 0, 0), 9),
-                                           ((1, 0, 1.7321), 1), ((-1, 0, 1.7321), 11), ((0.5, 3, 2), 12)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("gap", "hour"),
+    [
+        ((0, 0, 2), 12),
+        ((2, 0, 0), 3),
+        ((0, 0, -2), 6),
+        ((-2, 0, 0), 9),
+        ((1, 0, 1.7321), 1),
+        ((-1, 0, 1.7321), 11),
+        ((0.5, 3, 2), 12),
+    ],
+)
 def test_twelve_points_away_from_the_camera_and_three_to_its_right(gap, hour):
     a, b = {"centre_m": (0, 0, 4)}, {"centre_m": tuple(np.add((0, 0, 4), gap))}
     only = {"scale": 1000, "clock": words.packaged("objects")["clock"]}
-    hours = {qa.truth.names: qa.truth.value for qa in ask([pair(a, b)], 20, np.random.default_rng(0), only)}
+    hours = {
+        qa.truth.names: qa.truth.value
+        for qa in ask([pair(a, b)], 20, np.random.default_rng(0), only)
+    }
     assert hours == {("a", "b"): hour, ("b", "a"): (hour + 6) % 12 or 12}
 
 
@@ -212,7 +277,11 @@ def test_too_few_boxes_are_a_clear_error():
     sized = View(blank, None, boxes=(one._replace(size_m=(0.5, 0.9, 0.5)),))
     assert categories(sized) == {"width", "height"}
     with pytest.raises(ValueError, match="2 box"):  # of the same place
-        ask([View(blank, None, boxes=(one, one._replace(name="table")))], 3, np.random.default_rng(0))
+        ask(
+            [View(blank, None, boxes=(one, one._replace(name="table")))],
+            3,
+            np.random.default_rng(0),
+        )
 
 
 def test_templates_of_a_reader_are_used_instead(tmp_path):
@@ -234,9 +303,14 @@ def test_templates_of_a_reader_are_used_instead(tmp_path):
     for qa in qas:
         assert "towering over" in qa.question or qa.question.startswith("Height of (")
         assert judge(qa, qa.answer)
-        assert max(int(n) for n in "".join(c if c.isdigit() else " " for c in qa.question).split()) < 100
+        assert (
+            max(int(n) for n in "".join(c if c.isdigit() else " " for c in qa.question).split())
+            < 100
+        )
     backwards = (
-        path.read_text().replace("{name_a} ({box_a})", "{name_b} ({box_b})").replace("{name_b} ({box_b}):", "{box_a}:")
+        path.read_text()
+        .replace("{name_a} ({box_a})", "{name_b} ({box_b})")
+        .replace("{name_b} ({box_b}):", "{box_a}:")
     )
     path.write_text(backwards)
     with pytest.raises(ValueError, match="second object before the first"):
@@ -245,12 +319,16 @@ def test_templates_of_a_reader_are_used_instead(tmp_path):
 
 def test_relations_without_a_phrase_are_not_asked():
     templates = words.adapted(
-        "objects", {"statement": {"relations": {"left": ""}}, "choice": {"relations": {"front": ""}}}
+        "objects",
+        {"statement": {"relations": {"left": ""}}, "choice": {"relations": {"front": ""}}},
     )
     rng = np.random.default_rng(1)
     seen = {qa.truth.category for _ in range(60) for qa in ask([scene(rng)], 30, rng, templates)}
     assert CATEGORIES - seen == {"left_predicate", "front_choice"}
-    both, neither = (objects.questions(2, rng, with_these) for with_these in (words.packaged("objects"), templates))
+    both, neither = (
+        objects.questions(2, rng, with_these)
+        for with_these in (words.packaged("objects"), templates)
+    )
     assert len(both) == len(neither) + 2
 
 
@@ -279,21 +357,47 @@ def test_scores_of_a_worked_example():
         (3.0, Truth("direction", Hour(3))),  # metres, not an hour
     ]
     found = score(pairs)
-    assert found == pytest.approx({
-        "qualitative": 4 / 8, "quantitative": 4 / 10, "parsed": 14 / 18,
-        "abs_rel": (0.25 + 0.25 + 0.5 + 0.3 + 0) / 5, "clock_error_deg": 30 * (1 + 4 + 3) / 3,
-        "left_right": 2 / 3, "tall_short": 0, "below_above": 1, "behind_front": 0, "big_small": 0, "wide_thin": 1,
-        "distance": 1, "horizontal_distance": 0, "vertical_distance": 0, "width": 0, "height": 1, "direction": 1 / 4,
-        "distance_abs_rel": 0.25, "horizontal_distance_abs_rel": 0.5, "vertical_distance_abs_rel": math.nan,
-        "width_abs_rel": 0.3, "height_abs_rel": 0,
-    }, nan_ok=True)  # fmt: skip
-    assert score(json.loads(json.dumps([(v, t) for v, t in pairs if not isinstance(v, Hour)])))["distance"] == 1
+    assert found == pytest.approx(
+        {
+            "qualitative": 4 / 8,
+            "quantitative": 4 / 10,
+            "parsed": 14 / 18,
+            "abs_rel": (0.25 + 0.25 + 0.5 + 0.3 + 0) / 5,
+            "clock_error_deg": 30 * (1 + 4 + 3) / 3,
+            "left_right": 2 / 3,
+            "tall_short": 0,
+            "below_above": 1,
+            "behind_front": 0,
+            "big_small": 0,
+            "wide_thin": 1,
+            "distance": 1,
+            "horizontal_distance": 0,
+            "vertical_distance": 0,
+            "width": 0,
+            "height": 1,
+            "direction": 1 / 4,
+            "distance_abs_rel": 0.25,
+            "horizontal_distance_abs_rel": 0.5,
+            "vertical_distance_abs_rel": math.nan,
+            "width_abs_rel": 0.3,
+            "height_abs_rel": 0,
+        },
+        nan_ok=True,
+    )
+    assert (
+        score(json.loads(json.dumps([(v, t) for v, t in pairs if not isinstance(v, Hour)])))[
+            "distance"
+        ]
+        == 1
+    )
     with pytest.raises(ValueError, match="nothing to score"):
         score([])
 
 
 def test_every_score_is_there_whatever_was_asked():
-    assert set(score([(True, Truth("left_predicate", True))])) == set(score([(2.0, Truth("width_data", 2.0))]))
+    assert set(score([(True, Truth("left_predicate", True))])) == set(
+        score([(2.0, Truth("width_data", 2.0))])
+    )
 
 
 def test_both_ends_of_the_range_count_whatever_floating_point_makes_of_them():
@@ -311,22 +415,40 @@ def test_scores_agree_with_long_hand_numpy_on_random_answers():
         kinds = rng.choice(sorted(CATEGORIES), n)
         truths, answers = [], []
         for kind in kinds:
-            draws = ([True, False] if kind.endswith("_predicate") else ["first", "second"] if kind.endswith("_choice")
-                     else list(range(1, 13)) if kind == "direction" else rng.uniform(0.1, 5, 2).tolist())  # fmt: skip
+            draws = (
+                [True, False]
+                if kind.endswith("_predicate")
+                else ["first", "second"]
+                if kind.endswith("_choice")
+                else list(range(1, 13))
+                if kind == "direction"
+                else rng.uniform(0.1, 5, 2).tolist()
+            )
             truth, answer = (draws[rng.integers(len(draws))] for _ in range(2))
             truths.append(Hour(truth) if kind == "direction" else truth)
-            answers.append(None if rng.random() < 0.2 else Hour(answer) if kind == "direction" else answer)
-        found = score([(a, Truth(k, t)) for a, k, t in zip(answers, kinds.tolist(), truths, strict=True)])
+            answers.append(
+                None if rng.random() < 0.2 else Hour(answer) if kind == "direction" else answer
+            )
+        found = score(
+            [(a, Truth(k, t)) for a, k, t in zip(answers, kinds.tolist(), truths, strict=True)]
+        )
         length = np.isin(kinds, sorted(QUANTITIES))
         said = np.array([a is not None for a in answers])
         p = np.array([float(a) if type(a) is float else np.nan for a in answers])
         g = np.array([float(t) if type(t) is float else np.nan for t in truths])
         hours = np.array(
-            [(a - t) % 12 if isinstance(a, Hour) else np.nan for a, t in zip(answers, truths, strict=True)]
+            [
+                (a - t) % 12 if isinstance(a, Hour) else np.nan
+                for a, t in zip(answers, truths, strict=True)
+            ]
         )
         hours = np.minimum(hours, 12 - hours)
         hit = np.array([a == t for a, t in zip(answers, truths, strict=True)])
-        hit = np.where(length, (p >= 0.75 * g) & (p <= 1.25 * g), np.where(kinds == "direction", hours <= 1, hit))
+        hit = np.where(
+            length,
+            (p >= 0.75 * g) & (p <= 1.25 * g),
+            np.where(kinds == "direction", hours <= 1, hit),
+        )
         quantitative = length | (kinds == "direction")
         assert found["qualitative"] == pytest.approx(hit[~quantitative].mean())
         assert found["quantitative"] == pytest.approx(hit[quantitative].mean())
@@ -334,30 +456,109 @@ def test_scores_agree_with_long_hand_numpy_on_random_answers():
         assert found["clock_error_deg"] == pytest.approx(30 * np.nanmean(hours))
         assert found["parsed"] == pytest.approx(said.mean())
         for one, other in list(OPPOSITE.items())[:6]:
-            mine = np.isin(kinds, [f"{w}_{k}" for w in (one, other) for k in ("predicate", "choice")])
+            mine = np.isin(
+                kinds, [f"{w}_{k}" for w in (one, other) for k in ("predicate", "choice")]
+            )
             bucket = next(b for b in found if set(b.split("_")) == {one, other})
             assert found[bucket] == pytest.approx(hit[mine].mean())
         for kind in QUANTITIES:
             mine = kinds == kind
             assert found[kind[:-5]] == pytest.approx(hit[mine].mean())
-            assert found[f"{kind[:-5]}_abs_rel"] == pytest.approx(np.nanmean((np.abs(p - g) / g)[mine]), nan_ok=True)
+            assert found[f"{kind[:-5]}_abs_rel"] == pytest.approx(
+                np.nanmean((np.abs(p - g) / g)[mine]), nan_ok=True
+            )
 
 
 # Many wordings. The sentences below share no table with the judge.
 
 SIDE = {
-    "left": ["to the left of", "on the left side of", "left of", "further left than", "positioned to the left of"],
-    "right": ["to the right of", "on the right side of", "right of", "further right than", "more to the right than"],
-    "above": ["above", "higher than", "over", "located above", "higher up than", "at a higher position than"],
-    "below": ["below", "lower than", "under", "underneath", "beneath", "lower down than", "situated below"],
-    "behind": ["behind", "farther from the camera than", "further away than", "further back than", "more distant than"],
-    "front": ["in front of", "closer to the camera than", "nearer than", "closer than", "nearer to the viewer than"],
-    "big": ["bigger than", "larger than", "larger in size than", "greater in volume than", "of a larger size than"],
-    "small": ["smaller than", "smaller in size than", "less big than", "of a smaller size than", "more compact than"],
-    "tall": ["taller than", "higher than", "of greater height than", "larger in height than", "greater in height than"],
-    "short": ["shorter than", "less tall than", "of less height than", "lower than", "smaller in height than"],
-    "wide": ["wider than", "broader than", "of greater width than", "larger in width than", "thicker than"],
-    "thin": ["thinner than", "narrower than", "less wide than", "of smaller width than", "slimmer than"],
+    "left": [
+        "to the left of",
+        "on the left side of",
+        "left of",
+        "further left than",
+        "positioned to the left of",
+    ],
+    "right": [
+        "to the right of",
+        "on the right side of",
+        "right of",
+        "further right than",
+        "more to the right than",
+    ],
+    "above": [
+        "above",
+        "higher than",
+        "over",
+        "located above",
+        "higher up than",
+        "at a higher position than",
+    ],
+    "below": [
+        "below",
+        "lower than",
+        "under",
+        "underneath",
+        "beneath",
+        "lower down than",
+        "situated below",
+    ],
+    "behind": [
+        "behind",
+        "farther from the camera than",
+        "further away than",
+        "further back than",
+        "more distant than",
+    ],
+    "front": [
+        "in front of",
+        "closer to the camera than",
+        "nearer than",
+        "closer than",
+        "nearer to the viewer than",
+    ],
+    "big": [
+        "bigger than",
+        "larger than",
+        "larger in size than",
+        "greater in volume than",
+        "of a larger size than",
+    ],
+    "small": [
+        "smaller than",
+        "smaller in size than",
+        "less big than",
+        "of a smaller size than",
+        "more compact than",
+    ],
+    "tall": [
+        "taller than",
+        "higher than",
+        "of greater height than",
+        "larger in height than",
+        "greater in height than",
+    ],
+    "short": [
+        "shorter than",
+        "less tall than",
+        "of less height than",
+        "lower than",
+        "smaller in height than",
+    ],
+    "wide": [
+        "wider than",
+        "broader than",
+        "of greater width than",
+        "larger in width than",
+        "thicker than",
+    ],
+    "thin": [
+        "thinner than",
+        "narrower than",
+        "less wide than",
+        "of smaller width than",
+        "slimmer than",
+    ],
 }
 ADJECTIVE = {
     "left": ["further left", "more to the left", "the leftmost", "on the left"],
@@ -374,44 +575,158 @@ ADJECTIVE = {
     "thin": ["thinner", "narrower", "less wide", "the slimmer one"],
 }
 AS = {"tall": "tall", "wide": "wide", "big": "big", "behind": "far away", "above": "high"}
-AGREE = ["Yes", "Yes.", "yes", "YES!", "Indeed.", "Correct.", "That is true.", "True", "That's correct.", "Yeah.",
+AGREE = [
+    "Yes",
+    "Yes.",
+    "yes",
+    "YES!",
+    "Indeed.",
+    "Correct.",
+    "That is true.",
+    "True",
+    "That's correct.",
+    "Yeah.",
     "**Yes**",
-         "Absolutely.", "It is.", "The answer is yes.", "Answer: Yes", "Of course.", "I think so.",
-         "That is right."]  # fmt: skip
-AGREE_AND = ["Yes, {a} {is_} {r} {b}.", "Indeed, {a} {is_} {r} {b}.", "Correct, {a} {is_} {r} {b}.",
-             "That is True, {a} {is_} {r} {b}.", "{a} {is_} {r} {b}.", "{b} {is_} {o} {a}.",
-             "I think {a} {is_} {r} {b}.",
-             "From this view, {a} {is_} {r} {b}", "{a} {is_} not {o} {b}, but {r} it.", "You'll find {a} {r} {b}.",
-             "In the image, {a} is clearly {r} {b}. So the answer is yes.", "It is {r} {b}.", "{b} isn't {r} {a}.",
-             "It is true that {a} {is_} {r} {b}.", "{a} {is_} {r} {b}, while {b} {is_} {o} {a}.",
-             "Sure, {a} {is_} {r} {b}.", "Actually yes, {a} {is_} {r} {b}.",
-             "In fact, {a} {is_} indeed {r} {b}."]  # fmt: skip
-DENY = ["No", "No.", "no", "NO!", "Incorrect.", "False", "That is false.", "That's not true.", "Not really.", "Nope.",
-        "It isn't.", "It is not.", "The answer is no.", "Answer: No", "I disagree.", "Certainly not.", "Wrong.",
-        "On the contrary.", "I don't think so.", "Not at all."]  # fmt: skip
-DENY_AND = ["No, {a} {is_} not {r} {b}.", "Incorrect, {a} {is_} not {r} {b}.", "In fact, {a} {is_} {o} {b}.",
-            "Actually, {a} {is_} {o} {b}.", "That is False, {a} {is_} {o} {b}.", "{a} {is_} {o} {b}.",
-            "{b} {is_} {r} {a}.",
-            "{a} {is_} not {r} {b}.", "{a} isn't {r} {b}.", "{a} {is_} {o} {b}, not {r} it.", "No; {b} {is_} {r} {a}.",
-            "Actually, {a} {is_} either {o} {b} or level with it.", "In reality, {b} {is_} {r} {a}.",
-            "It is false that {a} {is_} {r} {b}.", "It is not true that {a} {is_} {r} {b}.", "It is {o} {b}.",
-            "I don't think {a} {is_} {r} {b}.", "{b} {is_} {r} {a}, so the answer is no.",
-            "{a} cannot be {r} {b}.", "Definitely not, {a} {is_} {o} {b}."]  # fmt: skip
-PICK = ["{x}", "{x}.", "It is {x}.", "The answer is {x}.", "{x} is {j}.", "{x} appears {j}.", "{x} is {r} {y}.",
-        "Between {a} and {b}, {x} is {j}.", "Of {a} and {b}, {x} is {j}.", "{y} is {o} {x}.", "{y} is not {j}.",
-        "{x} is {j}, {y} is {k}.", "{x} is {j} while {y} is {k}.", "The one that is {j} is {x}.", "{y} is {k}.",
-        "Compared to {y}, {x} is {j}.", "Compared with {y}, {x} is {j}.", "I would say {x}.", "{x}, not {y}.",
-        "{x} rather than {y}.", "{x} is definitely {j}.", "{y} isn't {r} {x}.", "{y} is {k} and {x} is {j}.",
-        "Standing out as {j} is {x}.", "Clearly, {x} is {r} {y}."]  # fmt: skip
-HOW_LONG = ["{v}", "{v}.", "About {v}.", "{a} and {b} are {v} apart.", "It is roughly {v}", "The answer is {v}.",
-            "<think>They look 9 m away from 1 tree.</think><answer>{v}</answer>",
-            "A distance of {v} lies between {a} and {b}.",
-            "{a} measures {v}.", "Approximately {v} of space exists there.", "Exactly {v}."]  # fmt: skip
-AT_HOUR = ["{h} o'clock", "{h} o'clock.", "At {h} o'clock.", "{b} is at {h} o'clock.",
+    "Absolutely.",
+    "It is.",
+    "The answer is yes.",
+    "Answer: Yes",
+    "Of course.",
+    "I think so.",
+    "That is right.",
+]
+AGREE_AND = [
+    "Yes, {a} {is_} {r} {b}.",
+    "Indeed, {a} {is_} {r} {b}.",
+    "Correct, {a} {is_} {r} {b}.",
+    "That is True, {a} {is_} {r} {b}.",
+    "{a} {is_} {r} {b}.",
+    "{b} {is_} {o} {a}.",
+    "I think {a} {is_} {r} {b}.",
+    "From this view, {a} {is_} {r} {b}",
+    "{a} {is_} not {o} {b}, but {r} it.",
+    "You'll find {a} {r} {b}.",
+    "In the image, {a} is clearly {r} {b}. So the answer is yes.",
+    "It is {r} {b}.",
+    "{b} isn't {r} {a}.",
+    "It is true that {a} {is_} {r} {b}.",
+    "{a} {is_} {r} {b}, while {b} {is_} {o} {a}.",
+    "Sure, {a} {is_} {r} {b}.",
+    "Actually yes, {a} {is_} {r} {b}.",
+    "In fact, {a} {is_} indeed {r} {b}.",
+]
+DENY = [
+    "No",
+    "No.",
+    "no",
+    "NO!",
+    "Incorrect.",
+    "False",
+    "That is false.",
+    "That's not true.",
+    "Not really.",
+    "Nope.",
+    "It isn't.",
+    "It is not.",
+    "The answer is no.",
+    "Answer: No",
+    "I disagree.",
+    "Certainly not.",
+    "Wrong.",
+    "On the contrary.",
+    "I don't think so.",
+    "Not at all.",
+]
+DENY_AND = [
+    "No, {a} {is_} not {r} {b}.",
+    "Incorrect, {a} {is_} not {r} {b}.",
+    "In fact, {a} {is_} {o} {b}.",
+    "Actually, {a} {is_} {o} {b}.",
+    "That is False, {a} {is_} {o} {b}.",
+    "{a} {is_} {o} {b}.",
+    "{b} {is_} {r} {a}.",
+    "{a} {is_} not {r} {b}.",
+    "{a} isn't {r} {b}.",
+    "{a} {is_} {o} {b}, not {r} it.",
+    "No; {b} {is_} {r} {a}.",
+    "Actually, {a} {is_} either {o} {b} or level with it.",
+    "In reality, {b} {is_} {r} {a}.",
+    "It is false that {a} {is_} {r} {b}.",
+    "It is not true that {a} {is_} {r} {b}.",
+    "It is {o} {b}.",
+    "I don't think {a} {is_} {r} {b}.",
+    "{b} {is_} {r} {a}, so the answer is no.",
+    "{a} cannot be {r} {b}.",
+    "Definitely not, {a} {is_} {o} {b}.",
+]
+PICK = [
+    "{x}",
+    "{x}.",
+    "It is {x}.",
+    "The answer is {x}.",
+    "{x} is {j}.",
+    "{x} appears {j}.",
+    "{x} is {r} {y}.",
+    "Between {a} and {b}, {x} is {j}.",
+    "Of {a} and {b}, {x} is {j}.",
+    "{y} is {o} {x}.",
+    "{y} is not {j}.",
+    "{x} is {j}, {y} is {k}.",
+    "{x} is {j} while {y} is {k}.",
+    "The one that is {j} is {x}.",
+    "{y} is {k}.",
+    "Compared to {y}, {x} is {j}.",
+    "Compared with {y}, {x} is {j}.",
+    "I would say {x}.",
+    "{x}, not {y}.",
+    "{x} rather than {y}.",
+    "{x} is definitely {j}.",
+    "{y} isn't {r} {x}.",
+    "{y} is {k} and {x} is {j}.",
+    "Standing out as {j} is {x}.",
+    "Clearly, {x} is {r} {y}.",
+]
+HOW_LONG = [
+    "{v}",
+    "{v}.",
+    "About {v}.",
+    "{a} and {b} are {v} apart.",
+    "It is roughly {v}",
+    "The answer is {v}.",
+    "<think>They look 9 m away from 1 tree.</think><answer>{v}</answer>",
+    "A distance of {v} lies between {a} and {b}.",
+    "{a} measures {v}.",
+    "Approximately {v} of space exists there.",
+    "Exactly {v}.",
+]
+AT_HOUR = [
+    "{h} o'clock",
+    "{h} o'clock.",
+    "At {h} o'clock.",
+    "{b} is at {h} o'clock.",
     "{b} is roughly at {h} o\u2019clock from {a}.",
-           "Towards {h} o'clock", "Answer: {h} o'clock", "You would find {b} at your {h} o'clock.", "{h} O'Clock",
-           "With 12 o'clock straight ahead, {b} is at {h} o'clock.", "<answer>{h} o'clock</answer>", "{h}"]  # fmt: skip
-HOURS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+    "Towards {h} o'clock",
+    "Answer: {h} o'clock",
+    "You would find {b} at your {h} o'clock.",
+    "{h} O'Clock",
+    "With 12 o'clock straight ahead, {b} is at {h} o'clock.",
+    "<answer>{h} o'clock</answer>",
+    "{h}",
+]
+HOURS = [
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+]
 
 
 def referred(style, qa, view, draw):
@@ -428,13 +743,20 @@ def referred(style, qa, view, draw):
     for text, key in zip(texts, keys, strict=False):
         qa = qa._replace(question=qa.question.replace(text, key))
     if style == "box":
-        form = draw.choice(["the object in box {}", "the object at {}", "object {}", "what box {} holds"])
+        form = draw.choice(
+            ["the object in box {}", "the object at {}", "object {}", "what box {} holds"]
+        )
         keys = [form.format(text) for text in texts]
         if qa.truth.category.endswith("_choice") and draw.random() < 0.6:
-            keys = draw.choice([["the first object", "the second object"], ["the first", "the second"], ["Object 1",
-            "Object 2"],
-                                ["the former", "the latter"], [f"the first object, in box {texts[0]},",
-                                "the second"]])  # fmt: skip
+            keys = draw.choice(
+                [
+                    ["the first object", "the second object"],
+                    ["the first", "the second"],
+                    ["Object 1", "Object 2"],
+                    ["the former", "the latter"],
+                    [f"the first object, in box {texts[0]},", "the second"],
+                ]
+            )
     elif style == "name" and draw.random() < 0.3:
         keys = [key.title() for key in keys]
     return qa, [*keys, *keys][:2]
@@ -443,14 +765,29 @@ def referred(style, qa, view, draw):
 def told(metres, draw):
     """A length in some unit, as people write it."""
     inches = metres / 0.0254
-    return draw.choice([
-        f"{metres:.4f} m", f"{metres:.4f}m", f"{metres:.4f} metres", f"{metres:.4f} meters", f"{metres * 100:.2f} cm",
-        f"{metres * 100:.2f} centimeters", f"{metres * 1000:.1f} mm", f"{inches:.2f} inches", f"{inches:.2f} in",
-        f"{inches / 12:.3f} feet", f"{inches / 12:.3f} ft", f"{int(inches // 12)} ft {inches % 12:.1f} in",
-        f"{int(inches // 12)} feet and {inches % 12:.1f} inches", f"{int(inches // 12)}'{inches % 12:.1f}\"",
-        f"{metres:.4f} meters ({inches / 12:.3f} feet)", f"{metres:.4f}", f"{int(metres * 1000):,} mm",
-        f"{inches:.2f}-inch", f"{inches / 12:.3f} Feet",
-    ])  # fmt: skip
+    return draw.choice(
+        [
+            f"{metres:.4f} m",
+            f"{metres:.4f}m",
+            f"{metres:.4f} metres",
+            f"{metres:.4f} meters",
+            f"{metres * 100:.2f} cm",
+            f"{metres * 100:.2f} centimeters",
+            f"{metres * 1000:.1f} mm",
+            f"{inches:.2f} inches",
+            f"{inches:.2f} in",
+            f"{inches / 12:.3f} feet",
+            f"{inches / 12:.3f} ft",
+            f"{int(inches // 12)} ft {inches % 12:.1f} in",
+            f"{int(inches // 12)} feet and {inches % 12:.1f} inches",
+            f"{int(inches // 12)}'{inches % 12:.1f}\"",
+            f"{metres:.4f} meters ({inches / 12:.3f} feet)",
+            f"{metres:.4f}",
+            f"{int(metres * 1000):,} mm",
+            f"{inches:.2f}-inch",
+            f"{inches / 12:.3f} Feet",
+        ]
+    )
 
 
 def wording(qa, keys, right, draw):
@@ -462,14 +799,22 @@ def wording(qa, keys, right, draw):
         hour = (value + draw.choice([-1, 0, 1] if right else range(2, 11)) - 1) % 12 + 1
         return draw.choice(AT_HOUR).format(h=draw.choice([hour, hour, HOURS[hour - 1]]), a=a, b=b)
     if category in QUANTITIES:
-        factor = draw.uniform(0.76, 1.24) if right else draw.choice([draw.uniform(0.1, 0.74), draw.uniform(1.26, 8)])
+        factor = (
+            draw.uniform(0.76, 1.24)
+            if right
+            else draw.choice([draw.uniform(0.1, 0.74), draw.uniform(1.26, 8)])
+        )
         return draw.choice(HOW_LONG).format(v=told(value * factor, draw), a=a, b=b)
     r, o = draw.choice(SIDE[word]), draw.choice(SIDE[OPPOSITE[word]])
     if isinstance(value, bool):
         claims = value is right
         short, long = (AGREE, AGREE_AND) if claims else (DENY, DENY_AND)
         form = draw.choice(short) if draw.random() < 0.2 else draw.choice(long)
-        is_ = draw.choice(["is", "is", "is clearly", "appears", "stands"]) if "not" not in form else "is"
+        is_ = (
+            draw.choice(["is", "is", "is clearly", "appears", "stands"])
+            if "not" not in form
+            else "is"
+        )
         return form.format(a=a, b=b, r=r, o=o, is_=is_)
     x, y = (a, b) if (value == "first") is right else (b, a)
     if draw.random() < 0.1 and word in AS:
@@ -497,77 +842,155 @@ def test_the_judge_makes_no_mistake_in_2000_answers_of_many_wordings():
     cases = list(itertools.islice(worded_answers(2000, seed=1), 2000))
     assert len({answer for _, answer, _ in cases}) > 1500
     assert {qa.truth.category for qa, _, _ in cases} == CATEGORIES
-    assert [(qa, answer, right) for qa, answer, right in cases if judge(qa, answer) is not right] == []
+    assert [
+        (qa, answer, right) for qa, answer, right in cases if judge(qa, answer) is not right
+    ] == []
 
 
 def stated(category, question, names=()):
     return QA(question, "", Truth(category, None, names))
 
 
-@pytest.mark.parametrize(("answer", "said"), [
-    ("To the left of Region [1] is Region [0].", True),
-    ("To the left of Region [0] is Region [1].", False),
-    ("Region [1] has Region [0] to its left.", True),
-    ("Looking at the picture, Region [1] lies to the right, so Region [0] is left of it.", True),
-    ("Actually, the opposite: Region [1] is to the left of Region [0].", False),
-    ("Is Region [0] to the left of Region [1]? No.", False),
-    ("No doubt, Region [0] is on the left.", True),
-    ("Region [0] is not only near but also left of Region [1].", True),
-    ("I'm afraid not.", False),
-    ("Compared to Region [1], Region [0] is further to the right.", False),
-    ("Region [0] is right.", False),
-    ("That's right, Region [0] is left of Region [1].", True),
-    ("In fact, Region [0] is either to the right of or directly aligned with Region [1].", False),
-    ("yes or no", None), ("Yes No", None), ("Region [0] is neither left nor right.", None), ("I cannot tell.", None),
-    ("", None),
-    ("Region [7] is left of Region [8].", True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("To the left of Region [1] is Region [0].", True),
+        ("To the left of Region [0] is Region [1].", False),
+        ("Region [1] has Region [0] to its left.", True),
+        (
+            "Looking at the picture, Region [1] lies to the right, so Region [0] is left of it.",
+            True,
+        ),
+        ("Actually, the opposite: Region [1] is to the left of Region [0].", False),
+        ("Is Region [0] to the left of Region [1]? No.", False),
+        ("No doubt, Region [0] is on the left.", True),
+        ("Region [0] is not only near but also left of Region [1].", True),
+        ("I'm afraid not.", False),
+        ("Compared to Region [1], Region [0] is further to the right.", False),
+        ("Region [0] is right.", False),
+        ("That's right, Region [0] is left of Region [1].", True),
+        (
+            "In fact, Region [0] is either to the right of or directly aligned with Region [1].",
+            False,
+        ),
+        ("yes or no", None),
+        ("Yes No", None),
+        ("Region [0] is neither left nor right.", None),
+        ("I cannot tell.", None),
+        ("", None),
+        ("Region [7] is left of Region [8].", True),
+    ],
+)
 def test_statements_in_words(answer, said):
-    assert objects.read(stated("left_predicate", "Is Region [0] to the left of Region [1]?"), answer) is said
+    assert (
+        objects.read(stated("left_predicate", "Is Region [0] to the left of Region [1]?"), answer)
+        is said
+    )
 
 
-@pytest.mark.parametrize(("answer", "said"), [
-    ("With more height is Region [1].", "second"),
-    ("Standing taller between the two is Region [0].", "first"),
-    ("The height of Region [0] is greater than that of Region [1].", "first"),
-    ("Region [0]'s height is 2 m and that of Region [1] is 1 m, so Region [0] is taller.", "first"),
-    ("Region [1] exceeds Region [0] in height.", "second"),
-    ("Region [0] is exceeded in height by Region [1].", "second"),
-    ("Out of Region [0] and Region [1], it is Region [1] that has the larger height.", "second"),
-    ("The taller of Region [0] and Region [1] is Region [1].", "second"),
-    ("Region [1] because Region [0] is shorter.", "second"),
-    ("[1]", "second"), ("1", "second"), ("the former", "first"),
-    ("Region [0] and Region [1] are equally tall.", None), ("Neither.", None), ("", None),
-    ("Region [0] is taller. Region [1] is taller.", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("With more height is Region [1].", "second"),
+        ("Standing taller between the two is Region [0].", "first"),
+        ("The height of Region [0] is greater than that of Region [1].", "first"),
+        (
+            "Region [0]'s height is 2 m and that of Region [1] is 1 m, so Region [0] is taller.",
+            "first",
+        ),
+        ("Region [1] exceeds Region [0] in height.", "second"),
+        ("Region [0] is exceeded in height by Region [1].", "second"),
+        (
+            "Out of Region [0] and Region [1], it is Region [1] that has the larger height.",
+            "second",
+        ),
+        ("The taller of Region [0] and Region [1] is Region [1].", "second"),
+        ("Region [1] because Region [0] is shorter.", "second"),
+        ("[1]", "second"),
+        ("1", "second"),
+        ("the former", "first"),
+        ("Region [0] and Region [1] are equally tall.", None),
+        ("Neither.", None),
+        ("", None),
+        ("Region [0] is taller. Region [1] is taller.", None),
+    ],
+)
 def test_choices_in_words(answer, said):
-    assert objects.read(stated("tall_choice", "Who is taller, Region [0] or Region [1]?"), answer) == said
+    assert (
+        objects.read(stated("tall_choice", "Who is taller, Region [0] or Region [1]?"), answer)
+        == said
+    )
 
 
 def test_objects_are_known_by_name_or_its_last_word():
-    qa = stated("big_choice", "Which is bigger, the office chair or the small table?", ("office chair", "small table"))
+    qa = stated(
+        "big_choice",
+        "Which is bigger, the office chair or the small table?",
+        ("office chair", "small table"),
+    )
     assert objects.read(qa, "The chair.") == "first"
     assert objects.read(qa, "The small table is bigger.") == "second"
     assert objects.read(qa, "The office chair is smaller than the table.") == "second"
-    assert objects.read(qa._replace(truth=qa.truth._replace(names=("chair", "chair"))), "The chair.") is None
+    assert (
+        objects.read(qa._replace(truth=qa.truth._replace(names=("chair", "chair"))), "The chair.")
+        is None
+    )
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("yes", True), ("No.", False), ("True.", True), ("<think>yes</think>No", False), ("<answer>Yes</answer>", True),
-    ("That is not true.", False), ("In fact, it is the other one.", False), ("It's smaller. So the answer is no.",
-    False),
-    ("first", "first"), ("The second one.", "second"), ("the first or the second", None), ("not the first", None),
-    ("2.40 metres", 2.4), ("2.4", 2.4), ("about 240 cm", 2.4), ("5 ft 3 in", 1.6002), ("5'3\"", 1.6002), ("1,200 mm",
-    1.2),
-    ("two feet", 0.6096), ("half a metre", 0.5), ("Region [0] is 3 inches wide.", 0.0762), ("1.50 m (4.92 feet)", 1.5),
-    ("The first object is 2 m wide.", 2.0), ("-3 m", None), ("0 m", None), ("2 m and 3 m", None), ("2,4 m", None),
-    ("45 degrees", None), ("between 2 and 3 m", None), ("1e3 m", None), ("9" * 400 + " m", None), ("2 to 3 m", None),
-    ("3 o'clock", Hour(3)), ("at twelve o\u2019clock", Hour(12)), ("13 o'clock", None), ("0 o'clock", None),
-    ("2-3 o'clock", None), ("3.5 o'clock", None), ("3 o'clock or 4 o'clock", None), ("-3 o'clock", None), ("o'clock",
-    None),
-    ("If 12 o'clock is ahead, it is at 3 o'clock.", Hour(3)), ("", None), ("I do not know", None), ("clockwise", None),
-    ("\u0663 o'clock", None), ("\u0663 m", None), ("nan m", None), ("inf", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("yes", True),
+        ("No.", False),
+        ("True.", True),
+        ("<think>yes</think>No", False),
+        ("<answer>Yes</answer>", True),
+        ("That is not true.", False),
+        ("In fact, it is the other one.", False),
+        ("It's smaller. So the answer is no.", False),
+        ("first", "first"),
+        ("The second one.", "second"),
+        ("the first or the second", None),
+        ("not the first", None),
+        ("2.40 metres", 2.4),
+        ("2.4", 2.4),
+        ("about 240 cm", 2.4),
+        ("5 ft 3 in", 1.6002),
+        ("5'3\"", 1.6002),
+        ("1,200 mm", 1.2),
+        ("two feet", 0.6096),
+        ("half a metre", 0.5),
+        ("Region [0] is 3 inches wide.", 0.0762),
+        ("1.50 m (4.92 feet)", 1.5),
+        ("The first object is 2 m wide.", 2.0),
+        ("-3 m", None),
+        ("0 m", None),
+        ("2 m and 3 m", None),
+        ("2,4 m", None),
+        ("45 degrees", None),
+        ("between 2 and 3 m", None),
+        ("1e3 m", None),
+        ("9" * 400 + " m", None),
+        ("2 to 3 m", None),
+        ("3 o'clock", Hour(3)),
+        ("at twelve o\u2019clock", Hour(12)),
+        ("13 o'clock", None),
+        ("0 o'clock", None),
+        ("2-3 o'clock", None),
+        ("3.5 o'clock", None),
+        ("3 o'clock or 4 o'clock", None),
+        ("-3 o'clock", None),
+        ("o'clock", None),
+        ("If 12 o'clock is ahead, it is at 3 o'clock.", Hour(3)),
+        ("", None),
+        ("I do not know", None),
+        ("clockwise", None),
+        ("\u0663 o'clock", None),
+        ("\u0663 m", None),
+        ("nan m", None),
+        ("inf", None),
+    ],
+)
 def test_answers_without_their_question(text, value):
     found = parse(text)
     assert type(found) is type(value)
@@ -582,21 +1005,26 @@ def test_a_bare_number_is_an_hour_only_where_one_is_asked_for():
 
 def test_released_truths_are_read_from_their_sentences():
     ask_left = "Is bounding box region (0, 39, 652, 999) smaller than bounding box region (6, 380, 228, 562)?"
-    false = (
-        "Incorrect, bounding box region (0, 39, 652, 999) is not smaller than bounding box region (6, 380, 228, 562)."
-    )
+    false = "Incorrect, bounding box region (0, 39, 652, 999) is not smaller than bounding box region (6, 380, 228, 562)."
     qa = objects.typed(QA(ask_left, false, ("small_predicate", false, ("lamp", "television"))))
     assert qa.truth == Truth("small_predicate", False, ("lamp", "television"))
     assert judge(qa, "No, the lamp is bigger.")
     assert not judge(qa, "The television is larger than the lamp.")
-    for category, answer, value in [("height_data", "It is 45.0 inches.", 1.143), ("direction", "At 7 o'clock.",
-    Hour(7)),
-                                    ("tall_choice", "Region [1] is taller.", "second"), ("tall_choice", "first",
-                                    "first"),
-                                    ("direction", 7, Hour(7)), ("left_predicate", True, True)]:  # fmt: skip
+    for category, answer, value in [
+        ("height_data", "It is 45.0 inches.", 1.143),
+        ("direction", "At 7 o'clock.", Hour(7)),
+        ("tall_choice", "Region [1] is taller.", "second"),
+        ("tall_choice", "first", "first"),
+        ("direction", 7, Hour(7)),
+        ("left_predicate", True, True),
+    ]:
         found = objects.typed(QA("Region [0] or Region [1]?", "", (category, answer)))
         assert type(found.truth.value) is type(value)
-        assert found.truth.value == pytest.approx(value) if isinstance(value, float) else found.truth.value == value
+        assert (
+            found.truth.value == pytest.approx(value)
+            if isinstance(value, float)
+            else found.truth.value == value
+        )
     for category, answer in [
         ("height_data", "Tall."),
         ("direction", 13),
@@ -617,7 +1045,10 @@ def test_a_question_is_read_by_its_kind_where_no_truth_is_at_hand():
     asked = QA(f"Is {boxes[0]} left of {boxes[1]}?", "", None, "left_predicate", boxes)
     assert objects.read(asked, "It is to the right of it.") is False
     assert objects.read(asked._replace(kind="direction"), "4") == Hour(4)
-    assert objects.read(asked._replace(kind="tall_choice"), "Box (6, 380, 228, 562) is shorter.") == "first"
+    assert (
+        objects.read(asked._replace(kind="tall_choice"), "Box (6, 380, 228, 562) is shorter.")
+        == "first"
+    )
     wide = asked._replace(kind="width_data", about=boxes[:1])
     for text in ("2 m", "The box 10, 39, 652, 999 is 2 m wide", "(10, 39, 652, 999): 2"):
         assert objects.read(wide, text) == objects.read(wide._replace(kind=""), text) == 2.0
@@ -627,23 +1058,92 @@ def test_a_question_is_read_by_its_kind_where_no_truth_is_at_hand():
 
 def test_what_is_asked_of_unknown_objects_has_a_kind(rng):
     asked = objects.unanswered(2, rng)
-    assert [qa.kind for qa in asked] == ["width_data", "height_data", "width_data", "height_data", "left_predicate",
-                                         "front_choice", "distance_data", "direction"]  # fmt: skip
+    assert [qa.kind for qa in asked] == [
+        "width_data",
+        "height_data",
+        "width_data",
+        "height_data",
+        "left_predicate",
+        "front_choice",
+        "distance_data",
+        "direction",
+    ]
     assert all(qa.truth is None for qa in asked)
 
 
 # Anything at all.
 
-PIECES = ["<think>", "</think>", "<answer>", "</answer>", "yes", "no", "in fact", "actually ", "the first", "second",
-    "not ", "n't",
-          " o'clock", "12", "3", "2.4", "1e9", "9" * 30, "-", "+", ".", ",", "(", ")", "[", "]", " ", "\n", "m",
-          " metres", " ft", " in",
-          "'", '"', "\u00b0", "\u0663", "\u2212", "\u2019", "\u2039", "\u203a", "\u20390\u203a", "nan", "inf",
-          "Region [0]", "region 1",
-          "object 2", "object a", "(1, 2, 3, 4)", "(1, 39, 652, 999)", " is ", " taller", "than ", " left", "right",
-          " and ", "between ",
-          "of ", "the ", "it is ", "one", "half a", "answer: ", "1,000", "less ", "as ", " has ", "lamp", "\u0130",
-          "\0"]  # fmt: skip
+PIECES = [
+    "<think>",
+    "</think>",
+    "<answer>",
+    "</answer>",
+    "yes",
+    "no",
+    "in fact",
+    "actually ",
+    "the first",
+    "second",
+    "not ",
+    "n't",
+    " o'clock",
+    "12",
+    "3",
+    "2.4",
+    "1e9",
+    "9" * 30,
+    "-",
+    "+",
+    ".",
+    ",",
+    "(",
+    ")",
+    "[",
+    "]",
+    " ",
+    "\n",
+    "m",
+    " metres",
+    " ft",
+    " in",
+    "'",
+    '"',
+    "\u00b0",
+    "\u0663",
+    "\u2212",
+    "\u2019",
+    "\u2039",
+    "\u203a",
+    "\u20390\u203a",
+    "nan",
+    "inf",
+    "Region [0]",
+    "region 1",
+    "object 2",
+    "object a",
+    "(1, 2, 3, 4)",
+    "(1, 39, 652, 999)",
+    " is ",
+    " taller",
+    "than ",
+    " left",
+    "right",
+    " and ",
+    "between ",
+    "of ",
+    "the ",
+    "it is ",
+    "one",
+    "half a",
+    "answer: ",
+    "1,000",
+    "less ",
+    "as ",
+    " has ",
+    "lamp",
+    "\u0130",
+    "\0",
+]
 
 
 def adversarial(draw):
@@ -681,13 +1181,51 @@ def test_no_text_raises_or_gives_a_value_out_of_range():
         assert value is None or type(value) is KINDS[k], text
 
 
-LONG = ["yes ", "in fact ", "the first ", "second", "not ", "n't", " o'clock", "3 o'clock", "2.4", "9", ".", "(", "[",
-    " ", "\n", "1 m",
-        "'", "\u2212", "\u0130", "\u20390\u203a, ", "Region [0] ", "object a ", "(1, 39, 652, 999) ", " taller",
-        "than ", "between ",
-        "of the ", "one ", "answer: ", "1,000,", "less ", " has ", "lamp", "5 ft 3 ", "(1, 2, 3,", "5'", "well, ",
-        "region [",
-        "the object in box ", "<answer>", "3 to ", "yes\n", "12 in "]  # fmt: skip
+LONG = [
+    "yes ",
+    "in fact ",
+    "the first ",
+    "second",
+    "not ",
+    "n't",
+    " o'clock",
+    "3 o'clock",
+    "2.4",
+    "9",
+    ".",
+    "(",
+    "[",
+    " ",
+    "\n",
+    "1 m",
+    "'",
+    "\u2212",
+    "\u0130",
+    "\u20390\u203a, ",
+    "Region [0] ",
+    "object a ",
+    "(1, 39, 652, 999) ",
+    " taller",
+    "than ",
+    "between ",
+    "of the ",
+    "one ",
+    "answer: ",
+    "1,000,",
+    "less ",
+    " has ",
+    "lamp",
+    "5 ft 3 ",
+    "(1, 2, 3,",
+    "5'",
+    "well, ",
+    "region [",
+    "the object in box ",
+    "<answer>",
+    "3 to ",
+    "yes\n",
+    "12 in ",
+]
 
 
 @pytest.mark.parametrize("piece", LONG)

@@ -1,4 +1,5 @@
-"""Our chat layout, tokens and positions against transformers' own processor; packed questions against lone ones."""
+"""Our chat layout, tokens and positions against transformers' own processor; packed questions
+against lone ones."""
 
 from itertools import pairwise
 
@@ -10,10 +11,10 @@ from transformers import Qwen3VLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from tests.conftest import QUESTION, image_settings
-from vlm3 import attention, packing
 from vlm3.geometry import Camera
 from vlm3.mixture import Mixture, Source
-from vlm3.packing import SHARED, UNSUPERVISED, Batch, Packed
+from vlm3.qwen import attention, packing
+from vlm3.qwen.packing import SHARED, UNSUPERVISED, Batch, Packed
 from vlm3.tasks import text
 from vlm3.views import QA, Sample, View
 
@@ -24,9 +25,11 @@ class _Processor(Qwen3VLProcessor):
     def __init__(self, image_processor, tokenizer):
         self.image_token, self.video_token = "<|image_pad|>", "<|video_pad|>"
         self.image_token_id, self.video_token_id = tokenizer.convert_tokens_to_ids(
-            [self.image_token, self.video_token])  # fmt: skip
+            [self.image_token, self.video_token]
+        )
         super(Qwen3VLProcessor, self).__init__(
-            image_processor, tokenizer, chat_template=tokenizer.chat_template)  # fmt: skip
+            image_processor, tokenizer, chat_template=tokenizer.chat_template
+        )
 
     @classmethod
     def get_attributes(cls):
@@ -68,7 +71,9 @@ def _answered(processor, images: list[np.ndarray], *qas: QA) -> dict[str, torch.
     turns = []
     for qa in qas:
         pictures = [{"type": "image"}] * (0 if turns else len(images))
-        turns.append({"role": "user", "content": [*pictures, {"type": "text", "text": qa.question}]})
+        turns.append(
+            {"role": "user", "content": [*pictures, {"type": "text", "text": qa.question}]}
+        )
         turns.append({"role": "assistant", "content": qa.answer})
     chat = processor.apply_chat_template(turns, tokenize=False)
     return processor(text=[chat], images=list(images), return_tensors="pt")
@@ -76,7 +81,8 @@ def _answered(processor, images: list[np.ndarray], *qas: QA) -> dict[str, torch.
 
 @torch.no_grad()
 def _alone(vlm, processor, images: list[np.ndarray], qa: QA) -> torch.Tensor:
-    """(R, V) logits of one question's answer and the end of its turn, by transformers' own path from end to end."""
+    """(R, V) logits of one question's answer and the end of its turn, by transformers' own path
+    from end to end."""
     answer = len(vlm.tokenizer(qa.answer, add_special_tokens=False)["input_ids"]) + 1
     logits = vlm.net(**_answered(processor, images, qa), use_cache=False).logits[0]
     return logits[-2 - answer : -2]  # the line break comes last, and nothing is predicted from it
@@ -84,22 +90,32 @@ def _alone(vlm, processor, images: list[np.ndarray], qa: QA) -> torch.Tensor:
 
 def _messages(n_images, *answer):
     content = [{"type": "image"}] * n_images + [{"type": "text", "text": QUESTION}]
-    return [{"role": "user", "content": content}] + [{"role": "assistant", "content": text} for text in answer]
+    return [{"role": "user", "content": content}] + [
+        {"role": "assistant", "content": text} for text in answer
+    ]
 
 
 def _reference(processor, images):
-    text = processor.apply_chat_template(_messages(len(images)), tokenize=False, add_generation_prompt=True)
+    text = processor.apply_chat_template(
+        _messages(len(images)), tokenize=False, add_generation_prompt=True
+    )
     return processor(text=[text], images=list(images), return_tensors="pt")
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_ids_patches_positions_and_logits_equal_those_of_the_processor(vlm, processor, images, count):
-    ours, reference = packing.inputs(vlm, images[:count], QUESTION), _reference(processor, images[:count])
+def test_ids_patches_positions_and_logits_equal_those_of_the_processor(
+    vlm, processor, images, count
+):
+    ours, reference = (
+        packing.inputs(vlm, images[:count], QUESTION),
+        _reference(processor, images[:count]),
+    )
     assert torch.equal(ours["input_ids"], reference["input_ids"])
     assert torch.equal(ours["image_grid_thw"], reference["image_grid_thw"])
     torch.testing.assert_close(ours["pixel_values"], reference["pixel_values"], atol=1e-6, rtol=0)
     rope, _ = vlm.net.model.get_rope_index(
-        reference["input_ids"], reference["mm_token_type_ids"], reference["image_grid_thw"])  # fmt: skip
+        reference["input_ids"], reference["mm_token_type_ids"], reference["image_grid_thw"]
+    )
     assert torch.equal(ours["position_ids"], rope)
     with torch.no_grad():
         a, b = vlm.net(**ours, use_cache=False).logits, vlm.net(**reference, use_cache=False).logits
@@ -135,7 +151,9 @@ def test_prompt_equals_the_chat_template(vlm, n_images):
     template = vlm.tokenizer.apply_chat_template
     question = template(_messages(n_images), tokenize=False, add_generation_prompt=True)
     assert packing.prompt(QUESTION, n_images) == question
-    assert packing.prompt(QUESTION, n_images, "2.4") == template(_messages(n_images, "2.4"), tokenize=False)
+    assert packing.prompt(QUESTION, n_images, "2.4") == template(
+        _messages(n_images, "2.4"), tokenize=False
+    )
 
 
 @pytest.mark.parametrize("token", ["<|image_pad|>", "<|im_end|>", "<|object_ref_start|>"])
@@ -157,7 +175,9 @@ def test_a_question_without_an_image_is_refused(vlm):
 @pytest.mark.parametrize("masked", [False, True], ids=["tree", "mask"])
 @pytest.mark.parametrize("count", [1, 2])
 @torch.no_grad()
-def test_packed_questions_have_the_logits_of_questions_asked_alone(vlm, processor, images, count, masked):
+def test_packed_questions_have_the_logits_of_questions_asked_alone(
+    vlm, processor, images, count, masked
+):
     batch = packing.collate([packing.pack(_sample(images[:count], *QAS), vlm.tokenizer)])
     expected = torch.cat([_alone(vlm, processor, images[:count], qa) for qa in QAS])
     found = _logits(vlm, batch, masked)
@@ -177,7 +197,9 @@ def test_samples_of_a_batch_do_not_see_each_other(vlm, images, masked):
 
 
 def test_the_tree_has_the_gradients_of_the_mask(vlm, images):
-    batch = packing.collate([packing.pack(_sample(images[:n], *QAS), vlm.tokenizer) for n in (1, 2)])
+    batch = packing.collate(
+        [packing.pack(_sample(images[:n], *QAS), vlm.tokenizer) for n in (1, 2)]
+    )
 
     def gradients(masked: bool) -> tuple[torch.Tensor, ...]:
         rows = batch.supervised
@@ -206,7 +228,9 @@ def test_ids_and_positions_of_a_branch_are_those_of_its_question_alone(vlm, imag
 def test_what_all_questions_begin_with_is_there_once(vlm, images):
     lone = packing.pack(_sample(images, QAS[0]), vlm.tokenizer)
     asked = packing.inputs(vlm, images, QAS[0].question)["input_ids"].shape[1]
-    assert (lone.branches == SHARED).sum() == asked - 1  # the last is kept, to predict the answer from
+    assert (
+        lone.branches == SHARED
+    ).sum() == asked - 1  # the last is kept, to predict the answer from
     twice = packing.pack(_sample(images, QAS[0], QAS[0]), vlm.tokenizer)
     assert len(twice) == 2 * len(lone) - (asked - 1)
     assert (twice.branches == SHARED).sum() == asked - 1
@@ -233,7 +257,10 @@ def test_a_sample_to_be_answered_ends_each_branch_where_its_answer_will_begin(vl
     assert (asked.targets == UNSUPERVISED).all()
     for number, qa in enumerate(QAS, 1):
         lone = packing.inputs(vlm, images, qa.question)["input_ids"][0]
-        assert asked.ids[(asked.branches == SHARED) | (asked.branches == number)].tolist() == lone.tolist()
+        assert (
+            asked.ids[(asked.branches == SHARED) | (asked.branches == number)].tolist()
+            == lone.tolist()
+        )
         mine = asked.branches == number
         before = packed.positions[:, packed.branches == number][:, : mine.sum()]
         assert asked.positions[:, mine].tolist() == before.tolist()
@@ -247,7 +274,8 @@ def test_a_chat_is_laid_out_as_transformers_does_it(vlm, processor, images):
     reference = _answered(processor, images, *QAS)
     assert packed.ids.tolist() == reference["input_ids"][0].tolist()
     rope, _ = vlm.net.model.get_rope_index(
-        reference["input_ids"], reference["mm_token_type_ids"], reference["image_grid_thw"])  # fmt: skip
+        reference["input_ids"], reference["mm_token_type_ids"], reference["image_grid_thw"]
+    )
     assert packed.positions.tolist() == rope[:, 0].tolist()
     with torch.no_grad():
         ours = _logits(vlm, packing.collate([packed]))
@@ -261,7 +289,9 @@ def test_only_in_a_chat_does_an_answer_see_earlier_ones(vlm, images):
         sample = _sample(images[:1], QAS[0]._replace(answer=answer), QAS[1])
         return _logits(vlm, packing.collate([packing.pack(sample, vlm.tokenizer, layout)]))[-4:]
 
-    torch.testing.assert_close(last("isolated", "2.41"), last("isolated", "9.87"), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        last("isolated", "2.41"), last("isolated", "9.87"), atol=1e-6, rtol=0
+    )
     assert (last("chat", "2.41") - last("chat", "9.87")).abs().max() > 1e-3
 
 
@@ -272,7 +302,9 @@ def test_only_in_a_chat_does_an_answer_see_earlier_ones(vlm, images):
 def test_the_answer_and_the_end_of_its_turn_are_supervised_and_nothing_else(vlm, images, layout):
     packed = packing.pack(_sample(images, *QAS), vlm.tokenizer, layout)
     supervised = packed.targets != UNSUPERVISED
-    assert vlm.tokenizer.decode(packed.targets[supervised]) == "".join(f"{qa.answer}<|im_end|>" for qa in QAS)
+    assert vlm.tokenizer.decode(packed.targets[supervised]) == "".join(
+        f"{qa.answer}<|im_end|>" for qa in QAS
+    )
     assert packed.targets[:-1][supervised[:-1]].tolist() == packed.ids[1:][supervised[:-1]].tolist()
     assert packed.targets[-1] == UNSUPERVISED
     assert (packed.weights > 0).tolist() == supervised.tolist()
@@ -280,10 +312,14 @@ def test_the_answer_and_the_end_of_its_turn_are_supervised_and_nothing_else(vlm,
 
 @pytest.mark.parametrize(
     ("weighting", "expected"),
-    # "2.41" and "13.0 metres", each with the end of its turn, and an empty answer, which is nothing but its end
-    [("token", [1] * 5 + [1] * 6 + [1]), ("answer", [1 / 5] * 5 + [1 / 6] * 6 + [1]),
-     ("sample", [1 / 15] * 5 + [1 / 18] * 6 + [1 / 3])],
-)  # fmt: skip
+    # "2.41" and "13.0 metres", each with the end of its turn, and an empty answer, which is nothing
+    # but its end
+    [
+        ("token", [1] * 5 + [1] * 6 + [1]),
+        ("answer", [1 / 5] * 5 + [1 / 6] * 6 + [1]),
+        ("sample", [1 / 15] * 5 + [1 / 18] * 6 + [1 / 3]),
+    ],
+)
 @pytest.mark.parametrize("layout", packing.LAYOUTS)
 def test_weights_count_tokens_answers_or_samples_the_same(vlm, images, layout, weighting, expected):
     sample = _sample(images[:1], QAS[0], QAS[1], QAS[3])
@@ -299,7 +335,11 @@ def test_samples_that_cannot_be_packed_are_refused(vlm, images):
         (_sample(images, QAS[0]), {"layout": "row"}, "got 'row', 'answer'"),
         (_sample(images, QAS[0]), {"weighting": "word"}, "got 'isolated', 'word'"),
         (_sample(images, QA("Far <|im_end|>?", "1", None)), {}, r"control token '<\|im_end\|>'"),
-        (_sample(images, QAS[0], QA("Far?", "<|image_pad|>", None)), {}, r"control token '<\|image_pad\|>'"),
+        (
+            _sample(images, QAS[0], QA("Far?", "<|image_pad|>", None)),
+            {},
+            r"control token '<\|image_pad\|>'",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             packing.pack(sample, vlm.tokenizer, **options)
@@ -318,8 +358,17 @@ def test_who_sees_whom_by_hand():
 def _packed(shared: int, *lengths: int, source: str = "") -> Packed:
     branches = np.repeat(np.arange(len(lengths) + 1), [shared, *lengths])
     zeros = np.zeros_like(branches)
-    return Packed(zeros, np.stack([zeros] * 3), branches, zeros, zeros.astype(np.float32),
-                  (np.zeros((32, 32, 3), np.uint8),), np.array([[1, 2, 2]]), "depth", source)  # fmt: skip
+    return Packed(
+        zeros,
+        np.stack([zeros] * 3),
+        branches,
+        zeros,
+        zeros.astype(np.float32),
+        (np.zeros((32, 32, 3), np.uint8),),
+        np.array([[1, 2, 2]]),
+        "depth",
+        source,
+    )
 
 
 def test_batches_hold_all_samples_in_their_order_and_no_more_tokens_than_asked_for():
@@ -328,14 +377,20 @@ def test_batches_hold_all_samples_in_their_order_and_no_more_tokens_than_asked_f
     assert len(found) > 5
     assert all(len(batch) <= 50 for batch in found)
     assert [name for batch in found for name in batch.sources] == [p.source for p in packs]
-    assert all(len(a) + len(packs[int(b.sources[0])]) > 50 for a, b in pairwise(found))  # full before the next begins
+    assert all(
+        len(a) + len(packs[int(b.sources[0])]) > 50 for a, b in pairwise(found)
+    )  # full before the next begins
     assert all(batch.grids.tolist() == [[1, 2, 2]] * len(batch.sources) for batch in found)
 
 
 def test_a_sample_longer_than_the_budget_is_alone_in_its_batch():
     packs = [_packed(3, 2, source="a"), _packed(30, 9, source="long"), _packed(4, 2, source="b")]
     found = packing.batches(packs, 20)
-    assert [(batch.sources, len(batch)) for batch in found] == [(("a",), 5), (("long",), 39), (("b",), 6)]
+    assert [(batch.sources, len(batch)) for batch in found] == [
+        (("a",), 5),
+        (("long",), 39),
+        (("b",), 6),
+    ]
 
 
 def test_batches_ask_for_no_more_samples_than_they_hold():
@@ -351,7 +406,9 @@ def test_no_samples_make_no_batches():
 
 def test_images_wait_as_bytes_and_are_cut_into_patches_when_the_network_asks(vlm, images):
     batch = packing.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
-    assert [(image.dtype, tuple(image.shape)) for image in batch.images] == [(torch.uint8, i.shape) for i in images]
+    assert [(image.dtype, tuple(image.shape)) for image in batch.images] == [
+        (torch.uint8, i.shape) for i in images
+    ]
     rows = batch.inputs()["pixel_values"]
     assert rows.dtype == torch.float32
     assert torch.equal(rows, packing.inputs(vlm, images, QUESTION)["pixel_values"])
@@ -369,7 +426,9 @@ def test_a_batch_moves_whole(vlm, images):
 
 def test_all_of_a_batch_is_pinned(vlm, images, monkeypatch):
     pinned = []
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: pinned.append(tensor) or tensor.clone())
+    monkeypatch.setattr(
+        torch.Tensor, "pin_memory", lambda tensor, *_: pinned.append(tensor) or tensor.clone()
+    )
     batch = packing.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
     found = batch.pin_memory()
     assert len(pinned) == 11 + len(images)

@@ -30,7 +30,9 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def site(html):
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Quiet, directory=html))
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(_Quiet, directory=html)
+    )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/"
     server.shutdown()
@@ -38,16 +40,31 @@ def site(html):
 
 @pytest.fixture(scope="module")
 def browser():
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     driver = shutil.which("chromedriver")
     if not (chromium and driver):
-        pytest.skip("no Chromium and chromedriver on the PATH: the pages are not opened in a browser")
+        pytest.skip(
+            "no Chromium and chromedriver on the PATH: the pages are not opened in a browser"
+        )
     from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
     options = ChromeOptions()
     options.binary_location = chromium
-    for flag in ("headless", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
-                 "disable-component-update", "disable-sync", "disable-quic", "window-size=1280,1000"):  # fmt: skip
+    for flag in (
+        "headless",
+        "no-sandbox",
+        "disable-gpu",
+        "no-first-run",
+        "disable-background-networking",
+        "disable-component-update",
+        "disable-sync",
+        "disable-quic",
+        "window-size=1280,1000",
+    ):
         options.add_argument(f"--{flag}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     chrome = Chrome(options=options, service=ChromeService(driver))
@@ -64,13 +81,19 @@ def wait_for(browser, condition: str) -> None:
 def test_every_page_works_offline_without_an_error_and_with_alt_texts(html, site, browser):
     pages = [str(path.relative_to(html)) for path in sorted(html.rglob("*.html"))]
     pages = [page for page in pages if not page.startswith("_static/")]  # templates of the theme
-    assert {"intro.html", *(f"{path.parent.name}/{path.stem}.html" for path in CHAPTERS)} <= set(pages)
+    assert {"intro.html", *(f"{path.parent.name}/{path.stem}.html" for path in CHAPTERS)} <= set(
+        pages
+    )
     faults = []
     for page in pages:
         browser.get(site + page)
         wait_for(browser, "document.readyState === 'complete'")
-        wait_for(browser, "!window.MathJax?.startup || window.MathJax.startup.promise.then(() => true)")
-        faults += [f"{page}: {entry}" for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+        wait_for(
+            browser, "!window.MathJax?.startup || window.MathJax.startup.promise.then(() => true)"
+        )
+        faults += [
+            f"{page}: {entry}" for entry in browser.get_log("browser") if entry["level"] == "SEVERE"
+        ]
         for entry in browser.get_log("performance"):
             message = json.loads(entry["message"])["message"]
             url = message["params"].get("request", {}).get("url", "")
@@ -79,7 +102,9 @@ def test_every_page_works_offline_without_an_error_and_with_alt_texts(html, site
             if message["params"].get("response", {}).get("status", 200) >= 400:
                 faults.append(f"{page}: {message['params']['response']['url']} failed")
         missing = "[...document.images].filter(i => !i.alt.trim()).map(i => i.src.slice(0, 99))"
-        faults += [f"{page}: no alt text: {src}" for src in browser.execute_script(f"return {missing}")]
+        faults += [
+            f"{page}: no alt text: {src}" for src in browser.execute_script(f"return {missing}")
+        ]
     assert not faults, "\n".join(faults)
 
 
@@ -122,7 +147,11 @@ def test_a_clicked_place_tells_what_was_asked_and_answered_there(site, browser):
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
     read = []
     for keys in ("", Keys.ARROW_RIGHT, Keys.ARROW_DOWN):
-        ActionChains(browser).move_to_element_with_offset(picture, -101, 37).click().send_keys(keys).perform()
+        ActionChains(browser).move_to_element_with_offset(picture, -101, 37).click().send_keys(
+            keys
+        ).perform()
         read.append(figure.find_element("tag name", "figcaption").text)
-        assert re.search(r"question: .*\(\d+, \d+\).*\nanswer: .* m\ntruth: (\d\.\d\d m|unknown)", read[-1])
+        assert re.search(
+            r"question: .*\(\d+, \d+\).*\nanswer: .* m\ntruth: (\d\.\d\d m|unknown)", read[-1]
+        )
     assert len(set(read)) == 3

@@ -7,8 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from vlm3 import Camera, View, figures, pair_widgets, pairs
+from vlm3 import Camera, View
 from vlm3.geometry import rotation_from_ypr
+from vlm3.pages import figures, pair_widgets, pairs
 from vlm3.tasks.pose import auc
 
 CAMERA = Camera(100, 100, 64, 48, 128, 96)
@@ -24,7 +25,11 @@ def pose(yaw_deg: float = 0, x: float = 0, z: float = 0) -> np.ndarray:
 
 def signs(ax, marker: str, color: str) -> list[tuple]:
     """Where an axis has a sign of this colour."""
-    lines = [line for line in ax.lines if line.get_marker() == marker and line.get_markeredgecolor() == color]
+    lines = [
+        line
+        for line in ax.lines
+        if line.get_marker() == marker and line.get_markeredgecolor() == color
+    ]
     return [tuple(np.ravel(line.get_xydata())) for line in lines]
 
 
@@ -102,7 +107,11 @@ def test_a_trend_is_the_median_of_groups_of_equal_size():
 
 def test_on_a_floor_plan_forward_is_up_and_right_is_right():
     ax = pairs.floor_plan(pose(yaw_deg=90, x=1), pose(z=2), CAMERA)
-    wedges = {line.get_label(): line.get_xydata() for line in ax.lines if not line.get_label().startswith("_")}
+    wedges = {
+        line.get_label(): line.get_xydata()
+        for line in ax.lines
+        if not line.get_label().startswith("_")
+    }
     assert wedges["truth"][0].tolist() == [1, 0]
     assert (wedges["truth"][1:3, 0] > 1).all()  # it looks to the right
     assert wedges["answer"][0].tolist() == [0, 2]
@@ -123,7 +132,9 @@ def spec(page: str, name: str) -> list:
 
 
 def test_a_match_to_follow_moves_to_the_second_picture_and_is_clipped_to_it():
-    page = pair_widgets.follow(VIEWS, UV1, [(500.0, 30.0), None], TRUTH2, ["<b>off</b>", "no answer"], "two rooms").data
+    page = pair_widgets.follow(
+        VIEWS, UV1, [(500.0, 30.0), None], TRUTH2, ["<b>off</b>", "no answer"], "two rooms"
+    ).data
     first, second = spec(page, "matches")
     gap = 4  # 3 % of the width
     assert first["a"] == [20, 30]
@@ -135,24 +146,33 @@ def test_a_match_to_follow_moves_to_the_second_picture_and_is_clipped_to_it():
 
 
 def test_words_cannot_end_the_script_they_stand_in():
-    page = pair_widgets.turn_cameras({"a": (pose(x=1), None)}, ["</script><i>"], CAMERA, "cameras").data
+    page = pair_widgets.turn_cameras(
+        {"a": (pose(x=1), None)}, ["</script><i>"], CAMERA, "cameras"
+    ).data
     assert page.count("</script>") == 1
     assert "<i>" not in page.replace("<\\/script><i>", "")
 
 
 def test_cameras_to_turn_show_truth_and_answer_in_metres():
     page = pair_widgets.turn_cameras(
-        {"near": (pose(x=1), pose(z=2)), "far": (pose(x=3), None)}, ["one", "two"], CAMERA, "two cameras"
+        {"near": (pose(x=1), pose(z=2)), "far": (pose(x=3), None)},
+        ["one", "two"],
+        CAMERA,
+        "two cameras",
     ).data
     near, far = spec(page, "pairs")
     assert [0.0, 0.0, 2.0] in near["lines"][1]["points"]
-    assert len(near["lines"]) - len(far["lines"]) == 7  # the way to a camera, its rim, four edges and its roof
+    assert (
+        len(near["lines"]) - len(far["lines"]) == 7
+    )  # the way to a camera, its rim, four edges and its roof
     assert page.count("<option>") == 2
     assert 'aria-label="two cameras"' in page
 
 
 def test_the_still_is_there_before_the_browser_draws():
-    page = pair_widgets.turn_cameras({"a": (pose(x=1), pose(x=1))}, ["words"], CAMERA, "cameras").data
+    page = pair_widgets.turn_cameras(
+        {"a": (pose(x=1), pose(x=1))}, ["words"], CAMERA, "cameras"
+    ).data
     still = re.search(r"<svg[^>]*>(.*?)</svg>", page, re.S)[1]
     assert still.count("<path") == len(spec(page, "pairs")[0]["lines"])
     numbers = np.array(re.findall(r"(-?\d+\.\d\d),(-?\d+\.\d\d)", still), float)

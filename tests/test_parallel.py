@@ -13,9 +13,12 @@ from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
 from torch.distributed.fsdp import FSDPModule
 
 from tests.training import losses, small, stderr, together, told, weights
-from vlm3 import mixture, packing, parallel, runs, sft
-from vlm3.config import Config
-from vlm3.loader import Feed, Share, Stop
+from vlm3 import mixture, parallel
+from vlm3.qwen import packing
+from vlm3.training import checkpoints as runs
+from vlm3.training import sft
+from vlm3.training.config import Config
+from vlm3.training.loader import Feed, Share, Stop
 
 BIN = Path(sys.executable).parent
 STEPS = 20
@@ -24,7 +27,9 @@ STEPS = 20
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory) -> Config:
     """What one process learns, with so few tokens at once that its steps are of several batches."""
-    config = small(tmp_path_factory.mktemp("alone"), steps=STEPS, batch=6, tokens=200, lr=1e-3, save_every=10)
+    config = small(
+        tmp_path_factory.mktemp("alone"), steps=STEPS, batch=6, tokens=200, lr=1e-3, save_every=10
+    )
     sft.train(config)
     return config
 
@@ -120,7 +125,9 @@ def test_gradients_travel_between_copies_after_the_last_batch_only():
 
 def test_a_step_says_which_network_its_batches_are_for(alone, monkeypatch):
     evened, nets = parallel.evened, []
-    monkeypatch.setattr(parallel, "evened", lambda items, net, stop: (nets.append(net), evened(items, net, stop))[1])
+    monkeypatch.setattr(
+        parallel, "evened", lambda items, net, stop: (nets.append(net), evened(items, net, stop))[1]
+    )
     samples, vlm = mixture.read(alone.mixture), sft.start(alone)
     learner = sft.Learner(alone, sft.prepared(vlm, alone), parallel.place(), ["depth", "pose"])
     with Feed(Share(samples, alone, vlm.tokenizer), range(1), 0, Stop()) as feed:
@@ -162,17 +169,51 @@ def test_groups_that_do_not_come_out_even_are_refused(monkeypatch):
     "launcher",
     [
         ["torchrun", "--standalone", "--nproc-per-node", "2"],
-        ["accelerate", "launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision",
-         "no", "--dynamo_backend", "no"],
+        [
+            "accelerate",
+            "launch",
+            "--multi_gpu",
+            "--num_processes",
+            "2",
+            "--num_machines",
+            "1",
+            "--mixed_precision",
+            "no",
+            "--dynamo_backend",
+            "no",
+        ],
     ],
-)  # fmt: skip
+)
 def test_launchers_start_processes_of_which_one_speaks(tmp_path, launcher):
     config = small(tmp_path)
-    words = ["train", "tiny", "--steps", "2", "--batch", "2", "--model", config.model, "--mixture", config.mixture,
-             "--workers", "0", "--peak-tflops", "1", "--no-progress", "--out", str(tmp_path / "run")]  # fmt: skip
-    done = subprocess.run([BIN / launcher[0], *launcher[1:], "-m", "vlm3.cli", *words], capture_output=True, text=True)
+    words = [
+        "train",
+        "tiny",
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--model",
+        config.model,
+        "--mixture",
+        config.mixture,
+        "--workers",
+        "0",
+        "--peak-tflops",
+        "1",
+        "--no-progress",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    done = subprocess.run(
+        [BIN / launcher[0], *launcher[1:], "-m", "vlm3.terminal.cli", *words],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert len(runs.read(tmp_path / "run")) == 2
-    assert len(list(runs.checkpoints(tmp_path / "run")[-1].glob("*.distcp"))) == 2  # each process wrote its part
+    assert (
+        len(list(runs.checkpoints(tmp_path / "run")[-1].glob("*.distcp"))) == 2
+    )  # each process wrote its part
     assert "Warning" not in done.stderr
     assert done.stdout == f"saved {tmp_path / 'run' / 'model'}\n"

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image, ImageFile, features
 
 from tests.conftest import ROOT, photo_file, position_image, upside
-from vlm3 import photo
-from vlm3.exif import focal_from_exif
 from vlm3.focal import unify_focal
 from vlm3.geometry import Camera
-from vlm3.photo import open_photo, read_rgb
+from vlm3.sources import photo
+from vlm3.sources.exif import focal_from_exif
+from vlm3.sources.photo import open_photo, read_rgb
 from vlm3.views import View
 
 GREY = np.full((24, 36, 3), 128, np.uint8)
@@ -96,8 +96,14 @@ def test_the_35_mm_focal_length_counts_along_the_diagonal(size, f35, focal_px, t
 
 def test_a_reduced_photo_keeps_its_equivalent_focal_length_and_a_cropped_one_does_not(tmp_path):
     image = np.zeros((24, 36, 3), np.uint8)
-    assert open_photo(photo_file(tmp_path / "a.png", image, f35=50, width=3600, height=2400)).camera.fx == 50
-    assert open_photo(photo_file(tmp_path / "b.png", image, f35=50, width=2400, height=3600)).camera.fx == 50
+    assert (
+        open_photo(photo_file(tmp_path / "a.png", image, f35=50, width=3600, height=2400)).camera.fx
+        == 50
+    )
+    assert (
+        open_photo(photo_file(tmp_path / "b.png", image, f35=50, width=2400, height=3600)).camera.fx
+        == 50
+    )
     with pytest.raises(ValueError, match="no focal length known"):
         open_photo(photo_file(tmp_path / "c.png", image, f35=50, width=3600, height=2700))
 
@@ -123,7 +129,10 @@ def test_exif_that_points_out_of_the_file_harms_nobody_or_is_named(tmp_path):
 
 def test_without_intrinsics_the_error_names_three_ways_out(tmp_path):
     path = photo_file(tmp_path / "a.png", np.zeros((24, 36, 3), np.uint8))
-    for use in (lambda: unify_focal(View(np.zeros((24, 36, 3), np.uint8), None)), lambda: open_photo(path)):
+    for use in (
+        lambda: unify_focal(View(np.zeros((24, 36, 3), np.uint8), None)),
+        lambda: open_photo(path),
+    ):
         with pytest.raises(ValueError, match="no focal length known for this 36x24 image") as error:
             use()
         for way_out in ("focal_px", "EXIF", "calibrator="):
@@ -140,7 +149,10 @@ def test_a_calibrator_is_asked_only_when_nothing_else_is_known(tmp_path):
         return guess
 
     assert unify_focal(View(image, known), 100, calibrator=calibrator).camera.cx == 36
-    assert open_photo(photo_file(tmp_path / "a.png", image, f35=50), calibrator=calibrator).camera.fx == 50
+    assert (
+        open_photo(photo_file(tmp_path / "a.png", image, f35=50), calibrator=calibrator).camera.fx
+        == 50
+    )
     assert not asked
     assert unify_focal(View(image, None), 100, calibrator=calibrator).camera.cx == 72
     assert open_photo(photo_file(tmp_path / "b.png", image), calibrator=calibrator).camera == guess
@@ -164,7 +176,12 @@ def test_every_format_that_notes_a_turn_is_turned_or_left_as_stored(kind, orient
             path, "MPO", exif=exif, save_all=True, append_images=[other], quality=100, subsampling=0
         )
     elif kind == "tiff-lzw":
-        saved(path, np.ascontiguousarray(stored), tiffinfo={0x0112: orientation}, compression="tiff_lzw")
+        saved(
+            path,
+            np.ascontiguousarray(stored),
+            tiffinfo={0x0112: orientation},
+            compression="tiff_lzw",
+        )
     elif kind == "avif":
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -212,18 +229,27 @@ def short(value, order="<"):
 
 
 NOT_A_TURN = {
-    "0": (3, 1, short(0)), "9": (3, 1, short(9)), "65535": (3, 1, short(65535)), "text": (2, 2, b"6\0"),
-    "words": (2, 10, b"top, left\0"), "none": (3, 0, b""), "byte": (7, 1, b"\6"),
-    "ratio of 0/0": (5, 1, bytes(8)), "nan": (12, 1, struct.pack("<d", math.nan)), "-6": (8, 1, struct.pack("<h", -6)),
+    "0": (3, 1, short(0)),
+    "9": (3, 1, short(9)),
+    "65535": (3, 1, short(65535)),
+    "text": (2, 2, b"6\0"),
+    "words": (2, 10, b"top, left\0"),
+    "none": (3, 0, b""),
+    "byte": (7, 1, b"\6"),
+    "ratio of 0/0": (5, 1, bytes(8)),
+    "nan": (12, 1, struct.pack("<d", math.nan)),
+    "-6": (8, 1, struct.pack("<h", -6)),
     "no type": (99, 1, short(6)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("value", NOT_A_TURN.values(), ids=NOT_A_TURN)
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
 def test_an_orientation_that_is_none_means_upright(value, kind, tmp_path):
     block = exif_block((0x0112, *value), shot=[(0xA405, 3, 1, short(50))])
-    assert open_photo(saved(tmp_path / f"a.{kind}", GREY, exif=block)).camera == Camera(50, 50, 18, 12, 36, 24)
+    assert open_photo(saved(tmp_path / f"a.{kind}", GREY, exif=block)).camera == Camera(
+        50, 50, 18, 12, 36, 24
+    )
 
 
 ODD = {
@@ -255,15 +281,30 @@ def test_odd_values_elsewhere_in_exif_change_neither_turn_nor_focal_length(odd, 
     assert view.camera.fx == pytest.approx(26 * math.hypot(36, 24) / FILM)
 
 
-CUT = exif_block((0x010F, 2, 64, struct.pack("<I", 2**31)), (0x0112, 3, 1, short(1)), shot=[(0xA405, 3, 1, short(26))])
+CUT = exif_block(
+    (0x010F, 2, 64, struct.pack("<I", 2**31)),
+    (0x0112, 3, 1, short(1)),
+    shot=[(0xA405, 3, 1, short(26))],
+)
 
 
 @pytest.mark.parametrize(
     "block",
-    [b"", b"Exif\0\0", b"Exif\0\0II", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0" + b"\xff" * 64, b"\0" * 40,
-     b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", CUT, CUT[:40], CUT[:60], CUT[:-9],
-     b"Exif\0\0II*\0\x08\0\0\0\x05\0" + b"\x12\x01" * 9],
-)  # fmt: skip
+    [
+        b"",
+        b"Exif\0\0",
+        b"Exif\0\0II",
+        b"Exif\0\0II*\0\xff\xff\xff\xff",
+        b"Exif\0\0" + b"\xff" * 64,
+        b"\0" * 40,
+        b"Exif\0\0MM\0*\0\0\0\x08\xff\xff",
+        CUT,
+        CUT[:40],
+        CUT[:60],
+        CUT[:-9],
+        b"Exif\0\0II*\0\x08\0\0\0\x05\0" + b"\x12\x01" * 9,
+    ],
+)
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
 def test_garbage_for_exif_never_stops_a_picture(block, kind, tmp_path):
     path = saved(tmp_path / f"a.{kind}", GREY, exif=block)
@@ -275,7 +316,9 @@ def test_garbage_for_exif_never_stops_a_picture(block, kind, tmp_path):
 @pytest.mark.parametrize("f35", [0, 1, 2, 5, 8, 3001, 6062, 9920, 35856, 65535])
 def test_an_equivalent_that_no_lens_has_is_no_focal_length(f35, tmp_path):
     path = photo_file(tmp_path / "a.jpg", GREY, f35=f35)
-    with pytest.raises(ValueError, match=r"a\.jpg: no focal length known for this 36x24 image.*--focal-px"):
+    with pytest.raises(
+        ValueError, match=r"a\.jpg: no focal length known for this 36x24 image.*--focal-px"
+    ):
         open_photo(path)
     assert open_photo(path, 40.0).camera.fx == 40
 
@@ -285,22 +328,40 @@ def test_equivalents_of_lenses_that_are_sold_are_believed(f35, tmp_path):
     assert open_photo(photo_file(tmp_path / "a.jpg", GREY, f35=f35)).camera.fx == pytest.approx(f35)
 
 
-# What cameras write: focal length, pixels per unit, unit, pixels; and the equivalent by the sensor's diagonal.
+# What cameras write: focal length, pixels per unit, unit, pixels; and the equivalent by the
+# sensor's diagonal.
 CAMERAS = {
-    "Canon EOS 20D, inch": (dict(focal_mm=23.0, x=3959.322034, y=3959.322034, unit=2, width=3504, height=2336), 36.8),
-    "Canon, 22.3 mm, inch": (dict(focal_mm=50.0, x=5728.17, y=5808.4, unit=2, width=5184, height=3456), 79.0),
-    "Canon, full frame": (dict(focal_mm=85.0, x=3942.5, y=3950.6, unit=2, width=5616, height=3744), 84.8),
+    "Canon EOS 20D, inch": (
+        dict(focal_mm=23.0, x=3959.322034, y=3959.322034, unit=2, width=3504, height=2336),
+        36.8,
+    ),
+    "Canon, 22.3 mm, inch": (
+        dict(focal_mm=50.0, x=5728.17, y=5808.4, unit=2, width=5184, height=3456),
+        79.0,
+    ),
+    "Canon, full frame": (
+        dict(focal_mm=85.0, x=3942.5, y=3950.6, unit=2, width=5616, height=3744),
+        84.8,
+    ),
     "cm": (dict(focal_mm=35.0, x=2093.0, y=2093.0, unit=3, width=4928, height=3264), 53.6),
     "mm": (dict(focal_mm=35.0, x=209.3, y=209.3, unit=4, width=4928, height=3264), 53.6),
     "micrometres": (dict(focal_mm=35.0, x=0.2093, y=0.2093, unit=5, width=4928, height=3264), 53.6),
-    "no unit is inch": (dict(focal_mm=135.0, x=6825.938567, y=6825.938567, width=6000, height=4000), 217.7),
-    "compact of 5.76 mm": (dict(focal_mm=5.8, x=14506.4, y=14506.4, unit=2, width=3264, height=2448), 35.1),
+    "no unit is inch": (
+        dict(focal_mm=135.0, x=6825.938567, y=6825.938567, width=6000, height=4000),
+        217.7,
+    ),
+    "compact of 5.76 mm": (
+        dict(focal_mm=5.8, x=14506.4, y=14506.4, unit=2, width=3264, height=2448),
+        35.1,
+    ),
 }
 
 
 @pytest.mark.parametrize("orientation", [1, 3, 6, 8])
 @pytest.mark.parametrize(("shot", "f35"), CAMERAS.values(), ids=CAMERAS)
-def test_focal_length_and_focal_plane_resolution_make_a_focal_length(shot, f35, orientation, tmp_path):
+def test_focal_length_and_focal_plane_resolution_make_a_focal_length(
+    shot, f35, orientation, tmp_path
+):
     small = Image.new("RGB", (shot["width"] // 32 * 2, shot["height"] // 32 * 2))
     view = open_photo(photo_file(tmp_path / "a.jpg", np.array(small), orientation, **shot))
     assert view.camera.fx == pytest.approx(f35 * math.hypot(*small.size) / FILM, rel=5e-3)
@@ -318,28 +379,61 @@ def without(*names, **changes):
 
 @pytest.mark.parametrize(
     "shot",
-    [without("focal_mm"), without("x"), without("y"), without("width"), without("height"), without(focal_mm=0),
-     without(x=0), without(x=-15.3), without(unit=0), without(unit=1), without(unit=6), without(unit=(3, 3)),
-     without(y=30.6), without(y=7.0), without(width=40), without(height=36), without(x=1e-9, y=1e-9),
-     without(x=8.0, y=8.0), without(x=200.0, y=200.0, focal_mm=200.0), without(focal_mm="35 mm"),
-     without(focal_mm=0.1), without(x=11.7, y=11.7), without(x=24.0, y=24.0), without(x=65.4, y=65.4),
-     without(zoom=2.0), without(model="Canon EOS 6D Mark II"),
-     without(software="Adobe Photoshop Lightroom 6.1"), without(software="GIMP 2.10.36"),
-     without(software="Microsoft Windows Photo Viewer 6.1"),
-     without(xmp='<x:xmpmeta xmp:CreatorTool="Adobe Photoshop"/>')],
-)  # fmt: skip
+    [
+        without("focal_mm"),
+        without("x"),
+        without("y"),
+        without("width"),
+        without("height"),
+        without(focal_mm=0),
+        without(x=0),
+        without(x=-15.3),
+        without(unit=0),
+        without(unit=1),
+        without(unit=6),
+        without(unit=(3, 3)),
+        without(y=30.6),
+        without(y=7.0),
+        without(width=40),
+        without(height=36),
+        without(x=1e-9, y=1e-9),
+        without(x=8.0, y=8.0),
+        without(x=200.0, y=200.0, focal_mm=200.0),
+        without(focal_mm="35 mm"),
+        without(focal_mm=0.1),
+        without(x=11.7, y=11.7),
+        without(x=24.0, y=24.0),
+        without(x=65.4, y=65.4),
+        without(zoom=2.0),
+        without(model="Canon EOS 6D Mark II"),
+        without(software="Adobe Photoshop Lightroom 6.1"),
+        without(software="GIMP 2.10.36"),
+        without(software="Microsoft Windows Photo Viewer 6.1"),
+        without(xmp='<x:xmpmeta xmp:CreatorTool="Adobe Photoshop"/>'),
+    ],
+)
 def test_a_focal_plane_that_says_too_little_or_cannot_be_is_no_focal_length(shot, tmp_path):
-    assert open_photo(photo_file(tmp_path / "good.jpg", GREY, **GOOD)).camera.fx == pytest.approx(53.5, abs=0.1)
+    assert open_photo(photo_file(tmp_path / "good.jpg", GREY, **GOOD)).camera.fx == pytest.approx(
+        53.5, abs=0.1
+    )
     with pytest.raises(ValueError, match="no focal length known"):
         open_photo(photo_file(tmp_path / "a.jpg", GREY, **shot))
 
 
 @pytest.mark.parametrize(
     ("shot", "f35"),
-    [(dict(f35=53), 53), (dict(f35=50), 50), (dict(f35=35), None), (dict(f35=75), None), (dict(f35=0), 53.55),
-     (dict(f35=1), 53.55), (dict(f35=65535), 53.55), (dict(f35=75, software="Adobe Photoshop 25"), 75),
-     (dict(f35=75, unit=1), 75)],
-)  # fmt: skip
+    [
+        (dict(f35=53), 53),
+        (dict(f35=50), 50),
+        (dict(f35=35), None),
+        (dict(f35=75), None),
+        (dict(f35=0), 53.55),
+        (dict(f35=1), 53.55),
+        (dict(f35=65535), 53.55),
+        (dict(f35=75, software="Adobe Photoshop 25"), 75),
+        (dict(f35=75, unit=1), 75),
+    ],
+)
 def test_of_an_equivalent_and_a_focal_plane_that_disagree_neither_is_believed(shot, f35, tmp_path):
     path = photo_file(tmp_path / "a.jpg", GREY, **(GOOD | shot))
     found = told(path)
@@ -348,10 +442,18 @@ def test_of_an_equivalent_and_a_focal_plane_that_disagree_neither_is_believed(sh
 
 @pytest.mark.parametrize(
     ("shot", "believed"),
-    [(dict(f35=28, focal_mm=3.99), True), (dict(f35=96, focal_mm=3.99), False), (dict(f35=177, focal_mm=3.99), False),
-     (dict(f35=311, focal_mm=3.99), False), (dict(f35=24, focal_mm=50.0), False), (dict(f35=50, focal_mm=50.0), True),
-     (dict(f35=20, focal_mm=30.0), True), (dict(f35=14, focal_mm=1.54), True), (dict(f35=24, focal_mm=0), True)],
-)  # fmt: skip
+    [
+        (dict(f35=28, focal_mm=3.99), True),
+        (dict(f35=96, focal_mm=3.99), False),
+        (dict(f35=177, focal_mm=3.99), False),
+        (dict(f35=311, focal_mm=3.99), False),
+        (dict(f35=24, focal_mm=50.0), False),
+        (dict(f35=50, focal_mm=50.0), True),
+        (dict(f35=20, focal_mm=30.0), True),
+        (dict(f35=14, focal_mm=1.54), True),
+        (dict(f35=24, focal_mm=0), True),
+    ],
+)
 def test_an_equivalent_whose_sensor_could_not_exist_is_not_believed(shot, believed, tmp_path):
     found = told(photo_file(tmp_path / "a.jpg", GREY, **shot))
     assert found == (pytest.approx(shot["f35"]) if believed else None)
@@ -359,9 +461,16 @@ def test_an_equivalent_whose_sensor_could_not_exist_is_not_believed(shot, believ
 
 @pytest.mark.parametrize(
     ("zoom", "make", "believed"),
-    [(0, "Acme", True), (1, "Acme", True), (1.951, "Acme", False), (4, "Acme", False), (1.951, "Apple", True),
-     (10, "Apple", True), (2, "", False)],
-)  # fmt: skip
+    [
+        (0, "Acme", True),
+        (1, "Acme", True),
+        (1.951, "Acme", False),
+        (4, "Acme", False),
+        (1.951, "Apple", True),
+        (10, "Apple", True),
+        (2, "", False),
+    ],
+)
 def test_digital_zoom_is_believed_of_those_who_count_it_in(zoom, make, believed, tmp_path):
     found = told(photo_file(tmp_path / "a.jpg", GREY, f35=55, zoom=zoom, make=make))
     assert found == (pytest.approx(55) if believed else None)
@@ -394,11 +503,17 @@ def test_panoramas_are_refused_unless_a_focal_length_is_given(xmp, projection, k
 
 @pytest.mark.parametrize(
     ("size", "shot", "refused"),
-    [((40, 20), dict(make="RICOH", model="RICOH THETA S"), True), ((40, 20), dict(make="Insta360", model="X3"), True),
-     ((20, 40), dict(make="SAMSUNG", model="SM-C200"), True), ((40, 30), dict(make="Insta360", model="X3"), False),
-     ((40, 20), dict(make="Xiaomi", model="Mi 8"), False), ((80, 12), dict(make="Apple", rendered=6), True),
-     ((40, 30), dict(make="Apple", rendered=3), False), ((80, 12), dict(make="Acme", rendered=6), False)],
-)  # fmt: skip
+    [
+        ((40, 20), dict(make="RICOH", model="RICOH THETA S"), True),
+        ((40, 20), dict(make="Insta360", model="X3"), True),
+        ((20, 40), dict(make="SAMSUNG", model="SM-C200"), True),
+        ((40, 30), dict(make="Insta360", model="X3"), False),
+        ((40, 20), dict(make="Xiaomi", model="Mi 8"), False),
+        ((80, 12), dict(make="Apple", rendered=6), True),
+        ((40, 30), dict(make="Apple", rendered=3), False),
+        ((80, 12), dict(make="Acme", rendered=6), False),
+    ],
+)
 def test_cameras_that_see_all_round_are_known_by_name(size, shot, refused, tmp_path):
     path = photo_file(tmp_path / "a.jpg", np.zeros((*size[::-1], 3), np.uint8), f35=26, **shot)
     if refused:
@@ -410,14 +525,30 @@ def test_cameras_that_see_all_round_are_known_by_name(size, shot, refused, tmp_p
 
 @pytest.mark.parametrize("projection", ["rectilinear", "perspective"])
 def test_a_picture_said_to_be_perspective_is_no_panorama(projection, tmp_path):
-    assert open_photo(photo_file(tmp_path / "a.jpg", GREY, f35=26, xmp=GPANO[0].format(projection))).camera.fx == 26
+    assert (
+        open_photo(
+            photo_file(tmp_path / "a.jpg", GREY, f35=26, xmp=GPANO[0].format(projection))
+        ).camera.fx
+        == 26
+    )
 
 
 def tiff_file(path, size=(8, 6), within=None, **tags):
-    """A TIFF of one white picture, by hand: further tags by number ("t254"), and the size of one more in a SubIFD."""
+    """A TIFF of one white picture, by hand: further tags by number ("t254"), and the size of one
+    more in a SubIFD."""
     width, height = size
     pixels = b"\xff" * (3 * width * height)
-    rows = {256: width, 257: height, 258: 8, 259: 1, 262: 2, 273: 8, 277: 3, 278: height, 279: len(pixels)}
+    rows = {
+        256: width,
+        257: height,
+        258: 8,
+        259: 1,
+        262: 2,
+        273: 8,
+        277: 3,
+        278: height,
+        279: len(pixels),
+    }
     rows |= {int(tag[1:]): value for tag, value in tags.items()}
     start = 8 + len(pixels)
     if within:
@@ -426,7 +557,9 @@ def tiff_file(path, size=(8, 6), within=None, **tags):
     body = b""
     for entries in directories:
         body += struct.pack("<H", len(entries))
-        body += b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries.items()))
+        body += b"".join(
+            struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted(entries.items())
+        )
         body += struct.pack("<I", 0)
     path.write_bytes(b"II*\0" + struct.pack("<I", start) + pixels + body)
     return path
@@ -434,20 +567,32 @@ def tiff_file(path, size=(8, 6), within=None, **tags):
 
 @pytest.mark.parametrize(
     ("name", "options", "whole"),
-    [("a.dng", dict(t50706=0x401), ""), ("a.tif", dict(t50706=0x401, within=(4000, 3000)), "4000x3000"),
-     ("a.nef", dict(t254=1), ""), ("a.tif", dict(t254=1), ""), ("a.tif", dict(t254=5, within=(80, 60)), "80x60"),
-     ("a.arw", dict(within=(6000, 4000)), "6000x4000"), ("a.tiff", dict(within=(6000, 4000)), "6000x4000"),
-     ("a.CR2", {}, ""), ("a.pef", {}, ""), ("a.DNG", {}, "")],
-)  # fmt: skip
+    [
+        ("a.dng", dict(t50706=0x401), ""),
+        ("a.tif", dict(t50706=0x401, within=(4000, 3000)), "4000x3000"),
+        ("a.nef", dict(t254=1), ""),
+        ("a.tif", dict(t254=1), ""),
+        ("a.tif", dict(t254=5, within=(80, 60)), "80x60"),
+        ("a.arw", dict(within=(6000, 4000)), "6000x4000"),
+        ("a.tiff", dict(within=(6000, 4000)), "6000x4000"),
+        ("a.CR2", {}, ""),
+        ("a.pef", {}, ""),
+        ("a.DNG", {}, ""),
+    ],
+)
 def test_the_preview_of_a_raw_file_is_never_taken_for_the_photo(name, options, whole, tmp_path):
     path = tiff_file(tmp_path / name, **options)
     of = f" of a photo of {whole}" if whole else ""
     for use in (open_photo, lambda path: open_photo(path, 50.0), read_rgb):
-        with pytest.raises(ValueError, match=rf"{name}: a raw file.*preview of 8x6{of}: develop it to JPEG"):
+        with pytest.raises(
+            ValueError, match=rf"{name}: a raw file.*preview of 8x6{of}: develop it to JPEG"
+        ):
             use(path)
 
 
-@pytest.mark.parametrize("options", [{}, dict(t254=0), dict(t254=2), dict(within=(4, 3)), dict(within=(8, 6))])
+@pytest.mark.parametrize(
+    "options", [{}, dict(t254=0), dict(t254=2), dict(within=(4, 3)), dict(within=(8, 6))]
+)
 def test_other_tiff_files_are_photos(options, tmp_path):
     assert (read_rgb(tiff_file(tmp_path / "a.tif", **options)) == 255).all()
 
@@ -479,10 +624,17 @@ def hidden(mode):
 
 @pytest.mark.parametrize(
     ("kind", "mode", "options"),
-    [("png", "RGBA", {}), ("png", "LA", {}), ("webp", "RGBA", {"lossless": True}), ("tif", "RGBA", {}),
-     ("png", "P", {"transparency": b"\0\xff"}), ("png", "P", {"transparency": 0}), ("gif", "P", {"transparency": 0}),
-     ("png", "P", {"transparency": b"\0"})],
-)  # fmt: skip
+    [
+        ("png", "RGBA", {}),
+        ("png", "LA", {}),
+        ("webp", "RGBA", {"lossless": True}),
+        ("tif", "RGBA", {}),
+        ("png", "P", {"transparency": b"\0\xff"}),
+        ("png", "P", {"transparency": 0}),
+        ("gif", "P", {"transparency": 0}),
+        ("png", "P", {"transparency": b"\0"}),
+    ],
+)
 def test_what_is_transparent_lies_on_white(kind, mode, options, tmp_path):
     path = saved(tmp_path / f"a.{kind}", hidden(mode), **options)
     for image in (read_rgb(path), open_photo(path, 9.0).image):
@@ -491,7 +643,9 @@ def test_what_is_transparent_lies_on_white(kind, mode, options, tmp_path):
         assert image[0, 7].tolist() == ([255, 0, 255] if mode != "LA" else [image[0, 7, 0]] * 3)
 
 
-@pytest.mark.parametrize(("mode", "colour", "shown"), [("RGB", (255, 0, 255), 255), ("L", 7, 255), ("1", 0, 255)])
+@pytest.mark.parametrize(
+    ("mode", "colour", "shown"), [("RGB", (255, 0, 255), 255), ("L", 7, 255), ("1", 0, 255)]
+)
 def test_a_colour_that_means_transparent_lies_on_white(mode, colour, shown, tmp_path):
     image = Image.new(mode, (8, 6), colour)
     path = saved(tmp_path / "a.png", image, transparency=colour)
@@ -506,7 +660,12 @@ def test_half_transparent_is_half_white(tmp_path):
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_transparent_photo_is_turned_like_any_other(orientation, tmp_path):
     upright = position_image(36, 24)
-    opaque = np.dstack([upside(upright, orientation), np.full(upside(upright, orientation).shape[:2], 255, np.uint8)])
+    opaque = np.dstack(
+        [
+            upside(upright, orientation),
+            np.full(upside(upright, orientation).shape[:2], 255, np.uint8),
+        ]
+    )
     path = photo_file(tmp_path / "a.png", opaque, orientation)
     assert np.array_equal(open_photo(path, 9.0).image, upright)
 
@@ -529,14 +688,21 @@ def heif_is_unknown(monkeypatch):
     """As if nobody had registered an opener for it."""
     Image.init()
     monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if "HEI" not in kind])
-    monkeypatch.setattr(Image, "OPEN", {kind: how for kind, how in Image.OPEN.items() if "HEI" not in kind})
+    monkeypatch.setattr(
+        Image, "OPEN", {kind: how for kind, how in Image.OPEN.items() if "HEI" not in kind}
+    )
 
 
 @pytest.mark.parametrize("brand", ["heic", "heix", "mif1", "hevc"])
-def test_heic_without_pillow_heif_says_what_to_install(brand, tmp_path, monkeypatch, heif_is_unknown):
+def test_heic_without_pillow_heif_says_what_to_install(
+    brand, tmp_path, monkeypatch, heif_is_unknown
+):
     (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftyp" + brand.encode() + bytes(40))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(ValueError, match=r"a\.heic: HEIC needs pillow-heif: pip install pillow-heif, or vlm3\[heic\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"a\.heic: HEIC needs pillow-heif: pip install pillow-heif, or vlm3\[heic\]",
+    ):
         open_photo(tmp_path / "a.heic", 50.0)
 
 
@@ -551,12 +717,16 @@ def test_heic_with_pillow_heif_opens(tmp_path, monkeypatch, heif_is_unknown):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_real_heic_is_upright(orientation, tmp_path):
-    pillow_heif = pytest.importorskip("pillow_heif", reason="pillow-heif is not installed (extra heic)")
+    pillow_heif = pytest.importorskip(
+        "pillow_heif", reason="pillow-heif is not installed (extra heic)"
+    )
     upright = position_image(36, 24)
     exif = Image.Exif()
     exif[0x0112] = orientation
     exif[0x8769] = {0xA405: 26}
-    heif = pillow_heif.from_pillow(Image.fromarray(np.ascontiguousarray(upside(upright, orientation))))
+    heif = pillow_heif.from_pillow(
+        Image.fromarray(np.ascontiguousarray(upside(upright, orientation)))
+    )
     heif.save(tmp_path / "a.heic", exif=exif.tobytes(), quality=-1)
     view = open_photo(tmp_path / "a.heic")
     assert view.camera.fx == pytest.approx(26)
@@ -572,7 +742,9 @@ def test_avif_that_this_pillow_does_not_read_says_what_to_install(tmp_path, monk
     Image.init()
     monkeypatch.setattr(Image, "ID", [kind for kind in Image.ID if kind != "AVIF"])
     (tmp_path / "a.avif").write_bytes(b"\0\0\0\x18ftypavif" + bytes(40))
-    with pytest.raises(ValueError, match=r"a\.avif: AVIF needs a newer Pillow: pip install --upgrade pillow"):
+    with pytest.raises(
+        ValueError, match=r"a\.avif: AVIF needs a newer Pillow: pip install --upgrade pillow"
+    ):
         open_photo(tmp_path / "a.avif", 50.0)
 
 
@@ -612,7 +784,9 @@ def huge(width, height):
 def test_more_pixels_than_the_stated_bound_are_refused_before_any_memory_is_taken(size, tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(huge(*size))
-    with pytest.raises(ValueError, match=rf"a\.png: {size[0]}x{size[1]} is more than 500 million pixels: make it"):
+    with pytest.raises(
+        ValueError, match=rf"a\.png: {size[0]}x{size[1]} is more than 500 million pixels: make it"
+    ):
         open_photo(path, 40.0)
 
 
@@ -622,7 +796,9 @@ def test_the_limit_of_pillow_is_back_after_a_failure_and_after_many_threads(tmp_
     path = saved(tmp_path / "a.png", GREY)
     with pytest.raises(ValueError, match="not a picture"):
         read_rgb(tmp_path / "b.png")
-    threads = [threading.Thread(target=lambda: [read_rgb(path) for _ in range(20)]) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: [read_rgb(path) for _ in range(20)]) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -646,7 +822,8 @@ def test_a_file_cut_short_is_refused_with_its_name(kind, part, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"hello", b"<html></html>", bytes(100), b"\xff\xd8\xff", b"%PDF-1.4", b"GIF89a"]
+    "content",
+    [b"", b"hello", b"<html></html>", bytes(100), b"\xff\xd8\xff", b"%PDF-1.4", b"GIF89a"],
 )
 def test_a_file_that_is_no_picture_is_refused_in_one_line(content, tmp_path):
     (tmp_path / "a.jpg").write_bytes(content)
@@ -675,7 +852,9 @@ def test_colours_that_cannot_become_rgb_are_refused_with_the_file(tmp_path, monk
         raise ValueError(f"conversion from {image.mode} to {mode} not supported")
 
     monkeypatch.setattr(Image.Image, "convert", convert)
-    with pytest.raises(ValueError, match=r"a\.tif: CMYK cannot become 8 bits of red, green and blue \(conversion"):
+    with pytest.raises(
+        ValueError, match=r"a\.tif: CMYK cannot become 8 bits of red, green and blue \(conversion"
+    ):
         read_rgb(path)
 
 

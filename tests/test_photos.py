@@ -1,4 +1,5 @@
-"""The packaged photographs: depth, correspondences and poses must agree with each other and with the pixels."""
+"""The packaged photographs: depth, correspondences and poses must agree with each other and with
+the pixels."""
 
 from itertools import combinations
 
@@ -23,7 +24,9 @@ def chessboards():
 @pytest.fixture(scope="module")
 def boards(chessboards):
     """The 26 views with their corners."""
-    return [(pair.view1, pair.uv1) for pair in chessboards] + [(pair.view2, pair.uv2) for pair in chessboards]
+    return [(pair.view1, pair.uv1) for pair in chessboards] + [
+        (pair.view2, pair.uv2) for pair in chessboards
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,10 @@ def centre_depth(view, uv):
 
 def colour_difference(pair, uv1, uv2):
     """Mean over pixels of how far left and right colours differ."""
-    left, right = (view.image[tuple(uv.astype(int).T[::-1])] for view, uv in ((pair.view1, uv1), (pair.view2, uv2)))
+    left, right = (
+        view.image[tuple(uv.astype(int).T[::-1])]
+        for view, uv in ((pair.view1, uv1), (pair.view2, uv2))
+    )
     return np.abs(left.astype(float) - right).mean()
 
 
@@ -66,7 +72,9 @@ def test_the_motorcycle_cameras_are_those_of_its_calibration_counted_from_the_co
     left, right = motorcycle.view1.camera, motorcycle.view2.camera
     assert left.K.tolist() == [[994.978, 0, 311.693], [0, 994.978, 255.377], [0, 0, 1]]
     np.testing.assert_allclose(right.K - left.K, [[0, 0, 31.086], [0, 0, 0], [0, 0, 0]], atol=1e-9)
-    baseline = geometry.relative_pose(motorcycle.view1.world_from_cam, motorcycle.view2.world_from_cam)
+    baseline = geometry.relative_pose(
+        motorcycle.view1.world_from_cam, motorcycle.view2.world_from_cam
+    )
     assert baseline[:3, 3].tolist() == [0.193001, 0, 0]
 
 
@@ -83,7 +91,9 @@ def test_motorcycle_correspondences_agree_with_depth_and_pose(motorcycle):
 
 def test_a_near_square_hides_what_is_behind_it_and_the_border_hides_the_rest():
     disparity = np.full((20, 60), 5.0, np.float32)
-    disparity[5:15, 30:40] = 12.0  # on the right it covers columns 18..27: background of columns 23..32
+    disparity[5:15, 30:40] = (
+        12.0  # on the right it covers columns 18..27: background of columns 23..32
+    )
     disparity[0, 50] = np.inf
     expected = np.ones((20, 60), bool)
     expected[:, :5] = False  # left of the right image
@@ -125,7 +135,12 @@ def test_there_are_13_chessboard_pairs_of_54_corners(chessboards):
 
 
 def test_the_chessboard_cameras_stand_on_one_rigid_bar_of_83_mm(chessboards):
-    poses = np.array([geometry.relative_pose(p.view1.world_from_cam, p.view2.world_from_cam) for p in chessboards])
+    poses = np.array(
+        [
+            geometry.relative_pose(p.view1.world_from_cam, p.view2.world_from_cam)
+            for p in chessboards
+        ]
+    )
     centres = poses[:, :3, 3]
     assert np.linalg.norm(centres, axis=1).mean() == pytest.approx(0.083, abs=5e-4)
     assert centres.std(0).max() < 1e-3
@@ -136,7 +151,9 @@ def test_the_chessboard_cameras_stand_on_one_rigid_bar_of_83_mm(chessboards):
 def test_board_points_land_on_their_corners_in_all_26_views(boards, board):
     errors = []
     for view, uv in boards:
-        reprojected = geometry.project(geometry.transform(geometry.invert(view.world_from_cam), board), view.camera)
+        reprojected = geometry.project(
+            geometry.transform(geometry.invert(view.world_from_cam), board), view.camera
+        )
         errors.append(((reprojected - uv) ** 2).sum(-1))
     for camera in (errors[:13], errors[13:]):
         assert np.sqrt(np.mean(camera)) < 0.35
@@ -156,7 +173,9 @@ def test_neighbouring_corners_are_25_mm_apart(boards, board):
 def test_rows_of_corners_are_straight_and_were_bent_in_the_file(boards):
     bent = []
     for path in sorted(photos.DATA.glob("left*.jpg")):
-        _, raw = cv2.findChessboardCornersSB(cv2.imread(str(path)), photos.BOARD, flags=cv2.CALIB_CB_ACCURACY)
+        _, raw = cv2.findChessboardCornersSB(
+            cv2.imread(str(path)), photos.BOARD, flags=cv2.CALIB_CB_ACCURACY
+        )
         bent.append(straightness(raw.reshape(54, 2)))
     straight = [straightness(uv) for _, uv in boards]
     assert max(straight) < 0.2
@@ -172,9 +191,14 @@ def test_the_undistorted_pictures_show_the_corners_where_they_are_said_to_be(boa
 
 def test_any_two_of_the_26_views_agree_about_the_board(boards):
     for (view1, uv1), (view2, uv2) in combinations(boards, 2):
-        centre, rays = view1.world_from_cam[:3, 3], geometry.rays(uv1, view1.camera) @ view1.world_from_cam[:3, :3].T
+        centre, rays = (
+            view1.world_from_cam[:3, 3],
+            geometry.rays(uv1, view1.camera) @ view1.world_from_cam[:3, :3].T,
+        )
         points = centre - rays * (centre[2] / rays[:, 2:])  # where the rays meet the board, z = 0
-        carried = geometry.project(geometry.transform(geometry.invert(view2.world_from_cam), points), view2.camera)
+        carried = geometry.project(
+            geometry.transform(geometry.invert(view2.world_from_cam), points), view2.camera
+        )
         assert np.sqrt(((carried - uv2) ** 2).sum(-1).mean()) < 0.7
 
 
@@ -183,4 +207,6 @@ def test_aloe_matches_have_the_same_colour_and_those_a_pixel_beside_have_not():
     right = colour_difference(pair, pair.uv1, pair.uv2)
     inside = (pair.uv2[:, 0] > 1) & (pair.uv2[:, 0] < 1281)
     for shift in (-1, 1):
-        assert right < 0.9 * colour_difference(pair, pair.uv1[inside], pair.uv2[inside] + [shift, 0])
+        assert right < 0.9 * colour_difference(
+            pair, pair.uv1[inside], pair.uv2[inside] + [shift, 0]
+        )

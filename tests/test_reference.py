@@ -74,7 +74,16 @@ def test_nearest_brings_back_every_pixel_of_images_with_fewer_pixels_than_bins(d
 @pytest.mark.parametrize("rounding", ROUNDINGS)
 @pytest.mark.parametrize(
     "uv",
-    [(-0.01, 5), (5, -0.01), (1215, 5), (5, 920), (1300.0, 20.0), (math.nan, 5), (5, math.nan), (math.inf, 5)]
+    [
+        (-0.01, 5),
+        (5, -0.01),
+        (1215, 5),
+        (5, 920),
+        (1300.0, 20.0),
+        (math.nan, 5),
+        (5, math.nan),
+        (math.inf, 5),
+    ]
     + [(5, -math.inf), (-1e300, 5)],
 )
 def test_points_outside_the_image_are_refused_by_name(uv, rounding):
@@ -85,11 +94,25 @@ def test_points_outside_the_image_are_refused_by_name(uv, rounding):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "(1, 2", "1, 2", "(1, 2, 3)", "(1)", "(-1, 2)", "(1.5, 2)", "(2000, 1)", "(1, 2000)", "(a, b)", "[1, 2]"]
+    [
+        "",
+        "(1, 2",
+        "1, 2",
+        "(1, 2, 3)",
+        "(1)",
+        "(-1, 2)",
+        "(1.5, 2)",
+        "(2000, 1)",
+        "(1, 2000)",
+        "(a, b)",
+        "[1, 2]",
+    ]
     + ["(1 2)", "(1, 2) or so", "(\u0663, 4)", "(1e3, 2)", "(99999999999999999999, 1)", "(nan, 1)"],
 )
 def test_malformed_text_is_refused_and_quoted(text):
-    with pytest.raises(ValueError, match=r"expected \(x, y\) with whole numbers in \[0, 2000\)") as error:
+    with pytest.raises(
+        ValueError, match=r"expected \(x, y\) with whole numbers in \[0, 2000\)"
+    ) as error:
         PixelText().decode(text, PHOTO)
     assert repr(text) in str(error.value)
 
@@ -101,20 +124,37 @@ def test_a_box_may_reach_the_border_of_the_image():
     assert words.decode_box(text, (640, 480)) == pytest.approx((0.32, 100.08, 639.68, 479.76))
 
 
-@given(st.lists(st.floats(0, 1), min_size=4, max_size=4, unique=True), sizes, scales, st.sampled_from(ROUNDINGS))
-def test_any_box_comes_back_within_half_a_bin_or_one_at_the_far_border(parts, size, scale, rounding):
+@given(
+    st.lists(st.floats(0, 1), min_size=4, max_size=4, unique=True),
+    sizes,
+    scales,
+    st.sampled_from(ROUNDINGS),
+)
+def test_any_box_comes_back_within_half_a_bin_or_one_at_the_far_border(
+    parts, size, scale, rounding
+):
     (xmin, xmax), (ymin, ymax) = sorted(parts[:2]), sorted(parts[2:])
     box = [part * side for part, side in zip((xmin, ymin, xmax, ymax), size * 2, strict=True)]
     words = PixelText(scale, rounding)
     if not (box[0] < box[2] and box[1] < box[3]):  # denormal numbers
         return
-    for found, given_, side in zip(words.decode_box(words.encode_box(box, size), size), box, size * 2, strict=True):
+    for found, given_, side in zip(
+        words.decode_box(words.encode_box(box, size), size), box, size * 2, strict=True
+    ):
         bins = 1 if rounding == "nearest" and given_ / side * scale > scale - 0.5 else 0.5
         assert abs(found - given_) <= side / scale * bins * (1 + 1e-9)
 
 
 @pytest.mark.parametrize(
-    "box", [(-1, 0, 5, 5), (0, 0, 641, 5), (0, 0, 5, 481), (5, 0, 5, 5), (9, 0, 5, 5), (0, math.nan, 5, 5)]
+    "box",
+    [
+        (-1, 0, 5, 5),
+        (0, 0, 641, 5),
+        (0, 0, 5, 481),
+        (5, 0, 5, 5),
+        (9, 0, 5, 5),
+        (0, math.nan, 5, 5),
+    ],
 )
 def test_boxes_that_are_empty_or_leave_the_image_are_refused_with_their_values(box):
     with pytest.raises(ValueError, match="is empty or leaves the 640x480 image") as error:
@@ -131,12 +171,17 @@ def test_malformed_boxes_are_refused_and_quoted(text):
 
 @pytest.mark.parametrize("size", [(0, 480), (640, -1), (math.nan, 480), (math.inf, 480)])
 def test_sizes_that_are_not_positive_and_finite_are_refused(size):
-    for use in (lambda: PixelText().encode((0.0, 0.0), size), lambda: PixelText().decode("(3, 3)", size)):
+    for use in (
+        lambda: PixelText().encode((0.0, 0.0), size),
+        lambda: PixelText().decode("(3, 3)", size),
+    ):
         with pytest.raises(ValueError, match=f"{size[0]}x{size[1]}"):
             use()
 
 
-@pytest.mark.parametrize("bad", [{"scale": 0}, {"scale": 2.5}, {"scale": True}, {"scale": "9"}, {"rounding": "ceil"}])
+@pytest.mark.parametrize(
+    "bad", [{"scale": 0}, {"scale": 2.5}, {"scale": True}, {"scale": "9"}, {"rounding": "ceil"}]
+)
 def test_settings_out_of_range_are_refused_with_their_value(bad):
     (name, value), *_ = bad.items()
     with pytest.raises(ValueError, match=f"{name} must be .*{value!r}"):

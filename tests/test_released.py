@@ -1,4 +1,5 @@
-"""Released label files: every format is read with the words of the file, every fault is named with file and entry."""
+"""Released label files: every format is read with the words of the file, every fault is named with
+file and entry."""
 
 import json
 import string
@@ -16,10 +17,22 @@ SIZE = {"width": 30, "height": 20}
 INTRINSICS = {"fx": 40.0, "fy": 41.0, "cx": 14.5, "cy": 9.5}
 CAMERA = Camera(40.0, 41.0, 15.0, 10.0, 30, 20)  # the file counts from pixel centres
 DEPTH = {
-    "image": "a.png", "image_size": SIZE, "intrinsics_after_focal_normalization_to_1000": INTRINSICS,
-    "samples": [{"pixel_coord_resized": [3, 4], "pixel_coord_normalized_2000": [200, 400], "depth_meters": 2.5036},
-                {"pixel_coord_resized": [29, 0], "pixel_coord_normalized_2000": [1933, 0], "depth_meters": 127.9}],
-}  # fmt: skip
+    "image": "a.png",
+    "image_size": SIZE,
+    "intrinsics_after_focal_normalization_to_1000": INTRINSICS,
+    "samples": [
+        {
+            "pixel_coord_resized": [3, 4],
+            "pixel_coord_normalized_2000": [200, 400],
+            "depth_meters": 2.5036,
+        },
+        {
+            "pixel_coord_resized": [29, 0],
+            "pixel_coord_normalized_2000": [1933, 0],
+            "depth_meters": 127.9,
+        },
+    ],
+}
 LISTED = {
     "image": "a.png",
     "intrinsics": [40.0, 41.0, 14.5, 9.5, 30, 20],
@@ -27,36 +40,77 @@ LISTED = {
     "depth": [2.5036, 127.9],
 }
 MATCHES = {
-    "image_1": "a.png", "image_2": "b.png", "prompt_template": "Where is ({x1}, {y1}) now, as (x, y)? {z}",
+    "image_1": "a.png",
+    "image_2": "b.png",
+    "prompt_template": "Where is ({x1}, {y1}) now, as (x, y)? {z}",
     "correspondences": [{"img1_norm_1000": [440.0, 59.971], "img2_norm_1000": [338.096, 52.013]}],
-}  # fmt: skip
+}
 POSE = {
-    "image_1": "a.png", "image_2": "b.png", "image_1_size_resized": SIZE, "intrinsics_1_resized": INTRINSICS,
-    "ground_truth_pose": {"rotation_angle_deg": 89.65, "yaw_deg": 89.6, "pitch_deg": 2.6, "roll_deg": 6.07,
-                          "translation_unit_vector": "(-0.69, +0.02, +0.72)", "translation_distance_m": 1.98},
-    "qa_pairs": [{"question_id": "rotation_angle", "question": "How far turned?",
-    "answer": "Rotation angle: 89.7 degrees"},
-                 {"question_id": "euler_natural", "question": "Which way?",
-                 "answer": "Yaw=+89.6\u00b0, Pitch=+2.6\u00b0, Roll=+6.1\u00b0"},
-                 {"question_id": "translation_direction", "question": "Whither?",
-                 "answer": "left, unit vector (-0.69, +0.02, +0.72)."},
-                 {"question_id": "translation_distance", "question": "How far?",
-                 "answer": "Translation distance: 1.98 meters"}],
-}  # fmt: skip
+    "image_1": "a.png",
+    "image_2": "b.png",
+    "image_1_size_resized": SIZE,
+    "intrinsics_1_resized": INTRINSICS,
+    "ground_truth_pose": {
+        "rotation_angle_deg": 89.65,
+        "yaw_deg": 89.6,
+        "pitch_deg": 2.6,
+        "roll_deg": 6.07,
+        "translation_unit_vector": "(-0.69, +0.02, +0.72)",
+        "translation_distance_m": 1.98,
+    },
+    "qa_pairs": [
+        {
+            "question_id": "rotation_angle",
+            "question": "How far turned?",
+            "answer": "Rotation angle: 89.7 degrees",
+        },
+        {
+            "question_id": "euler_natural",
+            "question": "Which way?",
+            "answer": "Yaw=+89.6\u00b0, Pitch=+2.6\u00b0, Roll=+6.1\u00b0",
+        },
+        {
+            "question_id": "translation_direction",
+            "question": "Whither?",
+            "answer": "left, unit vector (-0.69, +0.02, +0.72).",
+        },
+        {
+            "question_id": "translation_distance",
+            "question": "How far?",
+            "answer": "Translation distance: 1.98 meters",
+        },
+    ],
+}
 OBJECTS = {
-    "image": "a.png", "qa_info": {"category": "small_predicate", "class": ["lamp", "television"],
-    "type": "qualitative"},
+    "image": "a.png",
+    "qa_info": {
+        "category": "small_predicate",
+        "class": ["lamp", "television"],
+        "type": "qualitative",
+    },
     "prompt": "Is bounding box region (0, 39, 652, 999) smaller than bounding box region (6, 380, 228, 562)?",
     "answer": "Incorrect, bounding box region (0, 39, 652, 999) is not smaller.",
-}  # fmt: skip
+}
 BENCH = {
-    "id": "7", "image_info": {"file_path": "a.png", "width": 1024, "height": 768},
-    "qa_info": {"category": "height_data", "class": ["lamp"], "type": "quantitative"}, "rle": [],
-    "text_q": "How tall is Region [0]?", "bbox": [[0, 30, 668, 767], [6, 292, 233, 768]],
-    "conversations": [{"from": "human", "value": "<image>\n How tall is <mask>?"}, {"from": "gpt",
-    "value": "Region [0] is 45.0 inches."}],
-}  # fmt: skip
-ALL = {"depth": DEPTH, "listed": LISTED, "correspondence": MATCHES, "pose": POSE, "objects": OBJECTS, "bench": BENCH}
+    "id": "7",
+    "image_info": {"file_path": "a.png", "width": 1024, "height": 768},
+    "qa_info": {"category": "height_data", "class": ["lamp"], "type": "quantitative"},
+    "rle": [],
+    "text_q": "How tall is Region [0]?",
+    "bbox": [[0, 30, 668, 767], [6, 292, 233, 768]],
+    "conversations": [
+        {"from": "human", "value": "<image>\n How tall is <mask>?"},
+        {"from": "gpt", "value": "Region [0] is 45.0 inches."},
+    ],
+}
+ALL = {
+    "depth": DEPTH,
+    "listed": LISTED,
+    "correspondence": MATCHES,
+    "pose": POSE,
+    "objects": OBJECTS,
+    "bench": BENCH,
+}
 
 
 def read(folder, content, name="labels.json", **options):
@@ -89,9 +143,18 @@ def test_an_image_may_be_called_image_path(tmp_path):
 
 def test_correspondences_fill_the_prompt_of_the_file_with_whole_numbers(tmp_path):
     (found,) = read(tmp_path, MATCHES)
-    assert (found.task, found.images) == ("correspondence", (tmp_path / "a.png", tmp_path / "b.png"))
+    assert (found.task, found.images) == (
+        "correspondence",
+        (tmp_path / "a.png", tmp_path / "b.png"),
+    )
     assert found.qas == (
-        ("Where is (440, 60) now, as (x, y)? {z}", "(338, 52)", (338.096, 52.013), "match", ((440, 60),)),
+        (
+            "Where is (440, 60) now, as (x, y)? {z}",
+            "(338, 52)",
+            (338.096, 52.013),
+            "match",
+            ((440, 60),),
+        ),
     )
     assert correspondence.parse(found.qas[0].answer) == (338, 52)
 
@@ -100,10 +163,18 @@ def test_pose_has_four_questions_whose_truth_is_what_they_ask_for(tmp_path):
     (found,) = read(tmp_path, POSE)
     assert found.task == "pose"
     assert found.cameras == (CAMERA, None)
-    assert [qa.question for qa in found.qas] == ["How far turned?", "Which way?", "Whither?", "How far?"]
+    assert [qa.question for qa in found.qas] == [
+        "How far turned?",
+        "Which way?",
+        "Whither?",
+        "How far?",
+    ]
     assert [qa.truth for qa in found.qas] == [
-        {"rotation_angle_deg": 89.65}, {"yaw_deg": 89.6, "pitch_deg": 2.6, "roll_deg": 6.07},
-        {"direction": (-0.69, 0.02, 0.72)}, {"distance_m": 1.98}]  # fmt: skip
+        {"rotation_angle_deg": 89.65},
+        {"yaw_deg": 89.6, "pitch_deg": 2.6, "roll_deg": 6.07},
+        {"direction": (-0.69, 0.02, 0.72)},
+        {"distance_m": 1.98},
+    ]
     assert [qa.kind for qa in found.qas] == list(pose.PARTS)
     for qa in found.qas:
         assert set(pose.parse(qa.answer)) >= set(qa.truth)
@@ -129,7 +200,9 @@ def test_regions_of_the_benchmark_become_boxes_in_words(tmp_path):
     (found,) = read(tmp_path, BENCH)
     box = "bounding box region (0, 39, 652, 999)"
     answer = f"{box} is 45.0 inches."
-    assert found.qas == ((f"How tall is {box}?", answer, ("height_data", answer, ("lamp",)), "height_data", ()),)
+    assert found.qas == (
+        (f"How tall is {box}?", answer, ("height_data", answer, ("lamp",)), "height_data", ()),
+    )
     assert objects.typed(found.qas[0]).truth.value == pytest.approx(1.143)
     turns = [
         {"value": "<image>\n How tall is <mask>?"},
@@ -138,13 +211,20 @@ def test_regions_of_the_benchmark_become_boxes_in_words(tmp_path):
         {"value": "1.0 meters."},
     ]
     (longer,) = read(tmp_path, {**BENCH, "conversations": turns})
-    assert [qa.question for qa in longer.qas] == [f"How tall is {box}?", "And bounding box region (6, 380, 228, 999)?"]
+    assert [qa.question for qa in longer.qas] == [
+        f"How tall is {box}?",
+        "And bounding box region (6, 380, 228, 999)?",
+    ]
 
 
 def test_columns_stored_as_strings_read_the_same(tmp_path):
-    strings = BENCH | {key: repr(BENCH[key]) for key in ("image_info", "qa_info", "bbox", "conversations")}
+    strings = BENCH | {
+        key: repr(BENCH[key]) for key in ("image_info", "qa_info", "bbox", "conversations")
+    }
     assert read(tmp_path, strings) == read(tmp_path, BENCH)
-    as_json = BENCH | {key: json.dumps(BENCH[key]) for key in ("image_info", "qa_info", "bbox", "conversations")}
+    as_json = BENCH | {
+        key: json.dumps(BENCH[key]) for key in ("image_info", "qa_info", "bbox", "conversations")
+    }
     assert read(tmp_path, as_json) == read(tmp_path, BENCH)
 
 
@@ -166,7 +246,9 @@ def test_images_are_read_when_asked_for_and_no_sooner(tmp_path):
     assert [np.array_equal(view.image, image) for view in sample.views] == [True, True]
     (one,) = read(tmp_path, {**DEPTH, "image": "a.png"}, root=tmp_path / "images")
     assert one.sample().views[0].camera == CAMERA
-    (wrong,) = read(tmp_path, {**DEPTH, "image": "images/a.png", "image_size": {"width": 15, "height": 10}})
+    (wrong,) = read(
+        tmp_path, {**DEPTH, "image": "images/a.png", "image_size": {"width": 15, "height": 10}}
+    )
     with pytest.raises(ValueError, match=r"a\.png: photo is 30x20"):
         wrong.sample()
 
@@ -187,14 +269,20 @@ def test_photos_are_read_as_stored_whatever_exif_says_because_labels_count_store
         assert np.abs(view.image.astype(int) - stored).max() < 6  # JPEG
 
 
-@pytest.mark.parametrize("place", ["../outside.png", "x/../../outside.png", "/etc/passwd", "link.png"])
+@pytest.mark.parametrize(
+    "place", ["../outside.png", "x/../../outside.png", "/etc/passwd", "link.png"]
+)
 @pytest.mark.parametrize("task", ALL)
 def test_no_path_leaves_the_folder(task, place, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / "link.png").symlink_to(tmp_path / "outside.png")
     key = "image_2" if "image_2" in ALL[task] else "image"
-    changed = {"image_info": {**BENCH["image_info"], "file_path": place}} if task == "bench" else {key: place}
+    changed = (
+        {"image_info": {**BENCH["image_info"], "file_path": place}}
+        if task == "bench"
+        else {key: place}
+    )
     message = refused(folder, {**ALL[task], **changed})
     assert "leaves the folder" in message
     assert place in message
@@ -205,12 +293,24 @@ def test_an_image_that_is_no_path_is_quoted(image, tmp_path):
     assert repr(image) in refused(tmp_path, {**DEPTH, "image": image})
 
 
-@pytest.mark.parametrize(("task", "key"), [
-    ("depth", "image"), ("depth", "samples"), ("listed", "depth"), ("listed", "intrinsics"), ("correspondence",
-    "image_1"),
-    ("correspondence", "prompt_template"), ("pose", "ground_truth_pose"), ("pose", "image_2"), ("objects", "answer"),
-    ("bench", "bbox"), ("bench", "image_info"), ("bench", "conversations"), ("bench", "qa_info"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("task", "key"),
+    [
+        ("depth", "image"),
+        ("depth", "samples"),
+        ("listed", "depth"),
+        ("listed", "intrinsics"),
+        ("correspondence", "image_1"),
+        ("correspondence", "prompt_template"),
+        ("pose", "ground_truth_pose"),
+        ("pose", "image_2"),
+        ("objects", "answer"),
+        ("bench", "bbox"),
+        ("bench", "image_info"),
+        ("bench", "conversations"),
+        ("bench", "qa_info"),
+    ],
+)
 def test_a_missing_entry_is_named(task, key, tmp_path):
     entry = {name: value for name, value in ALL[task].items() if name != key}
     message = refused(tmp_path, entry)
@@ -247,7 +347,18 @@ def test_whatever_stands_in_place_of_an_entry_is_read_or_refused_by_name(task, b
         assert "labels.json:2: " in message or (message == "" and may_be_read), key
 
 
-FREE = {"id", "rle", "text_q", "image", "image_1", "image_2", "image_size", "prompt", "answer", "prompt_template"}
+FREE = {
+    "id",
+    "rle",
+    "text_q",
+    "image",
+    "image_1",
+    "image_2",
+    "image_size",
+    "prompt",
+    "answer",
+    "prompt_template",
+}
 
 
 def complaint(folder, entries):
@@ -258,24 +369,45 @@ def complaint(folder, entries):
     return ""
 
 
-@pytest.mark.parametrize("depth_m", [0, -1.0, "2.0", None, True, float("nan"), float("inf"), 10**400])
+@pytest.mark.parametrize(
+    "depth_m", [0, -1.0, "2.0", None, True, float("nan"), float("inf"), 10**400]
+)
 def test_a_depth_that_is_no_positive_number_is_refused(depth_m, tmp_path):
     refused(tmp_path, {**DEPTH, "samples": [{**DEPTH["samples"][0], "depth_meters": depth_m}]})
     refused(tmp_path, {**LISTED, "depth": [1.0, depth_m]})
 
 
-@pytest.mark.parametrize("pixel", [[2000, 0], [-1, 0], [1], [1, 2, 3], ["1", 2], None, [float("nan"), 1]])
+@pytest.mark.parametrize(
+    "pixel", [[2000, 0], [-1, 0], [1], [1, 2, 3], ["1", 2], None, [float("nan"), 1]]
+)
 def test_a_pixel_outside_the_image_is_refused(pixel, tmp_path):
-    refused(tmp_path, {**DEPTH, "samples": [{**DEPTH["samples"][0], "pixel_coord_normalized_2000": pixel}]})
+    refused(
+        tmp_path,
+        {**DEPTH, "samples": [{**DEPTH["samples"][0], "pixel_coord_normalized_2000": pixel}]},
+    )
     refused(tmp_path, {**LISTED, "pixel_coords": [[1, 1], pixel]})
-    refused(tmp_path, {**MATCHES, "correspondences": [{"img1_norm_1000": pixel, "img2_norm_1000": [1, 1]}]})
+    refused(
+        tmp_path,
+        {**MATCHES, "correspondences": [{"img1_norm_1000": pixel, "img2_norm_1000": [1, 1]}]},
+    )
 
 
-@pytest.mark.parametrize("changes", [
-    {"bbox": [[0, 0, 1]]}, {"bbox": []}, {"image_info": {**BENCH["image_info"], "width": 0}}, {"text_q": "Region [9]?"},
-    {"conversations": BENCH["conversations"][:1]}, {"conversations": []}, {"qa_info": {"category": 7}}, {"qa_info": []},
-    {"conversations": "__import__('os')"}, {"conversations": "\0"},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"bbox": [[0, 0, 1]]},
+        {"bbox": []},
+        {"image_info": {**BENCH["image_info"], "width": 0}},
+        {"text_q": "Region [9]?"},
+        {"conversations": BENCH["conversations"][:1]},
+        {"conversations": []},
+        {"qa_info": {"category": 7}},
+        {"qa_info": []},
+        {"conversations": "__import__('os')"},
+        {"conversations": "\0"},
+    ],
+    ids=str,
+)
 def test_a_benchmark_entry_that_does_not_fit_together_is_refused(changes, tmp_path):
     refused(tmp_path, {**BENCH, **changes})
 
@@ -283,10 +415,14 @@ def test_a_benchmark_entry_that_does_not_fit_together_is_refused(changes, tmp_pa
 def test_a_pose_question_of_another_kind_is_quoted(tmp_path):
     pairs = [{"question_id": "mood", "question": "?", "answer": "!"}]
     assert "'mood' is none of rotation_angle" in refused(tmp_path, {**POSE, "qa_pairs": pairs})
-    assert "missing" in refused(tmp_path, {**POSE, "ground_truth_pose": {"translation_unit_vector": "(0, 0, 1)"}})
+    assert "missing" in refused(
+        tmp_path, {**POSE, "ground_truth_pose": {"translation_unit_vector": "(0, 0, 1)"}}
+    )
 
 
-@pytest.mark.parametrize("content", ["", "{", "7", "null", "[]", "[7]", "{}", '"text"', "[" * 100_000, "1" * 5000])
+@pytest.mark.parametrize(
+    "content", ["", "{", "7", "null", "[]", "[7]", "{}", '"text"', "[" * 100_000, "1" * 5000]
+)
 @pytest.mark.parametrize("name", ["labels.json", "labels.jsonl"])
 def test_a_file_without_labels_is_refused_by_name(name, content, tmp_path):
     with pytest.raises(ValueError, match=name.replace(".", r"\.")):

@@ -12,9 +12,9 @@ import trimesh
 from vlm3 import geometry
 from vlm3.geometry import Camera
 from vlm3.sources import furnish, raycast, rooms
-from vlm3.sources.raycast import SOLID, Scene, Skin, Solid
 from vlm3.sources.rooms import COLLECTIONS, SPLITS, Lens, Rooms
-from vlm3.sources.stands import _clearance
+from vlm3.sources.rooms.raycast import SOLID, Scene, Skin, Solid
+from vlm3.sources.rooms.stands import _clearance
 
 MANY = 200  # scenes, of two views each, for claims about a whole collection
 
@@ -61,7 +61,9 @@ def test_chunks_do_not_change_a_bit_and_the_number_of_threads_stays():
 
 def test_another_process_makes_the_same_rooms():
     code = "from tests.test_rooms import *; torch.set_num_threads(1); print(digest(Rooms('large').batch([5, 2**15])))"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    other = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
     assert other.strip() == digest(Rooms("large").batch([5, 2**15]))
 
 
@@ -95,7 +97,9 @@ def test_cameras_that_turn_stay_where_they_are_and_turn_no_further_than_told():
 
 
 def test_splits_seeds_and_collections_share_no_room():
-    sources = [Rooms(name, split, seed=seed) for name in COLLECTIONS for split in SPLITS for seed in (0, 1)]
+    sources = [
+        Rooms(name, split, seed=seed) for name in COLLECTIONS for split in SPLITS for seed in (0, 1)
+    ]
     sizes = [source.scene(i)[0].size_m for source in sources for i in range(25)]
     assert len(set(sizes)) == len(sizes)
 
@@ -137,7 +141,9 @@ def test_a_wrong_argument_is_named(arguments, complaint):
 def meshes(scene: Scene) -> list[trimesh.Trimesh]:
     """The room and its boxes as closed meshes."""
     w, h, d = scene.size_m
-    made = [trimesh.creation.box((w, h, d), trimesh.transformations.translation_matrix((0, -h / 2, 0)))]
+    made = [
+        trimesh.creation.box((w, h, d), trimesh.transformations.translation_matrix((0, -h / 2, 0)))
+    ]
     for solid in scene.solids:
         if solid.shape == "box":
             place = trimesh.transformations.rotation_matrix(np.radians(solid.yaw_deg), (0, 1, 0))
@@ -147,12 +153,15 @@ def meshes(scene: Scene) -> list[trimesh.Trimesh]:
 
 
 def first_hit(scene: Scene, origin: np.ndarray, directions: np.ndarray) -> np.ndarray:
-    """(N,) ray parameters in float64: trimesh for the room and boxes, the textbook's quadratic for the others."""
+    """(N,) ray parameters in float64: trimesh for the room and boxes, the textbook's quadratic for
+    the others."""
     mesh = trimesh.util.concatenate(meshes(scene))
     origins = np.broadcast_to(origin, directions.shape)
     points, ray, _ = mesh.ray.intersects_location(origins, directions, multiple_hits=True)
     found = np.full(len(directions), np.inf)
-    np.minimum.at(found, ray, ((points - origin) * directions[ray]).sum(-1) / (directions[ray] ** 2).sum(-1))
+    np.minimum.at(
+        found, ray, ((points - origin) * directions[ray]).sum(-1) / (directions[ray] ** 2).sum(-1)
+    )
     for solid in scene.solids:
         if solid.shape != "box":
             found = np.minimum(found, round_hit(solid, origin - solid.centre, directions))
@@ -162,7 +171,11 @@ def first_hit(scene: Scene, origin: np.ndarray, directions: np.ndarray) -> np.nd
 def round_hit(solid: Solid, o: np.ndarray, d: np.ndarray) -> np.ndarray:
     ball, r, half = solid.shape == "ball", solid.size[0] / 2, solid.size[1] / 2
     axes = [0, 1, 2] if ball else [0, 2]
-    a, b, c = (d[:, axes] ** 2).sum(-1), 2 * (d[:, axes] * o[axes]).sum(-1), (o[axes] ** 2).sum() - r * r
+    a, b, c = (
+        (d[:, axes] ** 2).sum(-1),
+        2 * (d[:, axes] * o[axes]).sum(-1),
+        (o[axes] ** 2).sum() - r * r,
+    )
     with np.errstate(invalid="ignore"):
         t = (-b - np.sqrt(b * b - 4 * a * c)) / (2 * a)
         on_side = (t > 0) & (ball | (np.abs(o[1] + t * d[:, 1]) <= half))
@@ -192,7 +205,8 @@ def one_room(*solids: Solid) -> Scene:
 
 
 def test_a_camera_that_looks_straight_at_things_measures_what_a_ruler_does():
-    """Rays along the axes, where slopes are infinite: wall at 5 m, box front at 2 m, ball at 2.5 m, drum at 2.8 m."""
+    """Rays along the axes, where slopes are infinite: wall at 5 m, box front at 2 m, ball at 2.5 m,
+    drum at 2.8 m."""
     pose = np.eye(4)
     pose[:3, 3] = 0, -1, -2
     camera = Camera(100.0, 100.0, 50.5, 50.5, 101, 101)
@@ -202,26 +216,40 @@ def test_a_camera_that_looks_straight_at_things_measures_what_a_ruler_does():
     drum = Solid("cylinder", "drum", (0.0, -1.0, 1.2), (0.8, 1.0, 0.8), 0.0, skin)
     scenes = [one_room(), one_room(box), one_room(ball), one_room(drum), one_room(drum, box, ball)]
     shots = raycast.render(scenes, [camera] * 5, [pose] * 5)
-    assert [float(shot.depth_m[50, 50]) for shot in shots] == pytest.approx([5.0, 2.0, 2.5, 2.8, 2.0], abs=1e-5)
-    assert [int(shot.ids[50, 50]) for shot in shots] == [raycast.WALL, SOLID, SOLID, SOLID, SOLID + 1]
+    assert [float(shot.depth_m[50, 50]) for shot in shots] == pytest.approx(
+        [5.0, 2.0, 2.5, 2.8, 2.0], abs=1e-5
+    )
+    assert [int(shot.ids[50, 50]) for shot in shots] == [
+        raycast.WALL,
+        SOLID,
+        SOLID,
+        SOLID,
+        SOLID + 1,
+    ]
     assert shots[0].ids[100, 50] == raycast.FLOOR
     assert all(np.isfinite(shot.depth_m).all() for shot in shots)
 
 
 def covisible(one, other, tolerance: float = 0.01):
-    """Where the pixel centres of one view are in the other (N, 2), their depth there (N,), and which are seen there."""
+    """Where the pixel centres of one view are in the other (N, 2), their depth there (N,), and
+    which are seen there."""
     points = geometry.unproject(geometry.pixel_centres(one.camera), one.depth_m, one.camera)
-    moved = geometry.transform(geometry.relative_pose(other.world_from_cam, one.world_from_cam), points)
+    moved = geometry.transform(
+        geometry.relative_pose(other.world_from_cam, one.world_from_cam), points
+    )
     uv, depth_m = geometry.project(moved, other.camera), moved[..., 2]
     with np.errstate(invalid="ignore"):
         inside = ((uv >= 0) & (uv < other.camera.size)).all(-1)
     columns, rows = np.moveaxis(np.where(inside[..., None], uv, 0).astype(int), -1, 0)
-    seen = inside & (np.abs(other.depth_m[rows, columns] / np.where(inside, depth_m, 1) - 1) < tolerance)
+    seen = inside & (
+        np.abs(other.depth_m[rows, columns] / np.where(inside, depth_m, 1) - 1) < tolerance
+    )
     return uv, depth_m, seen
 
 
 def test_two_views_of_a_scene_agree_through_geometry(world):
-    """A point of the first view, seen from the second camera by a ray of its own, lies where geometry says."""
+    """A point of the first view, seen from the second camera by a ray of its own, lies where
+    geometry says."""
     checked = 0
     for index in range(6):
         scene, ((_, pose1), (camera2, pose2)) = Rooms("large").scene(index)
@@ -229,7 +257,9 @@ def test_two_views_of_a_scene_agree_through_geometry(world):
         uv, depth_m, seen = covisible(view1, view2)
         for row, column in np.argwhere(seen)[::400]:
             u, v = uv[row, column]
-            through = Camera(camera2.fx, camera2.fy, camera2.cx - u + 0.5, camera2.cy - v + 0.5, 1, 1)
+            through = Camera(
+                camera2.fx, camera2.fy, camera2.cx - u + 0.5, camera2.cy - v + 0.5, 1, 1
+            )
             (shot,) = raycast.render([scene], [through], [pose2])
             if abs(shot.depth_m[0, 0] - depth_m[row, column]) > 0.01:
                 continue  # hidden by an edge that passes between pixel centres
@@ -272,7 +302,9 @@ def test_names_are_unique_in_a_scene(world):
         for index in range(MANY):
             names = [solid.name for solid in Rooms(name).scene(index)[0].solids]
             assert len(set(names)) == len(names)
-        assert all(box.name.split()[0] in furnish.COLOURS for view in flat(scenes) for box in view.boxes)
+        assert all(
+            box.name.split()[0] in furnish.COLOURS for view in flat(scenes) for box in view.boxes
+        )
 
 
 def test_centres_and_sizes_are_those_of_the_solid_as_it_stands(world):
@@ -282,7 +314,9 @@ def test_centres_and_sizes_are_those_of_the_solid_as_it_stands(world):
         for view, (_, pose) in zip(world["medium"][index], stands, strict=True):
             for box in view.boxes:
                 solid, (width, height, depth) = solids[box.name], box.size_m
-                assert geometry.transform(pose, np.array(box.centre_m)) == pytest.approx(np.array(solid.centre))
+                assert geometry.transform(pose, np.array(box.centre_m)) == pytest.approx(
+                    np.array(solid.centre)
+                )
                 assert height == solid.size[1]
                 assert width >= depth
                 assert {width, depth} == {solid.size[0], solid.size[2]}
@@ -332,7 +366,9 @@ def test_cameras_stand_free_in_the_room(world):
                 w, h, d = scene.size_m
                 assert max(abs(x) - w / 2, abs(z) - d / 2) < -0.29
                 assert 0.2 < -y < h - 0.19
-                assert min((_clearance(solid, (x, y, z)) for solid in scene.solids), default=1) > 0.25
+                assert (
+                    min((_clearance(solid, (x, y, z)) for solid in scene.solids), default=1) > 0.25
+                )
 
 
 def test_solids_do_not_run_through_each_other_nor_through_the_walls():
@@ -351,7 +387,10 @@ def test_solids_do_not_run_through_each_other_nor_through_the_walls():
                 points = rng.uniform(-0.49, 0.49, (200, 3)) * solid.size
                 points = points @ geometry.rotation_from_ypr(solid.yaw_deg, 0, 0).T + solid.centre
                 points = points[inside(solid, points)]
-                assert not any(inside(other, points).any() for other in scene.solids[:k] + scene.solids[k + 1 :])
+                assert not any(
+                    inside(other, points).any()
+                    for other in scene.solids[:k] + scene.solids[k + 1 :]
+                )
 
 
 def inside(solid: Solid, points: np.ndarray) -> np.ndarray:
@@ -365,7 +404,10 @@ def inside(solid: Solid, points: np.ndarray) -> np.ndarray:
 def test_views_of_a_scene_overlap_with_real_parallax(world):
     for scenes in world.values():
         shares = np.array([covisible(*views, tolerance=0.03)[2].mean() for views in scenes])
-        poses = [geometry.relative_pose(one.world_from_cam, other.world_from_cam) for one, other in scenes]
+        poses = [
+            geometry.relative_pose(one.world_from_cam, other.world_from_cam)
+            for one, other in scenes
+        ]
         baselines = np.linalg.norm([pose[:3, 3] for pose in poses], axis=-1)
         turns = np.array([geometry.rotation_angle_deg(pose[:3, :3]) for pose in poses])
         assert ((shares > 0.25) & (shares < 0.9)).mean() > 0.65
@@ -383,7 +425,9 @@ def test_pictures_vary_in_depth_tilt_height_and_content(world):
         assert np.quantile(depth_m, 0.95) / np.quantile(depth_m, 0.05) > 3
         heights = [-view.world_from_cam[1, 3] for view in views]
         assert np.quantile(heights, 0.9) - np.quantile(heights, 0.1) > 0.8
-        _, pitch, roll = np.transpose([geometry.ypr_from_rotation(view.world_from_cam[:3, :3]) for view in views])
+        _, pitch, roll = np.transpose(
+            [geometry.ypr_from_rotation(view.world_from_cam[:3, :3]) for view in views]
+        )
         assert pitch.std() > 8
         assert roll.std() > 3
         counts = np.array([len(view.boxes) for view in views])
@@ -392,12 +436,16 @@ def test_pictures_vary_in_depth_tilt_height_and_content(world):
         assert len({box.name for view in views for box in view.boxes}) > 40
 
 
-@pytest.mark.parametrize("lens", [Lens(33, 70, (20, 20), (0.5, 0.5)), Lens(200, 40, (120, 120), (2.0, 2.0), 0.2)])
+@pytest.mark.parametrize(
+    "lens", [Lens(33, 70, (20, 20), (0.5, 0.5)), Lens(200, 40, (120, 120), (2.0, 2.0), 0.2)]
+)
 def test_any_camera_will_do(lens):
     views = flat(Rooms("medium", lenses=(lens,)).batch(range(4)))
     for view in views:
         assert view.size == (lens.width, lens.height)
-        assert view.camera.fx == pytest.approx(lens.width / 2 / np.tan(np.radians(lens.hfov_deg[0] / 2)))
+        assert view.camera.fx == pytest.approx(
+            lens.width / 2 / np.tan(np.radians(lens.hfov_deg[0] / 2))
+        )
         assert view.camera.fy == pytest.approx(lens.stretch[0] * view.camera.fx)
         assert np.isfinite(view.depth_m).all()
 
@@ -414,7 +462,8 @@ def test_a_contact_sheet_shows_pictures_and_depth_beside_each_other():
 
 
 def regressed(x, y, x_new):
-    """Least squares with squares and products, and the mean of the 25 nearest: the better baseline counts."""
+    """Least squares with squares and products, and the mean of the 25 nearest: the better baseline
+    counts."""
     scale = x.std(0) + 1e-9
     x, x_new = (x - x.mean(0)) / scale, (x_new - x.mean(0)) / scale
     first, second = np.triu_indices(x.shape[1])
@@ -425,17 +474,25 @@ def regressed(x, y, x_new):
 
 
 def gain(x, y) -> float:
-    """Share of the mean absolute error of the best constant that x saves on the second half, fitted on the first."""
+    """Share of the mean absolute error of the best constant that x saves on the second half, fitted
+    on the first."""
     x, y, half = np.asarray(x, float), np.asarray(y, float), len(x) // 2
     constant = np.abs(y[half:] - np.median(y[:half], 0)).mean()
-    return max(1 - np.abs(y[half:] - guess).mean() / constant for guess in regressed(x[:half], y[:half], x[half:]))
+    return max(
+        1 - np.abs(y[half:] - guess).mean() / constant
+        for guess in regressed(x[:half], y[:half], x[half:])
+    )
 
 
 def pixels(views, per_view: int = 12):
-    """For random pixels: place in the image (share of its sides), mean colour, number of boxes; log depth."""
+    """For random pixels: place in the image (share of its sides), mean colour, number of boxes; log
+    depth."""
     rng, x, y = np.random.default_rng(0), [], []
     for view in views:
-        rows, columns = rng.integers(0, view.size[1], per_view), rng.integers(0, view.size[0], per_view)
+        rows, columns = (
+            rng.integers(0, view.size[1], per_view),
+            rng.integers(0, view.size[0], per_view),
+        )
         place = np.stack([columns / view.size[0], rows / view.size[1]], -1)
         whole = np.r_[view.image.mean((0, 1)), len(view.boxes)]
         x.append(np.c_[place, np.tile(whole, (per_view, 1))])
@@ -445,7 +502,8 @@ def pixels(views, per_view: int = 12):
 
 @pytest.mark.parametrize("name", COLLECTIONS)
 def test_neither_place_nor_mean_colour_nor_count_gives_depth_away(world, name):
-    """Log depth: the error of a constant falls by less than 20 % (place), 10 % (mean colour), 5 % (count)."""
+    """Log depth: the error of a constant falls by less than 20 % (place), 10 % (mean colour), 5 %
+    (count)."""
     x, y = pixels(flat(world[name]))
     gains = {"place": gain(x[:, :2], y), "colour": gain(x[:, 2:5], y), "count": gain(x[:, 5:], y)}
     print(name, {key: round(float(value), 3) for key, value in gains.items()})
@@ -456,9 +514,12 @@ def test_neither_place_nor_mean_colour_nor_count_gives_depth_away(world, name):
 
 @pytest.mark.parametrize("name", COLLECTIONS)
 def test_neither_mean_colours_nor_counts_give_the_pose_away(world, name):
-    """Yaw, roll and translation: the error of a constant falls by less than 10 %; pitch: by less than 20 %, because a
-    second picture with more ceiling in it is brighter."""
-    poses = [geometry.relative_pose(one.world_from_cam, other.world_from_cam) for one, other in world[name]]
+    """Yaw, roll and translation: the error of a constant falls by less than 10 %; pitch: by less
+    than 20 %, because a second picture with more ceiling in it is brighter."""
+    poses = [
+        geometry.relative_pose(one.world_from_cam, other.world_from_cam)
+        for one, other in world[name]
+    ]
     angles = np.array([geometry.ypr_from_rotation(pose[:3, :3]) for pose in poses])
     shifts = np.array([pose[:3, 3] for pose in poses])
     colours = [np.concatenate([view.image.mean((0, 1)) for view in views]) for views in world[name]]

@@ -1,4 +1,5 @@
-"""What a run leaves on disk: whole or absent, never another run's, and readable while it is written."""
+"""What a run leaves on disk: whole or absent, never another run's, and readable while it is
+written."""
 
 import codecs
 import json
@@ -10,8 +11,10 @@ import torch
 import torch.distributed.checkpoint as dcp
 
 from tests.training import NETWORK, small, weights
-from vlm3 import model, runs, sft
-from vlm3.runs import Run
+from vlm3.qwen import model
+from vlm3.training import checkpoints as runs
+from vlm3.training import sft
+from vlm3.training.checkpoints import Run
 
 IDENTITY = {"lr": 0.1, "sources": {"depth": {"size": 3}}}
 
@@ -44,12 +47,18 @@ def test_weights_and_optimiser_come_back_and_only_the_last_checkpoints_stay(tmp_
     again, other = opened(tmp_path)
     assert again.step == 3
     assert torch.equal(net.weight, other.weight)
-    for mine, its in zip(run.optimizers[0].state.values(), again.optimizers[0].state.values(), strict=True):
+    for mine, its in zip(
+        run.optimizers[0].state.values(), again.optimizers[0].state.values(), strict=True
+    ):
         assert all(torch.equal(mine[name], its[name]) for name in mine)
 
 
-@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), RuntimeError("a writer died")])
-def test_a_save_that_fails_leaves_the_checkpoints_before_it_and_no_draft(tmp_path, monkeypatch, failure):
+@pytest.mark.parametrize(
+    "failure", [OSError(28, "No space left on device"), RuntimeError("a writer died")]
+)
+def test_a_save_that_fails_leaves_the_checkpoints_before_it_and_no_draft(
+    tmp_path, monkeypatch, failure
+):
     run, net = opened(tmp_path)
     learned(run, net, 1)
 
@@ -60,7 +69,11 @@ def test_a_save_that_fails_leaves_the_checkpoints_before_it_and_no_draft(tmp_pat
 
     save = dcp.save
     with monkeypatch.context() as patch:
-        patch.setattr(dcp, "save", lambda state, checkpoint_id: save(state, storage_writer=Failing(checkpoint_id)))
+        patch.setattr(
+            dcp,
+            "save",
+            lambda state, checkpoint_id: save(state, storage_writer=Failing(checkpoint_id)),
+        )
         with pytest.raises(OSError, match="step-00000002 could not be written") as told:
             run.save(2)
     assert str(failure) in str(told.value)
@@ -83,21 +96,31 @@ def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path):
     learned(*opened(tmp_path), 2)
     for path in (tmp_path / "checkpoints" / "step-00000002").glob("*.distcp"):
         path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(OSError, match="step-00000002 cannot be read, remove it to resume from the one before"):
+    with pytest.raises(
+        OSError, match="step-00000002 cannot be read, remove it to resume from the one before"
+    ):
         opened(tmp_path)
 
 
 def test_another_configuration_is_refused_with_every_change_named(tmp_path):
     learned(*opened(tmp_path), 1)
     before = (tmp_path / "config.json").read_text()
-    with pytest.raises(ValueError, match="lr was 0.1, is 0.2; seed was None, is 1; sources/depth/size was 3, is 4"):
+    with pytest.raises(
+        ValueError, match="lr was 0.1, is 0.2; seed was None, is 1; sources/depth/size was 3, is 4"
+    ):
         opened(tmp_path, lr=0.2, seed=1, sources={"depth": {"size": 4}})
     assert (tmp_path / "config.json").read_text() == before
     assert opened(tmp_path)[0].step == 1
 
 
 def test_means_are_of_the_records_that_have_the_task():
-    losses = {"depth": 1.0}, {"depth": 2.0, "pose": 5.0}, {"pose": 7.0}, {"depth": 4.0}, {"depth": 9.0}
+    losses = (
+        {"depth": 1.0},
+        {"depth": 2.0, "pose": 5.0},
+        {"pose": 7.0},
+        {"depth": 4.0},
+        {"depth": 9.0},
+    )
     log = [{"step": step, "losses": each} for step, each in enumerate(losses, 1)]
     first, second = ({"depth": 1.5, "pose": 5.0}, {"depth": 4.0, "pose": 7.0})
     assert runs.means(log, 2) == [{"step": 2, "losses": first}, {"step": 4, "losses": second}]
@@ -118,7 +141,9 @@ def test_the_log_is_cut_back_to_the_checkpoint_and_a_line_half_written_is_left_o
         file.write('{"step": 4, "lo')
     assert [record["step"] for record in runs.read(tmp_path)] == [1, 2, 3]
     opened(tmp_path)
-    assert [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()] == [1, 2]
+    assert [
+        json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()
+    ] == [1, 2]
 
 
 @pytest.mark.parametrize("line", ['{"step": 1, "lo', "[1, 2]", '{"loss": 2.0}', "\x00\x00"])
@@ -159,9 +184,17 @@ def test_what_fills_a_folder_is_alone_in_it_and_may_begin_again_once_it_failed(t
 
     @runs.alone
     def fill(config, deep: int = 0) -> str:
-        return fill(config, deep=deep - 1) if deep else runs.alone(lambda config: 1 / 0)(SimpleNamespace(out=tmp_path))
+        return (
+            fill(config, deep=deep - 1)
+            if deep
+            else runs.alone(lambda config: 1 / 0)(SimpleNamespace(out=tmp_path))
+        )
 
-    begin = (lambda **more: fill(config=config, **more)) if keyword else (lambda **more: fill(config, **more))
+    begin = (
+        (lambda **more: fill(config=config, **more))
+        if keyword
+        else (lambda **more: fill(config, **more))
+    )
     with pytest.raises(BlockingIOError, match="run is in use by process .* wait until that ends"):
         begin(deep=1)
     for _ in range(2):
@@ -169,7 +202,9 @@ def test_what_fills_a_folder_is_alone_in_it_and_may_begin_again_once_it_failed(t
             begin()
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "muon"}, {"lora": 2}], ids=["adamw", "muon", "lora"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"optimizer": "muon"}, {"lora": 2}], ids=["adamw", "muon", "lora"]
+)
 def test_a_head_of_its_own_is_trained_saved_and_loaded(tmp_path, changes):
     config = small(tmp_path, steps=2, **changes)
     vlm = model.load(config.model)
@@ -178,8 +213,12 @@ def test_a_head_of_its_own_is_trained_saved_and_loaded(tmp_path, changes):
     head.weight = torch.nn.Parameter(embeddings.weight.detach().flip(0).clone())
     model.save(vlm, tmp_path / "untied")
     made = weights(sft.train(replace(config, model=str(tmp_path / "untied"))))
-    assert torch.equal(made[model.HEAD], made[model.EMBEDDINGS].flip(0)) == bool(changes.get("lora"))
-    assert torch.equal(made[model.HEAD], head.weight.bfloat16().float()) == bool(changes.get("lora"))
+    assert torch.equal(made[model.HEAD], made[model.EMBEDDINGS].flip(0)) == bool(
+        changes.get("lora")
+    )
+    assert torch.equal(made[model.HEAD], head.weight.bfloat16().float()) == bool(
+        changes.get("lora")
+    )
     torch.testing.assert_close(made[model.HEAD], head.weight.detach(), atol=0.1, rtol=0)
 
 

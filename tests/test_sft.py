@@ -1,4 +1,5 @@
-"""Fine-tuning: what a step computes, what is learned and what is left alone, and runs that end before their time."""
+"""Fine-tuning: what a step computes, what is learned and what is left alone, and runs that end
+before their time."""
 
 import os
 import resource
@@ -16,10 +17,14 @@ from torch.nn.functional import cross_entropy
 
 from tests.test_cli import vlm3
 from tests.training import KILLED, begin, ended, losses, small, state, stderr, told, weights
-from vlm3 import attention, cli, mixture, model, packing, runs, sft
-from vlm3.config import ADAPTED, PARTS, PRESETS, Config
+from vlm3 import mixture
 from vlm3.mixture import Mixture, NoSample, Source
+from vlm3.qwen import attention, model, packing
 from vlm3.sources.rooms import Rooms
+from vlm3.terminal import cli
+from vlm3.training import checkpoints as runs
+from vlm3.training import sft
+from vlm3.training.config import ADAPTED, PARTS, PRESETS, Config
 
 
 class Interrupted(Exception):
@@ -35,9 +40,14 @@ def interrupt(after: int):
 
 
 def same(config: Config, whole: Config) -> bool:
-    """Whether two runs told the same and ended in the same weights and the same optimiser, to the bit."""
+    """Whether two runs told the same and ended in the same weights and the same optimiser, to the
+    bit."""
     models = [(c.out / "model" / "model.safetensors").read_bytes() for c in (config, whole)]
-    return told(config.out) == told(whole.out) and state(config.out) == state(whole.out) and models[0] == models[1]
+    return (
+        told(config.out) == told(whole.out)
+        and state(config.out) == state(whole.out)
+        and models[0] == models[1]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +68,9 @@ def short(tmp_path_factory) -> Config:
 
 def test_a_run_killed_at_twenty_random_moments_ends_as_if_undisturbed(whole, rng):
     config = replace(whole, out=whole.out.with_name("killed"))
-    step_s = min(record["seconds"] for record in runs.read(whole.out))  # so that no machine is done before its time
+    step_s = min(
+        record["seconds"] for record in runs.read(whole.out)
+    )  # so that no machine is done before its time
     for k in range(20):
         stepped, saving = k % 4 > 0, int(rng.integers(1, 4)) if k % 5 == 0 else 0
         dies_s = 0 if saving else rng.uniform(0.001, 2 * step_s if stepped else 0.3)
@@ -104,8 +116,12 @@ def test_a_validation_that_fails_after_the_last_step_is_told_and_the_model_finis
     gone = tmp_path / "gone"
     config = replace(short, out=tmp_path / "run", validation=short.mixture, validate_every=6)
     attic = Mixture({"attic": Source(Faulty(gone), "depth", 3, 100)})
-    with pytest.raises(NoSample, match="after step 6, which is saved, no sample came: .*'attic': the disk is gone"):
-        sft.train(config, validation=attic, on_step=lambda record: record["step"] == 5 and gone.touch())
+    with pytest.raises(
+        NoSample, match="after step 6, which is saved, no sample came: .*'attic': the disk is gone"
+    ):
+        sft.train(
+            config, validation=attic, on_step=lambda record: record["step"] == 5 and gone.touch()
+        )
     sft.train(config, validation=attic)
     assert same(config, short)
 
@@ -137,19 +153,26 @@ def test_ctrl_c_saves_the_last_whole_step_and_a_second_one_ends_at_once(short, t
         sft.train(config, on_step=interrupted)
     assert [path.name for path in runs.checkpoints(config.out)] == ["step-00000003"]
     with pytest.raises(KeyboardInterrupt):
-        sft.train(config, on_step=lambda record: [signal.raise_signal(signal.SIGINT) for _ in range(2)])
+        sft.train(
+            config, on_step=lambda record: [signal.raise_signal(signal.SIGINT) for _ in range(2)]
+        )
     sft.train(config)
     assert same(config, short)
 
 
 def test_what_was_learned_before_samples_failed_is_saved_in_validation_too(short, tmp_path):
     gone = tmp_path / "gone"
-    config = replace(short, out=tmp_path / "run", save_every=1000, validation=short.mixture, validate_every=2)
+    config = replace(
+        short, out=tmp_path / "run", save_every=1000, validation=short.mixture, validate_every=2
+    )
     attic = Mixture({"attic": Source(Faulty(gone), "depth", 3, 100)})
     with pytest.raises(
-        NoSample, match="after step 2, which is saved, no sample came: .*source 'attic': the disk is gone"
+        NoSample,
+        match="after step 2, which is saved, no sample came: .*source 'attic': the disk is gone",
     ):
-        sft.train(config, validation=attic, on_step=lambda record: record["step"] == 1 and gone.touch())
+        sft.train(
+            config, validation=attic, on_step=lambda record: record["step"] == 1 and gone.touch()
+        )
     assert [path.name for path in runs.checkpoints(config.out)] == ["step-00000002"]
     assert [record["step"] for record in runs.read(config.out)] == [1, 2]
 
@@ -163,7 +186,9 @@ def test_a_finished_run_returns_its_model_and_trains_nothing(short, monkeypatch)
 
 def _reversed(config: Config) -> Mixture:
     mix = mixture.read(config.mixture)
-    return Mixture(dict(reversed(mix.sources.items())), dict(zip(mix.names, mix.shares, strict=True)))
+    return Mixture(
+        dict(reversed(mix.sources.items())), dict(zip(mix.names, mix.shares, strict=True))
+    )
 
 
 def _wider(config: Config) -> Mixture:
@@ -174,10 +199,12 @@ def _wider(config: Config) -> Mixture:
 
 @pytest.mark.parametrize(
     ("changed", "change"),
-    [(lambda config: mixture.read(config.mixture, seed=5), "stream_seed was 0, is 5"),
-     (_reversed, "sources/depth/place was 0, is 1"),
-     (_wider, "sources/depth/origin/arguments/views was 1, is 3")],
-)  # fmt: skip
+    [
+        (lambda config: mixture.read(config.mixture, seed=5), "stream_seed was 0, is 5"),
+        (_reversed, "sources/depth/place was 0, is 1"),
+        (_wider, "sources/depth/origin/arguments/views was 1, is 3"),
+    ],
+)
 def test_what_a_run_learns_from_may_not_change(short, changed, change):
     with pytest.raises(ValueError, match=change):
         sft.train(short, changed(short))
@@ -216,7 +243,9 @@ class Faulty(Sequence):
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_source_that_fails_is_named_with_the_step_and_the_run_goes_on_once_it_is_repaired(tmp_path, workers):
+def test_a_source_that_fails_is_named_with_the_step_and_the_run_goes_on_once_it_is_repaired(
+    tmp_path, workers
+):
     gone, config = tmp_path / "gone", small(tmp_path, workers=workers)
     samples = Mixture({"attic": Source(Faulty(gone), "depth", 3, 100)})
     fault = r"after step \d, which is saved, no sample came: .*item \d+ of source 'attic': the disk is gone$"
@@ -250,7 +279,9 @@ def test_a_full_disk_while_saving_or_logging_leaves_the_last_checkpoint_to_resum
             log.rename(log.with_suffix(".kept"))
             log.symlink_to("/dev/full")
 
-    with pytest.raises(OSError, match="log.jsonl: step 4 could not be written, checkpoints stay: .*No space left"):
+    with pytest.raises(
+        OSError, match="log.jsonl: step 4 could not be written, checkpoints stay: .*No space left"
+    ):
         sft.train(config, on_step=unlogged)
     log.with_suffix(".kept").rename(log)
     sft.train(config)
@@ -263,8 +294,14 @@ def test_a_frozen_part_stays_to_the_bit_and_all_others_learn(tmp_path, monkeypat
     vlm, before = sft.start(config), sft.start(config).net
     monkeypatch.setattr(sft, "start", lambda config: vlm)
     sft.train(config)
-    still = {name for name, weight in before.named_parameters() if torch.equal(weight, vlm.net.get_parameter(name))}
-    assert still == {name for name, _ in before.named_parameters() if name.startswith(PARTS[part] + ".")}
+    still = {
+        name
+        for name, weight in before.named_parameters()
+        if torch.equal(weight, vlm.net.get_parameter(name))
+    }
+    assert still == {
+        name for name, _ in before.named_parameters() if name.startswith(PARTS[part] + ".")
+    }
 
 
 def test_lora_learns_adapters_only_resumes_and_leaves_a_plain_model(tmp_path, monkeypatch):
@@ -280,25 +317,40 @@ def test_lora_learns_adapters_only_resumes_and_leaves_a_plain_model(tmp_path, mo
 
     after = weights(config.out / "model")
     assert after.keys() == before.keys()
-    changed = {name for name in before if not torch.equal(before[name].bfloat16().float(), after[name])}
-    adapted = {name for name in before if "language_model" in name and name.split(".")[-2] in ADAPTED}
+    changed = {
+        name for name in before if not torch.equal(before[name].bfloat16().float(), after[name])
+    }
+    adapted = {
+        name for name in before if "language_model" in name and name.split(".")[-2] in ADAPTED
+    }
     assert changed == adapted
     batch = packing.collate([packing.pack(mixture.read(config.mixture)[0], vlm.tokenizer)])
     plain = model.load(config.out / "model", dtype=torch.float32).net
     attention.use(plain)
     with torch.no_grad():
-        found, expected = (net(**batch.inputs(), use_cache=False).logits for net in (plain, vlm.net))
+        found, expected = (
+            net(**batch.inputs(), use_cache=False).logits for net in (plain, vlm.net)
+        )
         attention.use(plain, tree=True)
     assert (found - expected).abs().max() < 0.02 * expected.abs().max()
 
 
 @pytest.mark.parametrize(
-    "change", [{"checkpointing": 1}, {"checkpointing": 2}, {"tokens": 1}, {"tokens": 100_000}, {"workers": 2}]
+    "change",
+    [
+        {"checkpointing": 1},
+        {"checkpointing": 2},
+        {"tokens": 1},
+        {"tokens": 100_000},
+        {"workers": 2},
+    ],
 )
 def test_what_saves_memory_or_time_leaves_the_losses_as_they_are(short, tmp_path, change):
     config = replace(short, out=tmp_path / "run", **change)
     sft.train(config)
-    np.testing.assert_allclose(losses(config.out), losses(short.out), rtol=0, atol=1e-5 if "tokens" in change else 1e-6)
+    np.testing.assert_allclose(
+        losses(config.out), losses(short.out), rtol=0, atol=1e-5 if "tokens" in change else 1e-6
+    )
 
 
 def test_bfloat16_gives_about_the_same_losses(short, tmp_path):
@@ -318,7 +370,9 @@ def test_the_loss_is_the_mean_over_what_is_said_to_count_the_same(tmp_path, weig
     by_hand = {
         "token": torch.cat([tokens for answers in found for tokens in answers]).mean(),
         "answer": torch.stack([tokens.mean() for answers in found for tokens in answers]).mean(),
-        "sample": torch.stack([torch.stack([tokens.mean() for tokens in answers]).mean() for answers in found]).mean(),
+        "sample": torch.stack(
+            [torch.stack([tokens.mean() for tokens in answers]).mean() for answers in found]
+        ).mean(),
     }
     assert losses(config.out)[0] == pytest.approx(by_hand[weighting].item(), abs=1e-5)
 
@@ -333,7 +387,9 @@ def _answers(vlm, sample) -> list[torch.Tensor]:
 
 
 def test_validation_is_told_for_each_source_and_changes_nothing(short, tmp_path):
-    config = replace(short, out=tmp_path / "run", validation=short.mixture, validate_every=3, validate_samples=4)
+    config = replace(
+        short, out=tmp_path / "run", validation=short.mixture, validate_every=3, validate_samples=4
+    )
     sft.train(config)
     assert told(config.out) == told(short.out)
     records = runs.read(config.out)
@@ -369,7 +425,17 @@ def test_presets_see_as_many_samples_as_the_paper_at_its_learning_rate(name, sam
 
 
 def test_the_command_trains_the_tiny_model_and_writes_event_files(monkeypatch, capsys, tmp_path):
-    words = ["--steps", "2", "--batch", "2", "--out", str(tmp_path / "run"), "--peak-tflops", "1", "--no-progress"]
+    words = [
+        "--steps",
+        "2",
+        "--batch",
+        "2",
+        "--out",
+        str(tmp_path / "run"),
+        "--peak-tflops",
+        "1",
+        "--no-progress",
+    ]
     assert vlm3(monkeypatch, "train", "--tensorboard", "tiny", *words) == 0
     assert capsys.readouterr().out == f"saved {tmp_path / 'run' / 'model'}\n"
     assert [record["step"] for record in runs.read(tmp_path / "run")] == [1, 2]
@@ -387,10 +453,15 @@ def test_the_command_trains_the_tiny_model_and_writes_event_files(monkeypatch, c
         (["tiny", "--mixture", "nowhere.toml"], "nowhere.toml: no such mixture"),
         (["tiny", "--model", "random:huge"], "'huge'"),
         (["tiny", "--model", "nowhere"], "'nowhere'"),
-        (["tiny", "--steps", "1", "--validation", "", "--validate-every", "5"], "--validation data.toml"),
+        (
+            ["tiny", "--steps", "1", "--validation", "", "--validate-every", "5"],
+            "--validation data.toml",
+        ),
     ],
 )
-def test_what_cannot_be_found_ends_in_one_line_that_names_it(monkeypatch, capsys, tmp_path, words, message):
+def test_what_cannot_be_found_ends_in_one_line_that_names_it(
+    monkeypatch, capsys, tmp_path, words, message
+):
     monkeypatch.chdir(tmp_path)
     assert vlm3(monkeypatch, "train", *words, "--out", "run") == 2
     said = capsys.readouterr().err
@@ -413,7 +484,9 @@ def test_what_cannot_be_found_ends_in_one_line_that_names_it(monkeypatch, capsys
         (["tiny", "--freeze", "text", "--lora", "4"], "nothing left to train"),
     ],
 )
-def test_settings_that_cannot_be_are_refused_with_their_value(monkeypatch, capsys, tmp_path, words, message):
+def test_settings_that_cannot_be_are_refused_with_their_value(
+    monkeypatch, capsys, tmp_path, words, message
+):
     monkeypatch.setenv("COLUMNS", "200")
     assert vlm3(monkeypatch, "train", *words, "--out", str(tmp_path / "run")) == 2
     assert message in capsys.readouterr().err
@@ -422,9 +495,14 @@ def test_settings_that_cannot_be_are_refused_with_their_value(monkeypatch, capsy
 
 @pytest.mark.parametrize(
     ("error", "message"),
-    [(NoSample("no sample came"), "vlm3: no sample came\n"),
-     (torch.OutOfMemoryError("CUDA out of memory."), "fewer --tokens at once, --checkpointing 1")],
-)  # fmt: skip
+    [
+        (NoSample("no sample came"), "vlm3: no sample came\n"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory."),
+            "fewer --tokens at once, --checkpointing 1",
+        ),
+    ],
+)
 def test_what_stops_a_run_is_told_in_one_line(monkeypatch, capsys, tmp_path, error, message):
     def fail(*_, **__):
         raise error
@@ -452,13 +530,21 @@ def test_muon_takes_the_matrices_and_adamw_all_else(tmp_path):
     assert held[0] | held[1] == set(names.values())
     assert not held[0] & held[1]
     assert "model.language_model.layers.0.mlp.up_proj.weight" in held[1]
-    assert {"model.language_model.embed_tokens.weight", "model.visual.pos_embed.weight",
-            "model.visual.patch_embed.proj.weight", "model.language_model.norm.weight"} <= held[0]  # fmt: skip
-    assert [type(o).__name__ for o in sft.optimizers(net, replace(config, optimizer="adamw"))] == ["AdamW"]
+    assert {
+        "model.language_model.embed_tokens.weight",
+        "model.visual.pos_embed.weight",
+        "model.visual.patch_embed.proj.weight",
+        "model.language_model.norm.weight",
+    } <= held[0]
+    assert [type(o).__name__ for o in sft.optimizers(net, replace(config, optimizer="adamw"))] == [
+        "AdamW"
+    ]
 
 
 def test_a_run_with_muon_resumes_to_the_bit(tmp_path):
-    whole, broken = (small(tmp_path, optimizer="muon", out=tmp_path / name) for name in ("whole", "broken"))
+    whole, broken = (
+        small(tmp_path, optimizer="muon", out=tmp_path / name) for name in ("whole", "broken")
+    )
     sft.train(whole)
     with pytest.raises(Interrupted):
         sft.train(broken, on_step=interrupt(3))

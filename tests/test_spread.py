@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from vlm3.answer import Answer
-from vlm3.spread import Spread, spread
+from vlm3.qwen.decode import Answer
+from vlm3.scoring.spread import Spread, spread
 
 
 def answers(*pairs):
@@ -29,7 +29,9 @@ def test_mean_and_median_are_those_worked_out_by_hand(uneven):
 
 def test_within_counts_what_lies_inside_a_factor_and_not_on_its_limits():
     found = spread(answers((2.0, 0.1), (2.5, 0.2), (2.4, 0.3), (1.6, 0.15), (1.61, 0.25)))
-    assert found.within(2.0) == pytest.approx(0.1 + 0.3 + 0.25)  # 2.5 is 1.25 x 2, and 2 is 1.25 x 1.6
+    assert found.within(2.0) == pytest.approx(
+        0.1 + 0.3 + 0.25
+    )  # 2.5 is 1.25 x 2, and 2 is 1.25 x 1.6
     assert found.within(2.0, factor=1.3) == pytest.approx(1)
     assert found.within(50.0) == 0
 
@@ -50,7 +52,9 @@ def test_texts_of_one_value_add_up():
 
 
 def test_answers_that_are_no_positive_number_are_left_out_but_were_followed():
-    odd = answers((None, 0.2), (-1.0, 0.1), (0.0, 0.05), (math.inf, 0.05), (math.nan, 0.05), (True, 0.05))
+    odd = answers(
+        (None, 0.2), (-1.0, 0.1), (0.0, 0.05), (math.inf, 0.05), (math.nan, 0.05), (True, 0.05)
+    )
     found = spread(answers((4.0, 0.3), (8.0, 0.1)) + odd)
     assert found.values.tolist() == [4, 8]
     assert found.probabilities.tolist() == pytest.approx([0.75, 0.25])

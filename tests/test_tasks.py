@@ -26,7 +26,9 @@ def test_a_task_is_had_by_its_name_and_no_other():
 
 @pytest.mark.parametrize("name", tasks.NAMES)
 def test_every_question_has_at_least_five_different_wordings(name):
-    tables = {k: v for k, v in words.packaged(name).items() if isinstance(v, dict) and "questions" in v}
+    tables = {
+        k: v for k, v in words.packaged(name).items() if isinstance(v, dict) and "questions" in v
+    }
     assert tables
     for table in tables.values():
         assert len(set(table["questions"])) >= 5
@@ -34,7 +36,9 @@ def test_every_question_has_at_least_five_different_wordings(name):
 
 def test_templates_of_a_reader_are_used_instead(tmp_path, rng, motorcycle):
     path = tmp_path / "mine.toml"
-    path.write_text('scale = 100\n[z]\nquestions = ["Depth of {point}, of {scale}?"]\nanswer = "<{value:.1f} m>"\n')
+    path.write_text(
+        'scale = 100\n[z]\nquestions = ["Depth of {point}, of {scale}?"]\nanswer = "<{value:.1f} m>"\n'
+    )
     qa = depth.ask([motorcycle.view1], 1, rng, templates=words.load(path))[0]
     assert qa.question.startswith("Depth of (")
     assert qa.question.endswith("of 100?")
@@ -81,9 +85,43 @@ def test_every_task_reads_an_answer_knowing_its_question_with_and_without_a_trut
 
 
 def adversarial(draw: random.Random) -> str:
-    pieces = ["<think>", "</think>", "<answer>", "</answer>", "yaw", "pitch", "roll", "-", "+", ".", ",", "(", ")", "[",
-              "]", " ", "m", " metres", "cm", "ft", "\u00b0", "degrees", "1", "2.4", "0", "1e9", "9" * 30, "\u0663",
-              "nan", "inf", "\u2212", "1_0", "0x1", "\n", "o'clock"]  # fmt: skip
+    pieces = [
+        "<think>",
+        "</think>",
+        "<answer>",
+        "</answer>",
+        "yaw",
+        "pitch",
+        "roll",
+        "-",
+        "+",
+        ".",
+        ",",
+        "(",
+        ")",
+        "[",
+        "]",
+        " ",
+        "m",
+        " metres",
+        "cm",
+        "ft",
+        "\u00b0",
+        "degrees",
+        "1",
+        "2.4",
+        "0",
+        "1e9",
+        "9" * 30,
+        "\u0663",
+        "nan",
+        "inf",
+        "\u2212",
+        "1_0",
+        "0x1",
+        "\n",
+        "o'clock",
+    ]
     if draw.random() < 0.5:
         return "".join(draw.choices(pieces, k=draw.randrange(12)))
     return "".join(draw.choices(string.printable, k=draw.randrange(30)))
@@ -118,7 +156,9 @@ def test_perturbed_answers_get_the_score_worked_by_hand(rng, motorcycle):
     found = depth.score(pairs)
     assert found["delta_1"] == 0.75
     assert found["abs_rel"] == pytest.approx((10 * 0.3 + 30 * 0.1) / 40)
-    qas = correspondence.ask([motorcycle.view1, motorcycle.view2], 40, rng, (motorcycle.uv1, motorcycle.uv2))
+    qas = correspondence.ask(
+        [motorcycle.view1, motorcycle.view2], 40, rng, (motorcycle.uv1, motorcycle.uv2)
+    )
     pairs = [((qa.truth[0] + 10 * (i < 20), qa.truth[1]), qa.truth) for i, qa in enumerate(qas)]
     assert correspondence.score(pairs)["epe_px"] == pytest.approx(10 / 2000 * 560 / 2)
     assert correspondence.score(pairs)["pck_1"] == 0.5
@@ -137,7 +177,8 @@ def test_chessboard_poses_and_corners_go_through_both_pair_tasks(rng):
 
 @pytest.fixture(scope="module")
 def labelled(ibims_views):
-    """iBims-1 photos with two boxes each, drawn here around labelled pixels far apart, and their places in space."""
+    """iBims-1 photos with two boxes each, drawn here around labelled pixels far apart, and their
+    places in space."""
     found = []
     for view in ibims_views[:10]:
         unified = unify_focal(view)
@@ -145,7 +186,9 @@ def labelled(ibims_views):
         ends = [uv[:, 0].argmin(), uv[:, 0].argmax()]
         places = unproject(uv[ends], z_m[ends], unified.camera)
         boxes = []
-        for name, (u, v), place in zip(("left thing", "right thing"), uv[ends], places, strict=True):
+        for name, (u, v), place in zip(
+            ("left thing", "right thing"), uv[ends], places, strict=True
+        ):
             xmin, ymin = max(u - 15, 0), max(v - 15, 0)
             boxes.append(Box(xmin, ymin, xmin + 20, ymin + 20, name, tuple(place.tolist())))
         found.append(dataclasses.replace(unified, boxes=tuple(boxes)))
@@ -153,7 +196,9 @@ def labelled(ibims_views):
 
 
 def test_ibims_photos_go_through_depth_and_objects(labelled, rng):
-    pairs = [pair for view in labelled for pair in asked_and_parsed(depth, depth.ask([view], 100, rng))]
+    pairs = [
+        pair for view in labelled for pair in asked_and_parsed(depth, depth.ask([view], 100, rng))
+    ]
     assert len(pairs) == 1000
     assert depth.score(pairs)["delta_1"] == 1.0
     assert depth.score([(answer * 1.3, truth) for answer, truth in pairs])["delta_1"] == 0.0
@@ -185,7 +230,11 @@ def test_the_aloe_goes_through_correspondence_and_pose(rng):
 
 def test_templates_can_be_adapted_value_by_value_and_the_packaged_ones_stay():
     changed = words.adapted("depth", {"scale": 100, "z": {"answer": "{value:.1f}"}})
-    assert (changed["scale"], changed["z"]["answer"], changed["range"]["answer"]) == (100, "{value:.1f}", "{value:.2f}")
+    assert (changed["scale"], changed["z"]["answer"], changed["range"]["answer"]) == (
+        100,
+        "{value:.1f}",
+        "{value:.2f}",
+    )
     assert changed["z"]["questions"] == words.packaged("depth")["z"]["questions"]
     assert words.packaged("depth")["scale"] == 2000
     with pytest.raises(ValueError, match=r"depth\.z have no questoins, only"):

@@ -67,7 +67,9 @@ def test_depth_that_float32_cannot_hold_is_refused_too(value):
         View(IMAGE, CAMERA, with_one(value))
 
 
-@pytest.mark.parametrize("depth_m", [DEPTH_M.T, DEPTH_M.astype(int), DEPTH_M[..., None], DEPTH_M.astype(bool), "2 m"])
+@pytest.mark.parametrize(
+    "depth_m", [DEPTH_M.T, DEPTH_M.astype(int), DEPTH_M[..., None], DEPTH_M.astype(bool), "2 m"]
+)
 def test_depth_of_another_shape_or_type_is_refused(depth_m):
     with pytest.raises(ValueError, match=r"depth_m must be floats of shape \(6, 8\)"):
         View(IMAGE, CAMERA, depth_m)
@@ -96,7 +98,9 @@ def test_boxes_that_are_empty_or_leave_the_image_are_refused_with_their_values(b
     assert str(box[2]) in str(error.value)
 
 
-@pytest.mark.parametrize("box", [(1, 2, 3), (1, 2, 3, 4, "cup", None, None, 9), (1, 2, "3", 4), (1, 2, None, 4), 7])
+@pytest.mark.parametrize(
+    "box", [(1, 2, 3), (1, 2, 3, 4, "cup", None, None, 9), (1, 2, "3", 4), (1, 2, None, 4), 7]
+)
 def test_something_else_than_a_box_is_refused(box):
     with pytest.raises(ValueError, match="a box is"):
         View(IMAGE, CAMERA, boxes=[box])
@@ -124,8 +128,10 @@ def test_points_that_label_nothing_are_refused_with_the_first(points, found):
 
 def test_places_are_drawn_from_points_before_the_depth_map_and_each_once(rng):
     points = np.array([[0.25, 0.5, 1.0], [7.9, 5.9, 2.0], [3.0, 3.0, 3.0]])
-    for view, expected in ((View(IMAGE, CAMERA, DEPTH_M, points=points), points),
-                           (View(IMAGE, CAMERA, with_one(np.nan)), points_of(with_one(np.nan)))):  # fmt: skip
+    for view, expected in (
+        (View(IMAGE, CAMERA, DEPTH_M, points=points), points),
+        (View(IMAGE, CAMERA, with_one(np.nan)), points_of(with_one(np.nan))),
+    ):
         uv, z_m = view.places(100, rng)
         found = np.column_stack([uv, z_m])
         assert sorted(found.tolist()) == sorted(expected.tolist())

@@ -6,7 +6,8 @@ import re
 import numpy as np
 import pytest
 
-from vlm3 import Camera, View, widgets
+from vlm3 import Camera, View
+from vlm3.pages import widgets
 
 VIEW = View(np.zeros((20, 30, 3), np.uint8), Camera(9, 9, 15, 10, 30, 20))
 TOLD = [[{"question": f"at {r}, {c}?", "answer": "<b>"} for c in range(3)] for r in range(2)]
@@ -24,7 +25,9 @@ def test_a_picked_square_has_its_question_and_its_answer_escaped():
 
 
 def test_right_answers_are_dots_and_wrong_ones_crosses_and_unknown_ones_neither():
-    page = widgets.answer_picker(VIEW, TOLD, "a room", 10, [[True, True, False], [None, None, None]]).data
+    page = widgets.answer_picker(
+        VIEW, TOLD, "a room", 10, [[True, True, False], [None, None, None]]
+    ).data
     dots, _, crosses, _ = re.findall(r'<path d="([^"]*)"', page)
     assert dots.count("M") == 2
     assert crosses.count("M") == 1
@@ -39,7 +42,10 @@ def test_squares_that_do_not_fit_the_view_are_refused():
 
 
 def test_both_pickers_have_alt_texts_and_keys():
-    for page in (widgets.pixel_picker(VIEW, "a <room>"), widgets.answer_picker(VIEW, TOLD, "a <room>", 10)):
+    for page in (
+        widgets.pixel_picker(VIEW, "a <room>"),
+        widgets.answer_picker(VIEW, TOLD, "a <room>", 10),
+    ):
         assert 'alt="a &lt;room&gt;"' in page.data
         assert "ArrowLeft" in page.data
         assert 'tabindex="0"' in page.data

@@ -14,7 +14,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_LOCKLESS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)  # what file systems without locks say
+_LOCKLESS = (
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EOPNOTSUPP,
+    errno.ENOLCK,
+)  # what file systems without locks say
 
 
 def text(path: Path) -> str:
@@ -47,12 +52,13 @@ def write(path: Path, text: str) -> None:
 
 @contextmanager
 def held(folder: str | Path) -> Iterator[None]:
-    """Make a folder and hold it against every other command, and every other thread, as long as this lasts.
+    """Make a folder and hold it against every other command, and every other thread, as long as
+    this lasts.
 
-    The lock is the operating system's and ends with its process, however that ends; the file .lock stays and means
-    nothing by itself. Beside it .lock.json tells others who holds the folder.
-    BlockingIOError where the folder is held already, naming its holder; OSError where it cannot be written. A file
-    system without locks is told of in a warning.
+    The lock is the operating system's and ends with its process, however that ends; the file .lock
+    stays and means nothing by itself. Beside it .lock.json tells others who holds the folder.
+    BlockingIOError where the folder is held already, naming its holder; OSError where it cannot be
+    written. A file system without locks is told of in a warning.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,23 +77,35 @@ def _take(lock: FileLock, folder: Path) -> None:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise BlockingIOError(f"{folder} is in use by {_holder(folder / '.lock.json')}: wait until that ends, "
-                              "or choose another folder") from None  # fmt: skip
+        raise BlockingIOError(
+            f"{folder} is in use by {_holder(folder / '.lock.json')}: wait until that ends, "
+            "or choose another folder"
+        ) from None
     except (OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno not in _LOCKLESS:
             raise
-        warnings.warn(f"{folder}: this file system has no locks ({error}), so nothing stops a second command from "
-                      "writing into the same folder", stacklevel=2)  # fmt: skip
+        warnings.warn(
+            f"{folder}: this file system has no locks ({error}), so nothing stops a second command from "
+            "writing into the same folder",
+            stacklevel=2,
+        )
 
 
 def _me() -> dict[str, str | int]:
     since = datetime.now().astimezone().isoformat(timespec="seconds")
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": since, "command": shlex.join(sys.argv)}
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "since": since,
+        "command": shlex.join(sys.argv),
+    }
 
 
 def _holder(path: Path) -> str:
     try:
         found = json.loads(path.read_text())
-        return f"process {found['pid']} on {found['host']} since {found['since']} ({found['command']})"
+        return (
+            f"process {found['pid']} on {found['host']} since {found['since']} ({found['command']})"
+        )
     except (OSError, ValueError, TypeError, KeyError):  # it is only just beginning
         return "another command"

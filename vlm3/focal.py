@@ -1,7 +1,8 @@
 """Ingredient 1: focal length unification.
 
-An object of size S at depth Z covers f S / Z pixels, so one picture fits every depth until f is known. Resampling
-each image by focal_px / f makes f a constant, and a pixel offset the same viewing angle for every camera.
+An object of size S at depth Z covers f S / Z pixels, so one picture fits every depth until f is
+known. Resampling each image by focal_px / f makes f a constant, and a pixel offset the same viewing
+angle for every camera.
 """
 
 import math
@@ -16,7 +17,9 @@ from vlm3.views import Box, Pair, View
 
 Calibrator = Callable[[np.ndarray], Camera]
 
-MAX_PIXELS = 16_777_216  # above this Qwen3-VL's own processor shrinks an image, and the focal length with it
+MAX_PIXELS = (
+    16_777_216  # above this Qwen3-VL's own processor shrinks an image, and the focal length with it
+)
 PAD_VALUE = 127  # mid-grey is about zero after the model's normalisation
 NO_FOCAL = (
     "no focal length known for this {} image. Three ways out: (1) give it, as a Camera or in pixels "
@@ -33,20 +36,21 @@ def unify_focal(
     max_pixels: int | None = None,
     calibrator: Calibrator | None = None,
 ) -> View:
-    """Resample a view, once, so that its focal length is focal_px in x and y and its sides divide by multiple.
+    """Resample a view, once, so that its focal length is focal_px in x and y and its sides divide
+    by multiple.
 
-    fit: "pad" adds grey on the right and at the bottom (default); "crop" cuts all sides alike; "stretch" rounds each
-    side by itself, so fx and fy come out up to a few per cent off: what the released models saw. With more than
-    max_pixels, the image is cut down around its centre; the scale never changes. A last column or row that the
-    new size would show only in part is left out.
-    The camera stays exact, and so do points. Depth is that of the nearest pixel, NaN in the padding; boxes are clipped
-    to the image. Boxes and points that end up outside it are left out.
+    fit: "pad" adds grey on the right and at the bottom (default); "crop" cuts all sides alike;
+    "stretch" rounds each side by itself, so fx and fy come out up to a few per cent off: what the
+    released models saw. With more than max_pixels, the image is cut down around its centre; the
+    scale never changes. A last column or row that the new size would show only in part is left out.
+    The camera stays exact, and so do points. Depth is that of the nearest pixel, NaN in the
+    padding; boxes are clipped to the image. Boxes and points that end up outside it are left out.
 
-    Qwen3-VL's own processor leaves the result as it is, unless it has less than 65,536 pixels, which the processor
-    of the hub's checkpoints enlarges; `vlm3.model.patches` does not.
+    Qwen3-VL's own processor leaves the result as it is, unless it has less than 65,536 pixels,
+    which the processor of the hub's checkpoints enlarges; `vlm3.qwen.model.patches` does not.
 
-    Raises ValueError without intrinsics (naming the ways out), for a picture that would become too small or too
-    large, and for arguments out of range.
+    Raises ValueError without intrinsics (naming the ways out), for a picture that would become too
+    small or too large, and for arguments out of range.
     """
     camera = view.camera or calibrated(view.image, calibrator)
     x, y = _axes(camera, focal_px, multiple, fit, max_pixels)
@@ -62,13 +66,18 @@ def unify_focal(
 
 
 def unify_pair(pair: Pair, **options) -> Pair:
-    """Both views of a pair, unified (options as for `unify_focal`), with the points that are still inside both."""
+    """Both views of a pair, unified (options as for `unify_focal`), with the points that are still
+    inside both."""
     views = [unify_focal(view, **options) for view in (pair.view1, pair.view2)]
     moved, inside = [], np.ones(len(pair.uv1), bool)
-    for uv, old, new in zip((pair.uv1, pair.uv2), (pair.view1.camera, pair.view2.camera), views, strict=True):
+    for uv, old, new in zip(
+        (pair.uv1, pair.uv2), (pair.view1.camera, pair.view2.camera), views, strict=True
+    ):
         moved.append(project(rays(uv, old), new.camera))
         scale = new.camera.fx / old.fx, new.camera.fy / old.fy
-        picture = np.minimum(new.size, np.floor(np.multiply(old.size, scale) + 1e-6))  # without the padding
+        picture = np.minimum(
+            new.size, np.floor(np.multiply(old.size, scale) + 1e-6)
+        )  # without the padding
         inside &= ((moved[-1] >= 0) & (moved[-1] < picture)).all(-1)
     return Pair(*views, *(uv[inside] for uv in moved))
 
@@ -82,7 +91,9 @@ class _Axis(NamedTuple):
     kept: int  # how many of them show the picture; the rest is padding
 
 
-def _axes(camera: Camera, focal_px: float, multiple: int, fit: str, max_pixels: int | None) -> list[_Axis]:
+def _axes(
+    camera: Camera, focal_px: float, multiple: int, fit: str, max_pixels: int | None
+) -> list[_Axis]:
     most = MAX_PIXELS if max_pixels is None else max_pixels
     if not (
         isinstance(focal_px, (int, float, np.number))
@@ -100,7 +111,9 @@ def _axes(camera: Camera, focal_px: float, multiple: int, fit: str, max_pixels: 
     full = [side * scale for side, scale in zip(camera.size, scales, strict=True)]
     became = f"the {camera.width}x{camera.height} image becomes {full[0]:.6g}x{full[1]:.6g} at f = {focal_px:g} px"
     if max(full) > 1e8:
-        raise ValueError(f"{became}: is its focal length of ({camera.fx:g}, {camera.fy:g}) px right?")
+        raise ValueError(
+            f"{became}: is its focal length of ({camera.fx:g}, {camera.fy:g}) px right?"
+        )
     lengths = [_fitted(side, multiple, fit) for side in full]
     if min(lengths) < 1:
         raise ValueError(f"{became}, too small for fit={fit!r} to multiples of {multiple}")
@@ -109,7 +122,9 @@ def _axes(camera: Camera, focal_px: float, multiple: int, fit: str, max_pixels: 
         scales = [length / side for length, side in zip(lengths, camera.size, strict=True)]
     if math.prod(lengths) > most:
         if max_pixels is None:
-            raise ValueError(f"{became}, more than {MAX_PIXELS} pixels: pass max_pixels to keep its centre only")
+            raise ValueError(
+                f"{became}, more than {MAX_PIXELS} pixels: pass max_pixels to keep its centre only"
+            )
         lengths = _within(lengths, max_pixels, multiple)
     return [_axis(*side, fit) for side in zip(scales, full, lengths, strict=True)]
 
@@ -129,7 +144,9 @@ def _fitted(side: float, multiple: int, fit: str) -> int:
 def _within(lengths: list[int], most: int, multiple: int) -> list[int]:
     """About the same shape in at most `most` pixels."""
     short, long = sorted(lengths)
-    short = max(multiple, math.floor(short * math.sqrt(most / (short * long))) // multiple * multiple)
+    short = max(
+        multiple, math.floor(short * math.sqrt(most / (short * long))) // multiple * multiple
+    )
     long = min(long, most // short // multiple * multiple)
     return [short, long] if lengths[0] <= lengths[1] else [long, short]
 
@@ -143,8 +160,12 @@ def _axis(scale: float, full: float, length: int, fit: str) -> _Axis:
 def _resampled(image: np.ndarray, x: _Axis, y: _Axis) -> np.ndarray:
     """One bicubic resampling of a fractional source box, straight to the final size."""
     height, width = image.shape[:2]
-    box = (x.start / x.scale, y.start / y.scale,
-           min((x.start + x.kept) / x.scale, width), min((y.start + y.kept) / y.scale, height))  # fmt: skip
+    box = (
+        x.start / x.scale,
+        y.start / y.scale,
+        min((x.start + x.kept) / x.scale, width),
+        min((y.start + y.kept) / y.scale, height),
+    )
     picture = Image.fromarray(image).resize((x.kept, y.kept), Image.Resampling.BICUBIC, box=box)
     if (x.kept, y.kept) == (x.length, y.length):
         return np.array(picture)
@@ -174,7 +195,11 @@ def _shifted(points: np.ndarray, x: _Axis, y: _Axis) -> np.ndarray:
 def _moved(box: Box, x: _Axis, y: _Axis) -> Box | None:
     xmin, xmax = (min(max(u * x.scale - x.start, 0.0), float(x.kept)) for u in (box.xmin, box.xmax))
     ymin, ymax = (min(max(v * y.scale - y.start, 0.0), float(y.kept)) for v in (box.ymin, box.ymax))
-    return box._replace(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax) if xmin < xmax and ymin < ymax else None
+    return (
+        box._replace(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
+        if xmin < xmax and ymin < ymax
+        else None
+    )
 
 
 def calibrated(image: np.ndarray, calibrator: Calibrator | None) -> Camera:
@@ -184,5 +209,7 @@ def calibrated(image: np.ndarray, calibrator: Calibrator | None) -> Camera:
         raise ValueError(NO_FOCAL.format(f"{width}x{height}"))
     camera = calibrator(image)
     if not isinstance(camera, Camera) or camera.size != (width, height):
-        raise ValueError(f"the calibrator must return the Camera of a {width}x{height} image, got {camera!r}")
+        raise ValueError(
+            f"the calibrator must return the Camera of a {width}x{height} image, got {camera!r}"
+        )
     return camera

@@ -2,13 +2,16 @@
 
 Conventions, stated here once and never varied:
 
-- Image coordinates are continuous. (0, 0) is the outer corner of the top-left pixel, so pixel (column i, row j)
-  has its centre at (i + 0.5, j + 0.5), and a resize multiplies coordinates and intrinsics by W'/W and H'/H exactly.
-  Files whose principal point counts from pixel centres (OpenCV) get + 0.5 in their reader: `Camera.from_opencv`.
+- Image coordinates are continuous. (0, 0) is the outer corner of the top-left pixel, so pixel
+  (column i, row j)
+  has its centre at (i + 0.5, j + 0.5), and a resize multiplies coordinates and intrinsics by W'/W
+  and H'/H exactly. Files whose principal point counts from pixel centres (OpenCV) get + 0.5 in
+  their reader: `Camera.from_opencv`.
 - Cameras look along +z; x points right, y down.
 - A transform carries its direction in its name: `x1 = cam1_from_cam2 @ x2`.
 - `depth_m` is z-depth, `range_m` the distance from the camera centre.
-- Yaw, pitch and roll are intrinsic, in this order: R = Ry(yaw) Rx(pitch) Rz(roll) is the rotation part of
+- Yaw, pitch and roll are intrinsic, in this order: R = Ry(yaw) Rx(pitch) Rz(roll) is the rotation
+  part of
   cam1_from_cam2. Yaw > 0 turns right, pitch > 0 looks up, roll > 0 banks right.
 """
 
@@ -20,10 +23,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera without distortion: focal lengths and principal point in pixels, image size in pixels.
+    """A pinhole camera without distortion: focal lengths and principal point in pixels, image size
+    in pixels.
 
-    Raises ValueError for a size that is not a positive whole number and for intrinsics that are not finite
-    or not positive where they must be.
+    Raises ValueError for a size that is not a positive whole number and for intrinsics that are not
+    finite or not positive where they must be.
     """
 
     fx: float
@@ -37,7 +41,9 @@ class Camera:
         for name in ("width", "height"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"camera {name} must be a positive whole number of pixels, got {value!r}")
+                raise ValueError(
+                    f"camera {name} must be a positive whole number of pixels, got {value!r}"
+                )
         for name in ("fx", "fy", "cx", "cy"):
             value = getattr(self, name)
             number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
@@ -118,8 +124,11 @@ def depth_from_range(range_m: np.ndarray, uv: np.ndarray, camera: Camera) -> np.
 
 
 def rotation_from_ypr(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.ndarray:
-    """3x3 rotation of cam1_from_cam2: Ry(yaw) Rx(pitch) Rz(roll), intrinsic; columns are camera 2's axes."""
-    (sy, sp, sr), (cy, cp, cr) = (f(np.radians([yaw_deg, pitch_deg, roll_deg])) for f in (np.sin, np.cos))
+    """3x3 rotation of cam1_from_cam2: Ry(yaw) Rx(pitch) Rz(roll), intrinsic; columns are camera 2's
+    axes."""
+    (sy, sp, sr), (cy, cp, cr) = (
+        f(np.radians([yaw_deg, pitch_deg, roll_deg])) for f in (np.sin, np.cos)
+    )
     return np.array(
         [
             [cy * cr + sy * sp * sr, -cy * sr + sy * sp * cr, sy * cp],
@@ -130,7 +139,8 @@ def rotation_from_ypr(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.n
 
 
 def ypr_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
-    """(yaw_deg, pitch_deg, roll_deg) of a 3x3 cam1_from_cam2; pitch in [-90, 90], the others in [-180, 180].
+    """(yaw_deg, pitch_deg, roll_deg) of a 3x3 cam1_from_cam2; pitch in [-90, 90], the others in
+    [-180, 180].
 
     Looking straight up or down leaves only one of yaw and roll defined; roll is then 0.
     """
@@ -145,7 +155,8 @@ def ypr_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
 
 
 def rotation_angle_deg(rotation: np.ndarray) -> float:
-    """Angle of a 3x3 rotation, 0..180 degrees; exact for small angles too (sine and cosine, not arccos alone)."""
+    """Angle of a 3x3 rotation, 0..180 degrees; exact for small angles too (sine and cosine, not
+    arccos alone)."""
     R = np.asarray(rotation, float)
     sine = np.linalg.norm([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]])
     return float(np.degrees(np.arctan2(sine, np.trace(R) - 1)))
@@ -155,11 +166,15 @@ def check_pose(pose: np.ndarray, name: str) -> np.ndarray:
     """The 4x4 rigid transform as float64, or a ValueError that says what is wrong with it."""
     pose = np.asarray(pose, float)
     if pose.shape != (4, 4) or not np.isfinite(pose).all():
-        raise ValueError(f"{name} must be a finite 4x4 matrix, got shape {pose.shape}: {pose.tolist()}")
+        raise ValueError(
+            f"{name} must be a finite 4x4 matrix, got shape {pose.shape}: {pose.tolist()}"
+        )
     R = pose[:3, :3]
     off = max(np.abs(R.T @ R - np.eye(3)).max(), np.abs(pose[3] - [0, 0, 0, 1]).max())
     if off > 1e-4 or np.linalg.det(R) < 0:
-        raise ValueError(f"{name} is not a rotation and a translation (off by {off:.2g}): {pose.tolist()}")
+        raise ValueError(
+            f"{name} is not a rotation and a translation (off by {off:.2g}): {pose.tolist()}"
+        )
     return pose
 
 
@@ -177,6 +192,7 @@ def transform(a_from_b: np.ndarray, points_b: np.ndarray) -> np.ndarray:
 
 
 def relative_pose(world_from_cam1: np.ndarray, world_from_cam2: np.ndarray) -> np.ndarray:
-    """4x4 cam1_from_cam2; its translation is the centre of camera 2 in camera 1's frame. Checks both poses."""
+    """4x4 cam1_from_cam2; its translation is the centre of camera 2 in camera 1's frame. Checks
+    both poses."""
     world_from_cam1 = check_pose(world_from_cam1, "world_from_cam1")
     return invert(world_from_cam1) @ check_pose(world_from_cam2, "world_from_cam2")

@@ -1,10 +1,11 @@
 """Ingredient 3: a weighted, endless, resumable stream of samples from many sources.
 
-`mixture[i]` depends on the seed and on i alone, so a run resumes from one whole number, and the samples are the same
-for any number of loader workers and machines.
+`mixture[i]` depends on the seed and on i alone, so a run resumes from one whole number, and the
+samples are the same for any number of loader workers and machines.
 
-How: source k with weight w takes its draw j at the time (j + u) / w, where u in [0, 1) is drawn anew for every j:
-one draw in each stretch of 1 / w, so shares hold from the first batch on. The stream is all draws in order of time.
+How: source k with weight w takes its draw j at the time (j + u) / w, where u in [0, 1) is drawn
+anew for every j: one draw in each stretch of 1 / w, so shares hold from the first batch on. The
+stream is all draws in order of time.
 """
 
 import math
@@ -31,9 +32,9 @@ _ATTEMPTS = 100  # items in a row that may have nothing to ask about
 class Source:
     """A sequence of items, each a View, a Pair or a tuple of Views, and what is asked about them.
 
-    questions: how many per sample; focal_px: what the views are unified to; templates: what differs from the task's
-    own, see `vlm3.tasks.text.adapted`; options: further ones of `task.ask`; origin: what made the items, as told by the
-    file of a mixture.
+    questions: how many per sample; focal_px: what the views are unified to; templates: what differs
+    from the task's own, see `vlm3.tasks.text.adapted`; options: further ones of `task.ask`; origin:
+    what made the items, as told by the file of a mixture.
     """
 
     items: Sequence
@@ -45,22 +46,34 @@ class Source:
     origin: Mapping = field(default_factory=dict)
 
     def sample(self, index: int, name: str, rng: np.random.Generator) -> Sample:
-        item, options = self.items[index], {"templates": text.adapted(self.task, self.templates)} | dict(self.options)
+        item, options = (
+            self.items[index],
+            {"templates": text.adapted(self.task, self.templates)} | dict(self.options),
+        )
         if isinstance(item, Pair):
             item = unify_pair(item, focal_px=self.focal_px)
             options |= {"matches": (item.uv1, item.uv2)} if self.task == "correspondence" else {}
             views = (item.view1, item.view2)
         else:
-            views = tuple(unify_focal(v, self.focal_px) for v in ((item,) if isinstance(item, View) else item))
-        return Sample(views, tuple(tasks.get(self.task).ask(views, self.questions, rng, **options)), self.task, name)
+            views = tuple(
+                unify_focal(v, self.focal_px) for v in ((item,) if isinstance(item, View) else item)
+            )
+        return Sample(
+            views,
+            tuple(tasks.get(self.task).ask(views, self.questions, rng, **options)),
+            self.task,
+            name,
+        )
 
 
 class NoSample(RuntimeError):
-    """A source or a task raised, or found nothing to ask about: the message names the source and the item."""
+    """A source or a task raised, or found nothing to ask about: the message names the source and
+    the item."""
 
 
 class Draw(NamedTuple):
-    """Where sample i comes from: the source's name, the item, and how often the source has been gone through."""
+    """Where sample i comes from: the source's name, the item, and how often the source has been
+    gone through."""
 
     source: str
     item: int
@@ -70,19 +83,24 @@ class Draw(NamedTuple):
 class Mixture:
     """An endless stream of samples.
 
-    sources: Source by name; weights: "uniform", "size" (of the sources), a power of the size (0 is uniform,
-    1 is size), or a number for each name; seed: of the order of the stream and of the questions.
-    Each source is gone through in a random order, another one each pass, so no item comes again before all have
-    come; only where a task finds nothing to ask about an item, the next one takes its place.
-    Raises ValueError for weights, sources and tasks that cannot be, IndexError for i < 0, and NoSample for whatever a
-    source or a task raises.
+    sources: Source by name; weights: "uniform", "size" (of the sources), a power of the size (0 is
+    uniform, 1 is size), or a number for each name; seed: of the order of the stream and of the
+    questions. Each source is gone through in a random order, another one each pass, so no item
+    comes again before all have come; only where a task finds nothing to ask about an item, the next
+    one takes its place. Raises ValueError for weights, sources and tasks that cannot be, IndexError
+    for i < 0, and NoSample for whatever a source or a task raises.
     """
 
     def __init__(
-        self, sources: Mapping[str, Source], weights: str | float | Mapping[str, float] = "size", seed: int = 0
+        self,
+        sources: Mapping[str, Source],
+        weights: str | float | Mapping[str, float] = "size",
+        seed: int = 0,
     ):
         if not sources or seed < 0:
-            raise ValueError(f"a mixture needs at least one source and a seed of 0 or more, got seed {seed}")
+            raise ValueError(
+                f"a mixture needs at least one source and a seed of 0 or more, got seed {seed}"
+            )
         if empty := [name for name, source in sources.items() if not len(source.items)]:
             raise ValueError(f"nothing to draw from {', '.join(empty)}: leave empty sources out")
         for source in sources.values():
@@ -93,17 +111,27 @@ class Mixture:
         self.shares = weights / weights.sum()
 
     def _weights(self, weights: str | float | Mapping[str, float]) -> np.ndarray:
-        power = {"uniform": 0.0, "size": 1.0}.get(weights, weights) if isinstance(weights, str) else weights
+        power = (
+            {"uniform": 0.0, "size": 1.0}.get(weights, weights)
+            if isinstance(weights, str)
+            else weights
+        )
         if isinstance(power, (int, float)) and math.isfinite(power):
             return (self.sizes / self.sizes.max()) ** power
         if not isinstance(power, Mapping):
-            raise ValueError(f"weights are 'uniform', 'size', a power of the size, or a number for each: {weights!r}")
+            raise ValueError(
+                f"weights are 'uniform', 'size', a power of the size, or a number for each: {weights!r}"
+            )
         if power.keys() != self.sources.keys():
             wrong = ", ".join(sorted(power.keys() ^ self.sources.keys()))
-            raise ValueError(f"weights and sources must have the same names; only one of them has {wrong}")
+            raise ValueError(
+                f"weights and sources must have the same names; only one of them has {wrong}"
+            )
         found = np.array([power[name] for name in self.names], float)
         if not (np.isfinite(found).all() and (found > 0).all()):
-            raise ValueError(f"weights must be positive, got {dict(power)}: leave a source out to leave it out")
+            raise ValueError(
+                f"weights must be positive, got {dict(power)}: leave a source out to leave it out"
+            )
         return found
 
     def __getitem__(self, index: int) -> Sample:
@@ -116,15 +144,25 @@ class Mixture:
             except NothingToAsk as nothing:
                 reason = nothing
             except Exception as error:
-                reason = " ".join(str(error).split()) or type(error).__name__  # in one line, whatever it says
-                raise NoSample(f"sample {index}, item {place} of source {name!r}: {reason}") from error
-        raise NoSample(f"{_ATTEMPTS} items of source {name!r} from {item} on give no question: {reason}")
+                reason = (
+                    " ".join(str(error).split()) or type(error).__name__
+                )  # in one line, whatever it says
+                raise NoSample(
+                    f"sample {index}, item {place} of source {name!r}: {reason}"
+                ) from error
+        raise NoSample(
+            f"{_ATTEMPTS} items of source {name!r} from {item} on give no question: {reason}"
+        )
 
     def draw(self, index: int) -> Draw:
         """Where sample `index` comes from, without making it."""
         source, count, _ = self._find(index)
         passes, place = divmod(count, int(self.sizes[source]))
-        return Draw(self.names[source], shuffled(place, int(self.sizes[source]), (self.seed, source, passes)), passes)
+        return Draw(
+            self.names[source],
+            shuffled(place, int(self.sizes[source]), (self.seed, source, passes)),
+            passes,
+        )
 
     def counts(self, n: int) -> dict[str, int]:
         """How many of the first n samples come from each source."""
@@ -132,8 +170,12 @@ class Mixture:
         return {name: self._drawn(k, time) for k, name in enumerate(self.names)}
 
     def passes(self, n: int) -> dict[str, float]:
-        """How often each source has been gone through after n samples: much above 1, and over-fitting sets in."""
-        return {name: count / size for (name, count), size in zip(self.counts(n).items(), self.sizes, strict=True)}
+        """How often each source has been gone through after n samples: much above 1, and
+        over-fitting sets in."""
+        return {
+            name: count / size
+            for (name, count), size in zip(self.counts(n).items(), self.sizes, strict=True)
+        }
 
     @cached_property
     def description(self) -> dict[str, dict]:
@@ -155,24 +197,33 @@ class Mixture:
 
     @property
     def taught(self) -> dict[str, dict]:
-        """What a model must know of its lessons to be asked in the same way: by task, focal length and templates.
+        """What a model must know of its lessons to be asked in the same way: by task, focal length
+        and templates.
 
         Where several sources have a task, those of the one with the largest share.
         """
-        ordered = sorted(zip(self.shares, self.sources.values(), strict=True), key=lambda pair: pair[0])
-        return {s.task: {"focal_px": s.focal_px, "templates": dict(s.templates)} for _, s in ordered}
+        ordered = sorted(
+            zip(self.shares, self.sources.values(), strict=True), key=lambda pair: pair[0]
+        )
+        return {
+            s.task: {"focal_px": s.focal_px, "templates": dict(s.templates)} for _, s in ordered
+        }
 
     def _find(self, index: int) -> tuple[int, int, float]:
         """Sample `index` of the stream: its source, the number of its draw there, its time.
 
-        Of source k, less than one draw more or less than w t is taken before the time t, so of all K together less
-        than K; the sample's time lies within K of its index.
+        Of source k, less than one draw more or less than w t is taken before the time t, so of all
+        K together less than K; the sample's time lies within K of its index.
         """
         if index < 0:
             raise IndexError(f"sample {index}: the stream begins at 0")
         low, high = max(0, index - len(self.names)), index + len(self.names) + 1
         before = [self._drawn(k, low) for k in range(len(self.names))]
-        near = [(self._time(k, j), k, j) for k, first in enumerate(before) for j in range(first, self._drawn(k, high))]
+        near = [
+            (self._time(k, j), k, j)
+            for k, first in enumerate(before)
+            for j in range(first, self._drawn(k, high))
+        ]
         time, source, count = sorted(near)[index - sum(before)]
         return source, count, time
 
@@ -186,10 +237,11 @@ class Mixture:
 
 
 def shuffled(place: int, size: int, key: tuple[int, ...]) -> int:
-    """Where `place` lies in a random order of range(size), one for each key, without making the whole order.
+    """Where `place` lies in a random order of range(size), one for each key, without making the
+    whole order.
 
-    A Feistel network permutes a square a little larger; what falls outside the range is permuted again until it
-    does not (cycle walking; Black and Rogaway 2002).
+    A Feistel network permutes a square a little larger; what falls outside the range is permuted
+    again until it does not (cycle walking; Black and Rogaway 2002).
     """
     side = math.isqrt(size - 1) + 1
     while True:
@@ -219,11 +271,11 @@ def _hash(*key: int) -> int:
 def read(path: str | Path, seed: int = 0) -> Mixture:
     """A mixture from a TOML file, or a packaged one by its name.
 
-    `weights` may be a word or a power. `like` names a mixture, or a list of them, whose sources are taken, with the
-    file's `arguments` added to those of each, and with what tables of the same names change. Each table under `sources`
-    names what makes the items, as "module:callable" in `from`, with its arguments in `arguments`, and may set task,
-    questions, focal_px, options and weight.
-    Raises FileNotFoundError or ValueError, naming the file and the source.
+    `weights` may be a word or a power. `like` names a mixture, or a list of them, whose sources are
+    taken, with the file's `arguments` added to those of each, and with what tables of the same
+    names change. Each table under `sources` names what makes the items, as "module:callable" in
+    `from`, with its arguments in `arguments`, and may set task, questions, focal_px, options and
+    weight. Raises FileNotFoundError or ValueError, naming the file and the source.
     """
     path = _path(path)
     weights, tables = _parts(path)
@@ -255,14 +307,19 @@ def _parts(path: Path) -> tuple[str | float | dict | None, dict[str, dict]]:
     weights, tables = found.pop("weights", None), found.pop("sources", {})
     like, arguments = found.pop("like", None), found.pop("arguments", {})
     if found:
-        raise ValueError(f"{path}: unknown {', '.join(found)}: a mixture has `weights`, `like`, `sources`")
+        raise ValueError(
+            f"{path}: unknown {', '.join(found)}: a mixture has `weights`, `like`, `sources`"
+        )
     if like:
         names = like if isinstance(like, list) else [like]
         if not all(isinstance(name, str) for name in names):
             raise ValueError(f"{path}: `like` must name a mixture or a list of them, got {like!r}")
         shared = [_parts(_path(name)) for name in names]
         others = {name: table for _, known in shared for name, table in known.items()}
-        others = {name: t | {"arguments": t.get("arguments", {}) | arguments} for name, t in others.items()}
+        others = {
+            name: t | {"arguments": t.get("arguments", {}) | arguments}
+            for name, t in others.items()
+        }
         tables = others | {name: others.get(name, {}) | table for name, table in tables.items()}
         weights = shared[0][0] if weights is None else weights
     if not (isinstance(tables, dict) and all(isinstance(table, dict) for table in tables.values())):

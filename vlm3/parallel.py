@@ -1,7 +1,8 @@
-"""What several processes need to learn as one: a network in parts, sums over all, the same number of turns.
+"""What several processes need to learn as one: a network in parts, sums over all, the same number
+of turns.
 
-Alone, every function here gives back what it was given. The network is sharded by torch's FSDP2, on GPUs and, with
-gloo, on CPUs, so that what runs on many machines is tested on one.
+Alone, every function here gives back what it was given. The network is sharded by torch's FSDP2, on
+GPUs and, with gloo, on CPUs, so that what runs on many machines is tested on one.
 """
 
 import os
@@ -17,29 +18,46 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 
 def place() -> PartialState:
-    """Device, and which of how many processes this is; the group of processes is made on the first call."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # else tokenizers warn when workers are forked
+    """Device, and which of how many processes this is; the group of processes is made on the first
+    call."""
+    os.environ.setdefault(
+        "TOKENIZERS_PARALLELISM", "false"
+    )  # else tokenizers warn when workers are forked
     return PartialState(cpu=not torch.cuda.is_available())
 
 
-def sharded(net: torch.nn.Module, device: torch.device, shard: int = 0, precision: str = "fp32") -> torch.nn.Module:
-    """The network on its device; with several processes, in parts that groups of `shard` of them hold together.
+def sharded(
+    net: torch.nn.Module, device: torch.device, shard: int = 0, precision: str = "fp32"
+) -> torch.nn.Module:
+    """The network on its device; with several processes, in parts that groups of `shard` of them
+    hold together.
 
-    The groups are copies of each other (hybrid shard): with shard 0 a group is a machine, so that weights are gathered
-    inside machines and only gradients travel between them. With shard 1 each process has the whole network, which is
-    fastest where it is small; see `averaged`. ValueError where groups of that size do not come out even.
+    The groups are copies of each other (hybrid shard): with shard 0 a group is a machine, so that
+    weights are gathered inside machines and only gradients travel between them. With shard 1 each
+    process has the whole network, which is fastest where it is small; see `averaged`. ValueError
+    where groups of that size do not come out even.
     """
     if not dist.is_initialized():
         return net.to(device)
     world = dist.get_world_size()
     shard = shard or int(os.environ.get("LOCAL_WORLD_SIZE", world))
     if world % shard:
-        raise ValueError(f"{world} processes do not make groups of {shard}: choose a shard that divides them")
+        raise ValueError(
+            f"{world} processes do not make groups of {shard}: choose a shard that divides them"
+        )
     if shard == 1:
         return net.to(device)
-    mesh = init_device_mesh(device.type, (world // shard, shard), mesh_dim_names=("replicate", "shard"))
-    half = {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32} if precision == "bf16" else {}
-    policy = MixedPrecisionPolicy(**half, cast_forward_inputs=False)  # angles of positions stay as exact as alone
+    mesh = init_device_mesh(
+        device.type, (world // shard, shard), mesh_dim_names=("replicate", "shard")
+    )
+    half = (
+        {"param_dtype": torch.bfloat16, "reduce_dtype": torch.float32}
+        if precision == "bf16"
+        else {}
+    )
+    policy = MixedPrecisionPolicy(
+        **half, cast_forward_inputs=False
+    )  # angles of positions stay as exact as alone
     qwen = net.get_base_model() if hasattr(net, "get_base_model") else net
     layers = [*qwen.model.visual.blocks, *qwen.model.language_model.layers]
     for module in (*layers, net):  # the rest, with the tied embeddings, is one part of its own
@@ -48,7 +66,8 @@ def sharded(net: torch.nn.Module, device: torch.device, shard: int = 0, precisio
 
 
 def averaged(net: torch.nn.Module) -> None:
-    """Replaces gradients of whole copies of the network by their mean over all processes; parts have theirs already."""
+    """Replaces gradients of whole copies of the network by their mean over all processes; parts
+    have theirs already."""
     learned = [p for p in net.parameters() if p.grad is not None]
     if not dist.is_initialized() or isinstance(learned[0], DTensor):
         return
@@ -76,13 +95,17 @@ class Stopped(Exception):
 
 
 def evened(
-    items: Iterable, net: torch.nn.Module | None = None, stopping: Callable[[], bool] = lambda: False
+    items: Iterable,
+    net: torch.nn.Module | None = None,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[object, bool]]:
-    """(item, True) for each; then the last again with False, as long as another process has items left.
+    """(item, True) for each; then the last again with False, as long as another process has items
+    left.
 
-    Every pass through a sharded network is one of all processes, so all must make the same number. Gradients of
-    a network in copies are added up inside each copy, and travel between the copies after the last turn only.
-    Raises Stopped before the next turn of all processes once one of them is stopping; its items may end early then.
+    Every pass through a sharded network is one of all processes, so all must make the same number.
+    Gradients of a network in copies are added up inside each copy, and travel between the copies
+    after the last turn only. Raises Stopped before the next turn of all processes once one of them
+    is stopping; its items may end early then.
     """
     items, counts = iter(items), True
     item = next(items, None)

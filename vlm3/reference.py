@@ -1,8 +1,8 @@
 """Ingredient 2: pixels and boxes as text.
 
-A pixel is written as two whole numbers, normalised to [0, scale) over the width and the height of the image, so
-that the same words mean the same place at any resolution. Sizes are (width, height); pixel coordinates are
-continuous (see `vlm3.geometry`).
+A pixel is written as two whole numbers, normalised to [0, scale) over the width and the height of
+the image, so that the same words mean the same place at any resolution. Sizes are (width, height);
+pixel coordinates are continuous (see `vlm3.geometry`).
 """
 
 import math
@@ -18,10 +18,11 @@ class PixelText:
     """Turns pixels into words and back.
 
     scale: number of bins per side; 2000 for points, 1000 for boxes, as in the paper.
-    rounding: "floor" (default) names the bin that holds the point, and decoding gives the bin's centre;
-    "nearest" matches released labels: round(index / size * scale) for the centre of the pixel with that index.
-    A round trip of a point ("floor") or of a pixel centre ("nearest") is off by at most half a bin: size / scale / 2
-    pixels; the far edge of a box, which may lie on the border, by at most one bin.
+    rounding: "floor" (default) names the bin that holds the point, and decoding gives the bin's
+    centre; "nearest" matches released labels: round(index / size * scale) for the centre of the
+    pixel with that index. A round trip of a point ("floor") or of a pixel centre ("nearest") is off
+    by at most half a bin: size / scale / 2 pixels; the far edge of a box, which may lie on the
+    border, by at most one bin.
     """
 
     scale: int = 2000
@@ -34,7 +35,8 @@ class PixelText:
             raise ValueError(f"rounding must be 'floor' or 'nearest', got {self.rounding!r}")
 
     def encode(self, uv: Point, size: Size) -> str:
-        """(u, v) in pixels -> "(x, y)". ValueError for a point outside the image, never clamped in silence."""
+        """(u, v) in pixels -> "(x, y)". ValueError for a point outside the image, never clamped in
+        silence."""
         width, height = _checked(size)
         u, v = uv
         if not (0 <= u < width and 0 <= v < height):
@@ -44,10 +46,13 @@ class PixelText:
         return f"({self._bin(u, width)}, {self._bin(v, height)})"
 
     def position(self, uv: Point, size: Size) -> Point:
-        """(u, v) in pixels -> the exact (x, y) that the text rounds: a whole number where decoding is exact."""
+        """(u, v) in pixels -> the exact (x, y) that the text rounds: a whole number where decoding
+        is exact."""
         width, height = _checked(size)
         shift_px, shift = (0.5, 0.0) if self.rounding == "nearest" else (0.0, 0.5)
-        x, y = ((p - shift_px) / s * self.scale - shift for p, s in ((uv[0], width), (uv[1], height)))
+        x, y = (
+            (p - shift_px) / s * self.scale - shift for p, s in ((uv[0], width), (uv[1], height))
+        )
         return x, y
 
     def decode(self, text: str, size: Size) -> Point:
@@ -57,11 +62,14 @@ class PixelText:
         return self._centre(x, width), self._centre(y, height)
 
     def encode_box(self, box: tuple, size: Size) -> str:
-        """(xmin, ymin, xmax, ymax[, name]) in pixels -> "(x1, y1, x2, y2)". A far edge may lie on the border."""
+        """(xmin, ymin, xmax, ymax[, name]) in pixels -> "(x1, y1, x2, y2)". A far edge may lie on
+        the border."""
         width, height = _checked(size)
         xmin, ymin, xmax, ymax = box[:4]
         if not (0 <= xmin < xmax <= width and 0 <= ymin < ymax <= height):
-            raise ValueError(f"box ({xmin}, {ymin}, {xmax}, {ymax}) is empty or leaves the {width}x{height} image")
+            raise ValueError(
+                f"box ({xmin}, {ymin}, {xmax}, {ymax}) is empty or leaves the {width}x{height} image"
+            )
         return f"({', '.join(str(self._bin(p, s)) for p, s in zip(box, (width, height) * 2, strict=False))})"
 
     def decode_box(self, text: str, size: Size) -> tuple[float, float, float, float]:
@@ -71,12 +79,16 @@ class PixelText:
         if numbers[0] > numbers[2] or numbers[1] > numbers[3]:
             raise ValueError(f"box {text!r} ends before it begins: it is (xmin, ymin, xmax, ymax)")
         shift = 0.5 if self.rounding == "floor" else 0.0
-        return tuple((n + shift) / self.scale * s for n, s in zip(numbers, (width, height) * 2, strict=True))
+        return tuple(
+            (n + shift) / self.scale * s for n, s in zip(numbers, (width, height) * 2, strict=True)
+        )
 
     def _bin(self, position: float, length: int) -> int:
         bins = position / length * self.scale
         index = round(bins) if self.rounding == "nearest" else int(bins)
-        return min(max(index, 0), self.scale - 1)  # the image's own border belongs to its first and last bin
+        return min(
+            max(index, 0), self.scale - 1
+        )  # the image's own border belongs to its first and last bin
 
     def _centre(self, index: int, length: int) -> float:
         if self.rounding == "nearest":
@@ -88,7 +100,9 @@ class PixelText:
         numbers = [int(n) for n in match[1].split(",")] if match else []
         if len(numbers) != count or max(numbers) >= self.scale:
             shape = ", ".join("xyzw"[:2] if count == 2 else ("x1", "y1", "x2", "y2"))
-            raise ValueError(f"expected ({shape}) with whole numbers in [0, {self.scale}), got {text!r}")
+            raise ValueError(
+                f"expected ({shape}) with whole numbers in [0, {self.scale}), got {text!r}"
+            )
         return numbers
 
 

@@ -1,4 +1,5 @@
-"""The nouns of the book: Box, View, Pair, QA, Sample; and what a task says when a view has nothing for it."""
+"""The nouns of the book: Box, View, Pair, QA, Sample; and what a task says when a view has nothing
+for it."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,8 +12,8 @@ from vlm3.geometry import Camera, check_pose
 class Box(NamedTuple):
     """An axis-aligned box in continuous pixel coordinates, and what it holds.
 
-    centre_m: the middle of the object in camera coordinates; size_m: its width, height and depth as it stands,
-    width being the longer horizontal side. None where unknown.
+    centre_m: the middle of the object in camera coordinates; size_m: its width, height and depth as
+    it stands, width being the longer horizontal side. None where unknown.
     """
 
     xmin: float
@@ -28,11 +29,12 @@ class Box(NamedTuple):
 class View:
     """What one camera sees of one scene.
 
-    image: HxWx3 uint8; camera: of the same size, None if not known yet (`unify_focal` says what to do then);
+    image: HxWx3 uint8; camera: of the same size, None if not known yet (`unify_focal` says what to
+    do then);
     depth_m: HxW float32 z-depth in metres, NaN where unknown; world_from_cam: 4x4 rigid transform;
-    boxes: each a Box, or its values; points: (N, 3) sparse labels u, v, z_m, as of a laser scanner: continuous pixels
-    inside the image, which move with it exactly, where a depth map is resampled; they count before the map. Raises
-    ValueError, with the value, for anything else.
+    boxes: each a Box, or its values; points: (N, 3) sparse labels u, v, z_m, as of a laser scanner:
+    continuous pixels inside the image, which move with it exactly, where a depth map is resampled;
+    they count before the map. Raises ValueError, with the value, for anything else.
     """
 
     image: np.ndarray
@@ -48,11 +50,15 @@ class View:
         if not isinstance(self.camera, Camera | None):
             raise ValueError(f"camera must be a Camera, got {self.camera!r}")
         if self.camera is not None and self.camera.size != (width, height):
-            raise ValueError(f"camera is {self.camera.width}x{self.camera.height}, image is {width}x{height}")
+            raise ValueError(
+                f"camera is {self.camera.width}x{self.camera.height}, image is {width}x{height}"
+            )
         if self.depth_m is not None:
             object.__setattr__(self, "depth_m", _checked_depth(self.depth_m, (height, width)))
         if self.world_from_cam is not None:
-            object.__setattr__(self, "world_from_cam", check_pose(self.world_from_cam, "world_from_cam"))
+            object.__setattr__(
+                self, "world_from_cam", check_pose(self.world_from_cam, "world_from_cam")
+            )
         if self.points is not None:
             object.__setattr__(self, "points", _checked_points(self.points, width, height))
         object.__setattr__(self, "boxes", tuple(_checked_box(b, width, height) for b in self.boxes))
@@ -65,10 +71,12 @@ class View:
     def places(
         self, n: int, rng: np.random.Generator, where: np.ndarray | bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Up to n different places of known depth, drawn with rng: (k, 2) pixels and (k,) z-depth in metres.
+        """Up to n different places of known depth, drawn with rng: (k, 2) pixels and (k,) z-depth
+        in metres.
 
-        Of the points where the view has them, else of the depth map, at the centres of its pixels. where: HxW bool, or
-        True for the whole image. ValueError for a view with neither points nor depth.
+        Of the points where the view has them, else of the depth map, at the centres of its pixels.
+        where: HxW bool, or True for the whole image. ValueError for a view with neither points nor
+        depth.
         """
         if self.points is not None:
             columns, rows = self.points[:, :2].astype(int).T
@@ -78,12 +86,15 @@ class View:
         if self.depth_m is None:
             raise ValueError("depth is unknown everywhere: the view needs points or depth_m")
         known = np.flatnonzero(np.isfinite(self.depth_m) & where)
-        rows, columns = np.divmod(rng.choice(known, min(n, len(known)), replace=False), self.size[0])
+        rows, columns = np.divmod(
+            rng.choice(known, min(n, len(known)), replace=False), self.size[0]
+        )
         return np.stack([columns, rows], -1) + 0.5, self.depth_m[rows, columns].astype(float)
 
 
 class Pair(NamedTuple):
-    """Two views of one scene and where the same points lie in both: uv1 and uv2, (N, 2) continuous pixels."""
+    """Two views of one scene and where the same points lie in both: uv1 and uv2, (N, 2) continuous
+    pixels."""
 
     view1: View
     view2: View
@@ -92,9 +103,11 @@ class Pair(NamedTuple):
 
 
 class QA(NamedTuple):
-    """A question, its answer as text, and the exact value behind the answer; and what answers are read with.
+    """A question, its answer as text, and the exact value behind the answer; and what answers are
+    read with.
 
-    kind: what is asked, as the task calls it: "z", "match", "angle", "left_predicate", ...; "" where nobody knows.
+    kind: what is asked, as the task calls it: "z", "match", "angle", "left_predicate", ...; ""
+    where nobody knows.
     about: the pixels or boxes that the question names, each its numbers, in the units of the text.
     """
 
@@ -116,13 +129,15 @@ class Sample:
 
 
 class NothingToAsk(ValueError):
-    """Views that are as they should be, but give a task no question: no object in sight, nothing seen twice."""
+    """Views that are as they should be, but give a task no question: no object in sight, nothing
+    seen twice."""
 
 
 def points_of(depth_m: np.ndarray) -> np.ndarray:
     """(N, 3) u, v, z_m: the known pixels of an HxW depth map as points, at their centres.
 
-    For maps of which most is NaN, such as projected laser points: resampled, they would lose or double what they know.
+    For maps of which most is NaN, such as projected laser points: resampled, they would lose or
+    double what they know.
     """
     rows, columns = np.nonzero(np.isfinite(depth_m))
     return np.column_stack([columns + 0.5, rows + 0.5, depth_m[rows, columns]]).astype(float)
@@ -131,15 +146,21 @@ def points_of(depth_m: np.ndarray) -> np.ndarray:
 def _check_image(image: np.ndarray) -> None:
     shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
     if shape is None or len(shape) != 3 or shape[2] != 3 or 0 in shape or dtype != np.uint8:
-        raise ValueError(f"image must be HxWx3 uint8 with at least one pixel, got shape {shape}, {dtype}")
+        raise ValueError(
+            f"image must be HxWx3 uint8 with at least one pixel, got shape {shape}, {dtype}"
+        )
 
 
 def _checked_depth(depth_m: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     depth_m = np.asarray(depth_m)
     if depth_m.shape != shape or depth_m.dtype.kind != "f":
-        raise ValueError(f"depth_m must be floats of shape {shape}, got {depth_m.dtype} of {depth_m.shape}")
+        raise ValueError(
+            f"depth_m must be floats of shape {shape}, got {depth_m.dtype} of {depth_m.shape}"
+        )
     with np.errstate(over="ignore", under="ignore"):
-        depth_m = depth_m.astype(np.float32, copy=False)  # before the check: 1e39 becomes inf, 1e-60 becomes 0
+        depth_m = depth_m.astype(
+            np.float32, copy=False
+        )  # before the check: 1e39 becomes inf, 1e-60 becomes 0
     bad = (depth_m <= 0) | (depth_m == np.inf)
     if bad.any():
         row, column = np.argwhere(bad)[0]
@@ -153,12 +174,16 @@ def _checked_depth(depth_m: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def _checked_points(points: np.ndarray, width: int, height: int) -> np.ndarray:
     points = np.asarray(points)
     if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
-        raise ValueError(f"points must be (N, 3) numbers u, v, z_m, got {points.dtype} of {points.shape}")
+        raise ValueError(
+            f"points must be (N, 3) numbers u, v, z_m, got {points.dtype} of {points.shape}"
+        )
     points = points.astype(float, copy=False)
     good = ((points[:, :2] >= 0) & (points[:, :2] < [width, height])).all(1) & (points[:, 2] > 0)
     if len(bad := points[~good | ~np.isfinite(points).all(1)]):
-        raise ValueError(f"{len(bad)} points lie outside the {width}x{height} image or have no positive, finite depth, "
-                         f"the first u, v, z_m = {bad[0].tolist()}")  # fmt: skip
+        raise ValueError(
+            f"{len(bad)} points lie outside the {width}x{height} image or have no positive, finite depth, "
+            f"the first u, v, z_m = {bad[0].tolist()}"
+        )
     return points
 
 

@@ -1,10 +1,11 @@
-"""How many toy views a second `Rooms` makes: by image size, number of solids, views per call, and device.
+"""How many toy views a second `Rooms` makes: by image size, number of solids, views per call, and
+device.
 
 python tests/bench/rooms.py [--device cpu] [--runs 5]
 
-One JSON line per case: `render` casts the rays of ready-made scenes, `batch` is everything from the scene number to
-the views with their boxes. The time is the median of the runs. On the CPU a process uses one core; the last line
-is that of two processes.
+One JSON line per case: `render` casts the rays of ready-made scenes, `batch` is everything from the
+scene number to the views with their boxes. The time is the median of the runs. On the CPU a process
+uses one core; the last line is that of two processes.
 """
 
 import argparse
@@ -20,8 +21,8 @@ import numpy as np
 import torch
 
 import vlm3
-from vlm3.sources.raycast import render
 from vlm3.sources.rooms import COLLECTIONS, Lens, Rooms
+from vlm3.sources.rooms.raycast import render
 
 SIZES = ((96, 64), (128, 96), (192, 128), (256, 192), (640, 480))
 SOLIDS = (0, 3, 6, 12)
@@ -39,24 +40,36 @@ def seconds(call: Callable[[], object], runs: int) -> float:
 
 
 def measure(width: int, height: int, solids: int, views: int, device: str, runs: int) -> dict:
-    """Two views each of scenes with exactly that many solids, in the mix of shapes of the medium collection."""
-    collection = replace(COLLECTIONS["medium"], solids=(solids, solids), side_m=(6.0, 8.0), scenes=100_000)
+    """Two views each of scenes with exactly that many solids, in the mix of shapes of the medium
+    collection."""
+    collection = replace(
+        COLLECTIONS["medium"], solids=(solids, solids), side_m=(6.0, 8.0), scenes=100_000
+    )
     rooms = Rooms(collection, lenses=(Lens(width, height, (65, 65)),), device=device)
     full = (i for i in range(len(rooms)) if len(rooms.scene(i)[0].solids) == solids)
     wanted = list(islice(full, views // 2))
     ready, _ = rooms.shots(wanted)
     case = {"width": width, "height": height, "solids": solids, "views": views, "device": device}
-    for name, call in (("render", lambda: render(*ready, device)), ("batch", lambda: rooms.batch(wanted))):
+    for name, call in (
+        ("render", lambda: render(*ready, device)),
+        ("batch", lambda: rooms.batch(wanted)),
+    ):
         case[f"{name}_views_per_s"] = round(views / seconds(call, runs), 1)
     return case
 
 
 def measure_processes(processes: int, runs: int) -> dict:
-    """Two views each of the first scenes of the medium collection, made by several processes at once."""
+    """Two views each of the first scenes of the medium collection, made by several processes at
+    once."""
     parts = [range(k, 256, processes) for k in range(processes)]
     with get_context("spawn").Pool(processes) as pool:
         taken = seconds(lambda: pool.map(make, parts, chunksize=1), runs)
-    return {"collection": "medium", "views": 512, "processes": processes, "batch_views_per_s": round(512 / taken, 1)}
+    return {
+        "collection": "medium",
+        "views": 512,
+        "processes": processes,
+        "batch_views_per_s": round(512 / taken, 1),
+    }
 
 
 def make(indices: range) -> int:

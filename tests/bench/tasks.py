@@ -1,4 +1,5 @@
-"""How fast tasks ask, read and score: `python tests/bench/tasks.py`. Prints one line of JSON for each task."""
+"""How fast tasks ask, read and score: `python tests/bench/tasks.py`. Prints one line of JSON for
+each task."""
 
 import json
 import platform
@@ -28,12 +29,18 @@ def measure(name: str, asked: list) -> dict:
     read = time.perf_counter()
     task.score(pairs)
     end = time.perf_counter()
-    return {"task": name, "questions_per_s": len(qas) / (end - start), "read_per_s": len(qas) / (read - middle)}
+    return {
+        "task": name,
+        "questions_per_s": len(qas) / (end - start),
+        "read_per_s": len(qas) / (read - middle),
+    }
 
 
 def main() -> None:
     pair = unify_pair(photos.motorcycle())
-    rooms = [(views, {}) for views in Rooms("medium", "test").batch(range(50)) if len(views[0].boxes) > 1]
+    rooms = [
+        (views, {}) for views in Rooms("medium", "test").batch(range(50)) if len(views[0].boxes) > 1
+    ]
     inputs = {
         "depth": [(pair[:1], {})],
         "correspondence": [(pair[:2], {"matches": pair[2:]})],
@@ -41,7 +48,11 @@ def main() -> None:
         "objects": rooms,
     }
     for name, asked in inputs.items():
-        about = {"command": f"python {' '.join(sys.argv)}", "vlm3": vlm3.__version__, "numpy": np.__version__}
+        about = {
+            "command": f"python {' '.join(sys.argv)}",
+            "vlm3": vlm3.__version__,
+            "numpy": np.__version__,
+        }
         print(json.dumps(measure(name, asked) | about | {"machine": platform.machine()}))
 
 

@@ -1,4 +1,5 @@
-"""How many views a second `unify_focal` takes on one core: a photo of 1640x1232 with depth, focal length 1232.
+"""How many views a second `unify_focal` takes on one core: a photo of 1640x1232 with depth, focal
+length 1232.
 
 python tests/bench/unify.py
 """
@@ -30,8 +31,21 @@ def main() -> None:
     median = float(np.median(seconds))
     versions = {"vlm3": vlm3.__version__, "numpy": np.__version__, "pillow": PIL.__version__}
     versions["python"] = platform.python_version()
-    record = {"command": "python tests/bench/unify.py", "versions": versions, "machine": platform.machine()}
-    print(json.dumps({**record, "runs": RUNS, "seconds": round(median, 5), "views_per_s": round(1 / median, 1)}))
+    record = {
+        "command": "python tests/bench/unify.py",
+        "versions": versions,
+        "machine": platform.machine(),
+    }
+    print(
+        json.dumps(
+            {
+                **record,
+                "runs": RUNS,
+                "seconds": round(median, 5),
+                "views_per_s": round(1 / median, 1),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """The iBims-1 benchmark: 100 indoor photos with 100 depth labels each.
 
-Koch et al. 2018, TU Munich; sampled label file as published with DepthLM. Not packaged: give the folder that holds
-`ibims1_val.jsonl` and the photos. One json object a line: `image` (path), `intrinsics` [fx, fy, cx, cy, W, H],
-`pixel_coords` [[x, y], ...] (whole pixels) and `depth` [z in metres, ...].
+Koch et al. 2018, TU Munich; sampled label file as published with DepthLM. Not packaged: give the
+folder that holds `ibims1_val.jsonl` and the photos. One json object a line: `image` (path),
+`intrinsics` [fx, fy, cx, cy, W, H], `pixel_coords` [[x, y], ...] (whole pixels) and `depth` [z in
+metres, ...].
 """
 
 import json
@@ -14,11 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from vlm3.geometry import Camera
-from vlm3.photo import read_rgb
 from vlm3.sources.labels import inside, lines, numbers
+from vlm3.sources.photo import read_rgb
 from vlm3.views import View
 
-_SMALLEST_M, _LARGEST_M = (float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
+_SMALLEST_M, _LARGEST_M = (
+    float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max)
+)
 
 
 class _Row(NamedTuple):
@@ -31,15 +34,18 @@ class _Row(NamedTuple):
 class Ibims:
     """A sequence of views, each with its labels as points, at the centres of the labelled pixels.
 
-    The principal point of the file counts from pixel centres. All lines are checked at once; photos are read when
-    asked for. Raises FileNotFoundError or ValueError, naming file and line, for anything that is not as above.
+    The principal point of the file counts from pixel centres. All lines are checked at once; photos
+    are read when asked for. Raises FileNotFoundError or ValueError, naming file and line, for
+    anything that is not as above.
     """
 
     def __init__(self, root: str | Path, labels: str = "ibims1_val.jsonl"):
         self.root = Path(root)
         path = self.root / labels
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: no such label file; give the folder that holds {labels}")
+            raise FileNotFoundError(
+                f"{path}: no such label file; give the folder that holds {labels}"
+            )
         self._rows = [self._row(line, f"{path}:{n}") for n, line in enumerate(lines(path), 1)]
         if not self._rows:
             raise ValueError(f"{path}: no labels in it")
@@ -56,8 +62,10 @@ class Ibims:
         row = self._rows[index]
         image = read_rgb(row.image)
         if image.shape[:2] != (row.camera.height, row.camera.width):
-            raise ValueError(f"{row.image}: photo is {image.shape[1]}x{image.shape[0]}, "
-                             f"its label says {row.camera.width}x{row.camera.height}")  # fmt: skip
+            raise ValueError(
+                f"{row.image}: photo is {image.shape[1]}x{image.shape[0]}, "
+                f"its label says {row.camera.width}x{row.camera.height}"
+            )
         return View(image, row.camera, points=np.column_stack([row.pixels + 0.5, row.depth_m]))
 
     def _row(self, line: str, where: str) -> _Row:
@@ -67,7 +75,9 @@ class Ibims:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{where}: not a json object ({error})") from None
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{where}: needs image, intrinsics, pixel_coords and depth ({error!r})") from None
+            raise ValueError(
+                f"{where}: needs image, intrinsics, pixel_coords and depth ({error!r})"
+            ) from None
         image, intrinsics, pixels, depth_m = values
         camera = _camera(intrinsics, where)
         path = inside(self.root, image, where)
@@ -86,14 +96,27 @@ def _camera(intrinsics: list, where: str) -> Camera:
         raise ValueError(f"{where}: {error}") from None
 
 
-def _labels(pixels: list, depth_m: list, camera: Camera, where: str) -> tuple[np.ndarray, np.ndarray]:
-    if not isinstance(pixels, list) or not isinstance(depth_m, list) or len(pixels) != len(depth_m) or not pixels:
-        raise ValueError(f"{where}: pixel_coords and depth must be lists of the same length, at least 1")
+def _labels(
+    pixels: list, depth_m: list, camera: Camera, where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    if (
+        not isinstance(pixels, list)
+        or not isinstance(depth_m, list)
+        or len(pixels) != len(depth_m)
+        or not pixels
+    ):
+        raise ValueError(
+            f"{where}: pixel_coords and depth must be lists of the same length, at least 1"
+        )
     for pixel, depth in zip(pixels, depth_m, strict=True):
         if not numbers(pixel, 2) or not all(isinstance(p, int) for p in pixel):
             raise ValueError(f"{where}: a pixel must be two whole numbers [x, y], got {pixel!r}")
         if not (0 <= pixel[0] < camera.width and 0 <= pixel[1] < camera.height):
-            raise ValueError(f"{where}: pixel {pixel} lies outside the {camera.width}x{camera.height} image")
+            raise ValueError(
+                f"{where}: pixel {pixel} lies outside the {camera.width}x{camera.height} image"
+            )
         if not numbers([depth], 1) or not _SMALLEST_M <= depth <= _LARGEST_M:
-            raise ValueError(f"{where}: depth at pixel {pixel} must be a positive number of metres, got {depth!r}")
+            raise ValueError(
+                f"{where}: depth at pixel {pixel} must be a positive number of metres, got {depth!r}"
+            )
     return np.array(pixels), np.array(depth_m, float)

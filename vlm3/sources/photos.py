@@ -1,4 +1,5 @@
-"""Real photographs that travel with the package: stereo pairs, one with depth, and a calibrated chessboard.
+"""Real photographs that travel with the package: stereo pairs, one with depth, and a calibrated
+chessboard.
 
 Sources and terms: `vlm3/sources/data/README.md`.
 """
@@ -26,16 +27,22 @@ SQUARE_M = 0.025
 def motorcycle() -> Pair:
     """The Middlebury "Motorcycle" stereo pair, 741x500; the world is the left camera.
 
-    view1 (left) has metric depth; view2 (right) stands 0.193 m to the right and has none of its own.
-    uv1, uv2: all left pixel centres (N, 2) seen by both, and where they are on the right, from the disparity.
+    view1 (left) has metric depth; view2 (right) stands 0.193 m to the right and has none of its
+    own.
+    uv1, uv2: all left pixel centres (N, 2) seen by both, and where they are on the right, from the
+    disparity.
     """
     disparity = np.load(DATA / "motorcycle_disp.npz")["arr_0"].astype(np.float32)
     left, right = (_photo(f"motorcycle_{side}.png") for side in ("left", "right"))
     height, width = disparity.shape
     world_from_right = np.eye(4)
     world_from_right[0, 3] = BASELINE_M
-    depth_m = np.where(np.isfinite(disparity), FOCAL_PX * BASELINE_M / (disparity + DOFFS_PX), np.nan)
-    cameras = [Camera(FOCAL_PX, FOCAL_PX, cx + 0.5, CY + 0.5, width, height) for cx in (CX, CX + DOFFS_PX)]
+    depth_m = np.where(
+        np.isfinite(disparity), FOCAL_PX * BASELINE_M / (disparity + DOFFS_PX), np.nan
+    )
+    cameras = [
+        Camera(FOCAL_PX, FOCAL_PX, cx + 0.5, CY + 0.5, width, height) for cx in (CX, CX + DOFFS_PX)
+    ]
     view1 = View(left, cameras[0], depth_m.astype(np.float32), np.eye(4))
     return _kept(Pair(view1, View(right, cameras[1], None, world_from_right), *_matches(disparity)))
 
@@ -44,13 +51,16 @@ def motorcycle() -> Pair:
 def aloe() -> Pair:
     """The Middlebury "Aloe" stereo pair, 1282x1110, for correspondence: neither view has depth.
 
-    view2 (right) stands 0.16 m to the right. uv1, uv2: all left pixel centres (N, 2) seen by both, and where they are
-    on the right. At this crop the disparities have an unstated offset to depth, so none is derived.
+    view2 (right) stands 0.16 m to the right. uv1, uv2: all left pixel centres (N, 2) seen by both,
+    and where they are on the right. At this crop the disparities have an unstated offset to depth,
+    so none is derived.
     """
     left, right = (_photo(f"aloe{side}.jpg") for side in "LR")
     disparity = np.array(Image.open(DATA / "aloeGT.png").convert("L"), np.float32)
     height, width = disparity.shape
-    camera = Camera(3740.0, 3740.0, width / 2, height / 2, width, height)  # focal length published, centre assumed
+    camera = Camera(
+        3740.0, 3740.0, width / 2, height / 2, width, height
+    )  # focal length published, centre assumed
     world_from_right = np.eye(4)
     world_from_right[0, 3] = 0.16
     views = View(left, camera, None, np.eye(4)), View(right, camera, None, world_from_right)
@@ -67,9 +77,9 @@ def _matches(disparity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def seen_by_both(disparity: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray:
     """HxW bool: which pixels of the left image the right image shows too.
 
-    disparity: HxW of the left image in pixels, not finite where unknown. A pixel is hidden when another one lands
-    on the same right pixel with a disparity larger by more than the tolerance (it is nearer), or when it
-    leaves the image.
+    disparity: HxW of the left image in pixels, not finite where unknown. A pixel is hidden when
+    another one lands on the same right pixel with a disparity larger by more than the tolerance (it
+    is nearer), or when it leaves the image.
     """
     height, width = disparity.shape
     target = np.arange(width) + 0.5 - np.where(np.isfinite(disparity), disparity, np.inf)
@@ -85,15 +95,19 @@ def seen_by_both(disparity: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray
 
 @cache
 def chessboards() -> tuple[Pair, ...]:
-    """13 stereo pairs of a 9x6 chessboard, 640x480, undistorted; the world is the board, squares of 25 mm.
+    """13 stereo pairs of a 9x6 chessboard, 640x480, undistorted; the world is the board, squares of
+    25 mm.
 
-    uv1, uv2: the 54 inner corners in the same order everywhere, so any two of the 26 views share 54 correspondences
-    and a metric relative pose of the board. The board was carried around before two cameras at rest: the room behind
-    it agrees with these poses only within a stereo pair, so take the 13 pairs where a whole picture is judged.
-    Calibrated here with OpenCV from the corners themselves.
+    uv1, uv2: the 54 inner corners in the same order everywhere, so any two of the 26 views share 54
+    correspondences and a metric relative pose of the board. The board was carried around before two
+    cameras at rest: the room behind it agrees with these poses only within a stereo pair, so take
+    the 13 pairs where a whole picture is judged. Calibrated here with OpenCV from the corners
+    themselves.
     """
     lefts, rights = (_calibrated(sorted(DATA.glob(f"{side}*.jpg"))) for side in ("left", "right"))
-    return tuple(_kept(Pair(left, right, a, b)) for (left, a), (right, b) in zip(lefts, rights, strict=True))
+    return tuple(
+        _kept(Pair(left, right, a, b)) for (left, a), (right, b) in zip(lefts, rights, strict=True)
+    )
 
 
 def _calibrated(paths: list[Path]) -> list[tuple[View, np.ndarray]]:
@@ -110,10 +124,17 @@ def _calibrated(paths: list[Path]) -> list[tuple[View, np.ndarray]]:
     )
     camera = Camera.from_opencv(K, width, height)
     found = []
-    for image, uv, rotation, translation in zip(images, corners, rotations, translations, strict=True):
+    for image, uv, rotation, translation in zip(
+        images, corners, rotations, translations, strict=True
+    ):
         camera_from_board = np.eye(4)
-        camera_from_board[:3, :3], camera_from_board[:3, 3] = cv2.Rodrigues(rotation)[0], translation.ravel()
-        view = View(cv2.undistort(image, K, distortion), camera, world_from_cam=invert(camera_from_board))
+        camera_from_board[:3, :3], camera_from_board[:3, 3] = (
+            cv2.Rodrigues(rotation)[0],
+            translation.ravel(),
+        )
+        view = View(
+            cv2.undistort(image, K, distortion), camera, world_from_cam=invert(camera_from_board)
+        )
         found.append((view, cv2.undistortPoints(uv, K, distortion, P=K).reshape(-1, 2) + 0.5))
     return found
 
@@ -132,8 +153,13 @@ def _photo(name: str) -> np.ndarray:
 
 
 def _kept(pair: Pair) -> Pair:
-    """The pair with arrays that nobody can change: the functions above hand out the same one to everybody."""
-    for array in (pair.uv1, pair.uv2, *(a for v in pair[:2] for a in (v.image, v.depth_m, v.world_from_cam))):
+    """The pair with arrays that nobody can change: the functions above hand out the same one to
+    everybody."""
+    for array in (
+        pair.uv1,
+        pair.uv2,
+        *(a for v in pair[:2] for a in (v.image, v.depth_m, v.world_from_cam)),
+    ):
         if array is not None:
             array.setflags(write=False)
     return pair

@@ -1,15 +1,22 @@
-"""Label files as published with VLM3, DepthLM and SpatialRGPT-Bench: questions and answers in the files' own words.
+"""Label files as published with VLM3, DepthLM and SpatialRGPT-Bench: questions and answers in the
+files' own words.
 
-A file is one json object, a json list of them, or one a line (`.jsonl`). What an object holds tells its task:
+A file is one json object, a json list of them, or one a line (`.jsonl`). What an object holds tells
+its task:
 
-- depth: `image` or `image_path`; `samples` [{`pixel_coord_normalized_2000`, `depth_meters`}], or `pixel_coords`,
+- depth: `image` or `image_path`; `samples` [{`pixel_coord_normalized_2000`, `depth_meters`}], or
+  `pixel_coords`,
   `depth` and `intrinsics` [fx, fy, cx, cy, W, H]. These files hold no question; see `read`.
-- correspondence: `image_1`, `image_2`, `prompt_template` with {x1} and {y1}, `correspondences` [{`img1_norm_1000`,
+- correspondence: `image_1`, `image_2`, `prompt_template` with {x1} and {y1}, `correspondences`
+  [{`img1_norm_1000`,
   `img2_norm_1000`}].
-- pose: `image_1`, `image_2`, `qa_pairs` [{`question_id`, `question`, `answer`}], `ground_truth_pose`.
-- objects: `qa_info` {`category`, `class`}, and `image`, `prompt`, `answer`; or, in the benchmark, `image_info`
-  {`file_path`, `width`, `height`}, `text_q`, `conversations` [{`value`}], `bbox`, where "Region [k]" and "<mask>"
-  become boxes in words, as VLM3 does. Columns that were stored as strings are read all the same.
+- pose: `image_1`, `image_2`, `qa_pairs` [{`question_id`, `question`, `answer`}],
+  `ground_truth_pose`.
+- objects: `qa_info` {`category`, `class`}, and `image`, `prompt`, `answer`; or, in the benchmark,
+  `image_info`
+  {`file_path`, `width`, `height`}, `text_q`, `conversations` [{`value`}], `bbox`, where "Region
+  [k]" and "<mask>" become boxes in words, as VLM3 does. Columns that were stored as strings are
+  read all the same.
 """
 
 import ast
@@ -20,22 +27,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vlm3.geometry import Camera
-from vlm3.photo import read_rgb
 from vlm3.reference import PixelText
 from vlm3.sources.labels import inside, lines, numbers
+from vlm3.sources.photo import read_rgb
 from vlm3.views import QA, Sample, View
 
-POSE_FIELDS = {"rotation_angle": ("rotation_angle_deg",), "euler_natural": ("yaw_deg", "pitch_deg", "roll_deg"),
-               "translation_direction": ("direction",), "translation_distance": ("distance_m",)}  # fmt: skip
+POSE_FIELDS = {
+    "rotation_angle": ("rotation_angle_deg",),
+    "euler_natural": ("yaw_deg", "pitch_deg", "roll_deg"),
+    "translation_direction": ("direction",),
+    "translation_distance": ("distance_m",),
+}
 _POSE_KINDS = dict(zip(POSE_FIELDS, ("angle", "rotation", "direction", "distance"), strict=True))
 
 
 class Labels(NamedTuple):
-    """The questions about one image or two. Images are read by `sample`; until then they may be absent.
+    """The questions about one image or two. Images are read by `sample`; until then they may be
+    absent.
 
-    Truths: metres; (x, y) of image 2 in [0, 1000]; a dict of the pose fields asked for, as `vlm3.tasks.pose` has them;
-    (category, answer, names), which `vlm3.tasks.objects.typed` understands. Kinds are as the tasks call them. cameras:
-    None where not stated.
+    Truths: metres; (x, y) of image 2 in [0, 1000]; a dict of the pose fields asked for, as
+    `vlm3.tasks.pose` has them; (category, answer, names), which `vlm3.tasks.objects.typed`
+    understands. Kinds are as the tasks call them. cameras: None where not stated.
     """
 
     task: str
@@ -44,25 +56,34 @@ class Labels(NamedTuple):
     cameras: tuple[Camera | None, ...]
 
     def sample(self) -> Sample:
-        """With the images. FileNotFoundError or ValueError where one is absent or not as large as its camera says."""
+        """With the images. FileNotFoundError or ValueError where one is absent or not as large as
+        its camera says."""
         images = [read_rgb(path) for path in self.images]
         for path, image, camera in zip(self.images, images, self.cameras, strict=True):
             if camera is not None and camera.size != image.shape[1::-1]:
-                raise ValueError(f"{path}: photo is {image.shape[1]}x{image.shape[0]}, its label says {camera.size}")
+                raise ValueError(
+                    f"{path}: photo is {image.shape[1]}x{image.shape[0]}, its label says {camera.size}"
+                )
         return Sample(tuple(map(View, images, self.cameras)), self.qas, self.task, "released")
 
 
-def read(path: str | Path, root: str | Path | None = None, prompt: str = "({x}, {y})") -> list[Labels]:
-    """All labels of a file, images relative to root (the folder of the file by default) and never outside it.
+def read(
+    path: str | Path, root: str | Path | None = None, prompt: str = "({x}, {y})"
+) -> list[Labels]:
+    """All labels of a file, images relative to root (the folder of the file by default) and never
+    outside it.
 
     prompt: the question of depth files, which hold none: {x} and {y} become the pixel in [0, 2000).
-    FileNotFoundError or ValueError, naming file and entry, for anything that is not as described above.
+    FileNotFoundError or ValueError, naming file and entry, for anything that is not as described
+    above.
     """
     path = Path(path)
     root = path.parent if root is None else Path(root)
     found = []
     for where, entry in _entries(path):
-        kind = next((k for key, k in _KINDS.items() if isinstance(entry, dict) and key in entry), None)
+        kind = next(
+            (k for key, k in _KINDS.items() if isinstance(entry, dict) and key in entry), None
+        )
         if kind is None:
             raise ValueError(f"{where}: not a json object with one of {', '.join(_KINDS)}")
         try:
@@ -71,9 +92,21 @@ def read(path: str | Path, root: str | Path | None = None, prompt: str = "({x}, 
                 raise ValueError("no question or point in it")
         except KeyError as error:
             raise ValueError(f"{where}: {error} is missing") from None
-        except (ValueError, TypeError, AttributeError, IndexError, ArithmeticError, SyntaxError, RuntimeError) as error:
+        except (
+            ValueError,
+            TypeError,
+            AttributeError,
+            IndexError,
+            ArithmeticError,
+            SyntaxError,
+            RuntimeError,
+        ) as error:
             raise ValueError(f"{where}: {error}") from None
-        found.append(Labels(task, tuple(inside(root, name, where) for name in names), tuple(qas), tuple(cameras)))
+        found.append(
+            Labels(
+                task, tuple(inside(root, name, where) for name in names), tuple(qas), tuple(cameras)
+            )
+        )
     if not found:
         raise ValueError(f"{path}: no labels in it")
     return found
@@ -89,18 +122,28 @@ def _entries(path: Path) -> list[tuple[str, object]]:
         entries = json.loads("\n".join(text))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: not json ({error})") from None
-    return [(f"{path}:{n}", e) for n, e in enumerate(entries, 1)] if isinstance(entries, list) else [(where, entries)]
+    return (
+        [(f"{path}:{n}", e) for n, e in enumerate(entries, 1)]
+        if isinstance(entries, list)
+        else [(where, entries)]
+    )
 
 
 def _depth(entry: dict, prompt: str) -> tuple:
     if "samples" in entry:
         labels = [(s["pixel_coord_normalized_2000"], s["depth_meters"]) for s in entry["samples"]]
-        camera = _camera(entry.get("intrinsics_after_focal_normalization_to_1000"), entry.get("image_size"))
+        camera = _camera(
+            entry.get("intrinsics_after_focal_normalization_to_1000"), entry.get("image_size")
+        )
     else:
         fx, fy, cx, cy, width, height = _numbers(entry["intrinsics"], 6)
-        camera = _camera({"fx": fx, "fy": fy, "cx": cx, "cy": cy}, {"width": width, "height": height})
+        camera = _camera(
+            {"fx": fx, "fy": fy, "cx": cx, "cy": cy}, {"width": width, "height": height}
+        )
         text, pixels = PixelText(2000, rounding="nearest"), entry["pixel_coords"]
-        points = [text.encode([c + 0.5 for c in _numbers(pixel, 2)], camera.size) for pixel in pixels]
+        points = [
+            text.encode([c + 0.5 for c in _numbers(pixel, 2)], camera.size) for pixel in pixels
+        ]
         points = [[int(n) for n in point[1:-1].split(",")] for point in points]
         labels = list(zip(points, entry["depth"], strict=True))
     image = entry["image_path"] if "image_path" in entry else entry["image"]
@@ -111,7 +154,9 @@ def _depth_qa(pixel: object, depth_m: object, prompt: str) -> QA:
     x, y = _numbers(pixel, 2)
     (metres,) = _numbers([depth_m], 1)
     if not (0 <= x < 2000 and 0 <= y < 2000) or metres <= 0:
-        raise ValueError(f"pixel {pixel!r} must lie in [0, 2000) and its depth be positive, got {depth_m!r}")
+        raise ValueError(
+            f"pixel {pixel!r} must lie in [0, 2000) and its depth be positive, got {depth_m!r}"
+        )
     question = prompt.replace("{x}", f"{x:.0f}").replace("{y}", f"{y:.0f}")
     return QA(question, f"{metres:.2f}", float(metres), "z", ((round(x), round(y)),))
 
@@ -131,8 +176,14 @@ def _correspondence(entry: dict, _: str) -> tuple:
 def _pose(entry: dict, _: str) -> tuple:
     stated, qas = entry["ground_truth_pose"], []
     vector = stated["translation_unit_vector"]
-    vector = [float(n) for n in vector.strip(" ()[]").split(",")] if isinstance(vector, str) else vector
-    truth = {**stated, "direction": tuple(_numbers(vector, 3)), "distance_m": stated.get("translation_distance_m")}
+    vector = (
+        [float(n) for n in vector.strip(" ()[]").split(",")] if isinstance(vector, str) else vector
+    )
+    truth = {
+        **stated,
+        "direction": tuple(_numbers(vector, 3)),
+        "distance_m": stated.get("translation_distance_m"),
+    }
     for pair in entry["qa_pairs"]:
         if (asked := pair["question_id"]) not in POSE_FIELDS:
             raise ValueError(f"question_id {asked!r} is none of {', '.join(POSE_FIELDS)}")
@@ -140,23 +191,43 @@ def _pose(entry: dict, _: str) -> tuple:
         if asked != "translation_direction":
             _numbers(list(values.values()), len(values))
         qas.append(QA(_text(pair["question"]), _text(pair["answer"]), values, _POSE_KINDS[asked]))
-    cameras = [_camera(entry.get(f"intrinsics_{k}_resized"), entry.get(f"image_{k}_size_resized")) for k in (1, 2)]
+    cameras = [
+        _camera(entry.get(f"intrinsics_{k}_resized"), entry.get(f"image_{k}_size_resized"))
+        for k in (1, 2)
+    ]
     return "pose", [entry["image_1"], entry["image_2"]], qas, cameras
 
 
 def _objects(entry: dict, _: str) -> tuple:
     info = _parsed(entry["qa_info"])
     category, names = _text(info["category"]), tuple(map(_text, info.get("class") or ()))
-    camera = _camera(entry.get("intrinsics_after_focal_normalization_to_1000"), entry.get("image_size_resized"))
-    image, turns = (entry["image"], [entry["prompt"], entry["answer"]]) if "prompt" in entry else _benchmark(entry)
+    camera = _camera(
+        entry.get("intrinsics_after_focal_normalization_to_1000"), entry.get("image_size_resized")
+    )
+    image, turns = (
+        (entry["image"], [entry["prompt"], entry["answer"]])
+        if "prompt" in entry
+        else _benchmark(entry)
+    )
     pairs = zip(turns[::2], turns[1::2], strict=True)
-    return "objects", [image], [QA(_text(q), _text(a), (category, a, names), category) for q, a in pairs], [camera]
+    return (
+        "objects",
+        [image],
+        [QA(_text(q), _text(a), (category, a, names), category) for q, a in pairs],
+        [camera],
+    )
 
 
 def _benchmark(entry: dict) -> tuple[str, list[str]]:
     """Image, questions and answers in turn; `text_q` replaces the question where there is one."""
-    about, turns = _parsed(entry["image_info"]), [_text(turn["value"]) for turn in _parsed(entry["conversations"])]
-    boxes, masks = [_box_text(box, [about["width"], about["height"]]) for box in _parsed(entry["bbox"])], count()
+    about, turns = (
+        _parsed(entry["image_info"]),
+        [_text(turn["value"]) for turn in _parsed(entry["conversations"])],
+    )
+    boxes, masks = (
+        [_box_text(box, [about["width"], about["height"]]) for box in _parsed(entry["bbox"])],
+        count(),
+    )
     if len(turns) == 2 and "text_q" in entry:
         turns[0] = _text(entry["text_q"])
     return about["file_path"], [_with_boxes(turn, boxes, masks) for turn in turns]
@@ -169,12 +240,15 @@ def _with_boxes(text: str, boxes: list[str], masks: count) -> str:
 
 
 def _box_text(box: list, size: list) -> str:
-    sides = [round(v / s * 1000) for v, s in zip(_numbers(box, 4), _numbers(size, 2) * 2, strict=True)]
+    sides = [
+        round(v / s * 1000) for v, s in zip(_numbers(box, 4), _numbers(size, 2) * 2, strict=True)
+    ]
     return f"bounding box region ({', '.join(str(min(max(side, 0), 999)) for side in sides)})"
 
 
 def _camera(intrinsics: dict | None, size: dict | None) -> Camera | None:
-    """From {fx, fy, cx, cy}, counted from pixel centres, and {width, height}; None where either is absent."""
+    """From {fx, fy, cx, cy}, counted from pixel centres, and {width, height}; None where either is
+    absent."""
     if intrinsics is None or size is None:
         return None
     fx, fy, cx, cy = (intrinsics[name] for name in ("fx", "fy", "cx", "cy"))
@@ -198,5 +272,10 @@ def _numbers(values: object, many: int) -> list:
     return values
 
 
-_KINDS = {"samples": _depth, "pixel_coords": _depth, "correspondences": _correspondence, "qa_pairs": _pose,
-          "qa_info": _objects}  # fmt: skip
+_KINDS = {
+    "samples": _depth,
+    "pixel_coords": _depth,
+    "correspondences": _correspondence,
+    "qa_pairs": _pose,
+    "qa_info": _objects,
+}

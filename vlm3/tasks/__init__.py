@@ -1,8 +1,8 @@
 """The four tasks. Each is a module with the same four verbs and knows nothing else:
 
-`ask(views, n, rng) -> list[QA]`, `read(qa, text) -> value or None`, `parse(text) -> value or None`, which reads a text
-whose question nobody knows, and `score(pairs) -> dict[str, float]`. Where answers are places (`PLACES`), the last three
-take the `scale` that the templates count them in.
+`ask(views, n, rng) -> list[QA]`, `read(qa, text) -> value or None`, `parse(text) -> value or None`,
+which reads a text whose question nobody knows, and `score(pairs) -> dict[str, float]`. Where
+answers are places (`PLACES`), the last three take the `scale` that the templates count them in.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,4 +43,8 @@ def score(task: str, pairs: Sequence[tuple], templates: Mapping | None = None) -
 
 
 def _counting(module: ModuleType, task: str, templates: Mapping | None) -> dict:
-    return {"scale": words.adapted(task, templates or {})["scale"]} if getattr(module, "PLACES", False) else {}
+    return (
+        {"scale": words.adapted(task, templates or {})["scale"]}
+        if getattr(module, "PLACES", False)
+        else {}
+    )

@@ -1,6 +1,8 @@
-"""Pixel correspondence: two images of one scene, a pixel of the first in words, its place in the second as the answer.
+"""Pixel correspondence: two images of one scene, a pixel of the first in words, its place in the
+second as the answer.
 
-Covisibility and the end-point error follow UFM's protocol: pooled over points, in a frame of 560x420 pixels.
+Covisibility and the end-point error follow UFM's protocol: pooled over points, in a frame of
+560x420 pixels.
 """
 
 import math
@@ -35,9 +37,9 @@ def ask(
 ) -> list[QA]:
     """Up to n questions about different points that both views see.
 
-    matches: (uv1, uv2), each (N, 2) pixels; without them they come from the first view's points or depth, see
-    `covisible`; on: then "all", or "boxes" for points in the middle of a box of the first view, which are mostly those
-    of objects.
+    matches: (uv1, uv2), each (N, 2) pixels; without them they come from the first view's points or
+    depth, see `covisible`; on: then "all", or "boxes" for points in the middle of a box of the
+    first view, which are mostly those of objects.
     truth: (x, y), the exact place in the units of the text.
     NothingToAsk, a ValueError, where nothing is seen by both views.
     """
@@ -53,22 +55,37 @@ def ask(
 
 
 def question(
-    uv1: Sequence[float], size: tuple[int, int], rng: np.random.Generator, templates: dict | None = None
+    uv1: Sequence[float],
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    templates: dict | None = None,
 ) -> str:
-    """What is asked about one pixel of the first image, in words; ValueError for a pixel outside it."""
+    """What is asked about one pixel of the first image, in words; ValueError for a pixel outside
+    it."""
     return unanswered(uv1, size, rng, templates).question
 
 
 def unanswered(
-    uv1: Sequence[float], size: tuple[int, int], rng: np.random.Generator, templates: dict | None = None
+    uv1: Sequence[float],
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    templates: dict | None = None,
 ) -> QA:
     """The question about one pixel of the first image, whose answer nobody knows."""
     templates = templates or words.packaged("correspondence")
     point = PixelText(templates["scale"]).encode(tuple(uv1), size)
-    return QA(words.question(templates, "match", rng, point=point), "", None, "match", tuple(words.tuples(point)))
+    return QA(
+        words.question(templates, "match", rng, point=point),
+        "",
+        None,
+        "match",
+        tuple(words.tuples(point)),
+    )
 
 
-def _qa(uv1: np.ndarray, uv2: np.ndarray, sizes: tuple, rng: np.random.Generator, templates: dict) -> QA:
+def _qa(
+    uv1: np.ndarray, uv2: np.ndarray, sizes: tuple, rng: np.random.Generator, templates: dict
+) -> QA:
     reference, uv2 = PixelText(templates["scale"]), tuple(uv2.tolist())
     answer = templates["match"]["answer"].format(match=reference.encode(uv2, sizes[1]))
     truth = reference.position(uv2, sizes[1])
@@ -80,7 +97,9 @@ def _sampled_matches(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Some covisible points, more than n where there are: a few thousand pixels are tried, not all."""
     if view1.depth_m is None and view1.points is None:
-        raise ValueError("the correspondence task needs matches, or depth_m or points in the first view")
+        raise ValueError(
+            "the correspondence task needs matches, or depth_m or points in the first view"
+        )
     uv1, z_m = view1.places(max(1000, 20 * n), rng, _middles(view1) if on == "boxes" else True)
     uv2, seen = covisible(view1, view2, uv1, z_m)
     return uv1[seen], uv2[seen]
@@ -108,15 +127,18 @@ def covisible(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where pixels of view 1 lie in view 2, and whether they are seen there.
 
-    uv1: (N, 2) pixels; z_m: (N,) their z-depth, by default that of view 1's pixels. Returns uv2 (N, 2), NaN behind
-    the camera, and (N,) bool. A point at range r from camera 2
-    is seen when it falls into the image and view 2's own range there, interpolated, differs from r by less than
-    tolerance_m + relative_tolerance x r + temperature_m x ln 2 (UFM's test without its refinement of uv2).
-    Needs the pose of both views and depth maps: of the second, and without z_m of the first.
+    uv1: (N, 2) pixels; z_m: (N,) their z-depth, by default that of view 1's pixels. Returns uv2 (N,
+    2), NaN behind the camera, and (N,) bool. A point at range r from camera 2 is seen when it falls
+    into the image and view 2's own range there, interpolated, differs from r by less than
+    tolerance_m + relative_tolerance x r + temperature_m x ln 2 (UFM's test without its refinement
+    of uv2). Needs the pose of both views and depth maps: of the second, and without z_m of the
+    first.
     """
     for name, view, known in (("first", view1, z_m), ("second", view2, None)):
         if (view.depth_m is None and known is None) or view.world_from_cam is None:
-            raise ValueError(f"covisibility needs depth_m and world_from_cam of the {name} view, or give matches")
+            raise ValueError(
+                f"covisibility needs depth_m and world_from_cam of the {name} view, or give matches"
+            )
     if z_m is None:
         columns, rows = uv1.astype(int).T
         z_m = view1.depth_m[rows, columns]
@@ -130,19 +152,23 @@ def covisible(
 
 
 def _range_at(view: View, uv: np.ndarray) -> np.ndarray:
-    """Distances from the camera centre (N,) at pixels (N, 2), between pixel centres interpolated linearly, constant in
-    the outer half pixel; NaN outside and where a neighbour is unknown. Of these pixels only: most are not asked for."""
+    """Distances from the camera centre (N,) at pixels (N, 2), between pixel centres interpolated
+    linearly, constant in the outer half pixel; NaN outside and where a neighbour is unknown. Of
+    these pixels only: most are not asked for."""
     width, height = view.size
     with np.errstate(invalid="ignore"):
         inside = ((uv >= 0) & (uv < [width, height])).all(-1)
     x, y = (
-        np.clip(p - 0.5, 0, s - 1) for p, s in zip(np.where(inside[:, None], uv, 0.5).T, (width, height), strict=True)
+        np.clip(p - 0.5, 0, s - 1)
+        for p, s in zip(np.where(inside[:, None], uv, 0.5).T, (width, height), strict=True)
     )
     left, top = x.astype(int), y.astype(int)
     right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
 
     def at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        return range_from_depth(view.depth_m[row, column], np.stack([column, row], -1) + 0.5, view.camera)
+        return range_from_depth(
+            view.depth_m[row, column], np.stack([column, row], -1) + 0.5, view.camera
+        )
 
     upper = at(top, left) * (1 - x + left) + at(top, right) * (x - left)
     lower = at(bottom, left) * (1 - x + left) + at(bottom, right) * (x - left)
@@ -150,16 +176,20 @@ def _range_at(view: View, uv: np.ndarray) -> np.ndarray:
 
 
 def parse(text: str, scale: int = 2000) -> Point | None:
-    """The one "(x, y)" of the answer, in units of the text; None without one, with several, or outside [0, scale)."""
+    """The one "(x, y)" of the answer, in units of the text; None without one, with several, or
+    outside [0, scale)."""
     return _only(_pairs(plain.said(text)), scale)
 
 
 def read(qa: QA, text: str, scale: int = 2000) -> Point | None:
-    """The same of an answer that may repeat the question's pixel, which is a match only if nothing else is said."""
+    """The same of an answer that may repeat the question's pixel, which is a match only if nothing
+    else is said."""
     said, asked = plain.said(text), words.about(qa)
     pairs = _pairs(said)
     others = {pair for pair in pairs if pair not in asked}
-    return _only(others if others or words.TUPLE.fullmatch(said.rstrip(".")) is None else pairs, scale)
+    return _only(
+        others if others or words.TUPLE.fullmatch(said.rstrip(".")) is None else pairs, scale
+    )
 
 
 def _pairs(said: str) -> set[Point]:
@@ -174,20 +204,30 @@ def _only(pairs: set[Point], scale: int) -> Point | None:
 def score(
     pairs: Sequence[tuple[Point | None, Point]], scale: int = 2000, frame: tuple[int, int] = FRAME
 ) -> dict[str, float]:
-    """epe_px: mean distance in pixels of the frame over the parsed answers, as published; epe_1000: the same in units
-    of [0, 1000). epe_px_all: over all points, no answer counting as the frame's diagonal.
+    """epe_px: mean distance in pixels of the frame over the parsed answers, as published; epe_1000:
+    the same in units of [0, 1000). epe_px_all: over all points, no answer counting as the frame's
+    diagonal.
 
-    pck_1, pck_3, pck_5, pck_10: share of all points closer than so many pixels; no answer counts as wrong.
-    parsed: share of answers. All pooled over points. Points are in the units of the text, [0, scale).
+    pck_1, pck_3, pck_5, pck_10: share of all points closer than so many pixels; no answer counts as
+    wrong.
+    parsed: share of answers. All pooled over points. Points are in the units of the text, [0,
+    scale).
     """
     if not pairs:
         raise ValueError("nothing to score: no pairs")
-    off = np.array([(p[0] - t[0], p[1] - t[1]) for p, t in pairs if p is not None], float).reshape(-1, 2) / scale
+    off = (
+        np.array([(p[0] - t[0], p[1] - t[1]) for p, t in pairs if p is not None], float).reshape(
+            -1, 2
+        )
+        / scale
+    )
     pixels = np.linalg.norm(off * frame, axis=-1)
     mean = (lambda values: float(values.mean())) if len(off) else (lambda values: math.nan)
     return {
         "epe_px": mean(pixels),
-        "epe_px_all": float((pixels.sum() + math.hypot(*frame) * (len(pairs) - len(off))) / len(pairs)),
+        "epe_px_all": float(
+            (pixels.sum() + math.hypot(*frame) * (len(pairs) - len(off))) / len(pairs)
+        ),
         "epe_1000": mean(np.linalg.norm(off * 1000, axis=-1)),
         **{f"pck_{k}": float((pixels < k).sum() / len(pairs)) for k in (1, 3, 5, 10)},
         "parsed": len(off) / len(pairs),

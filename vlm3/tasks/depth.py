@@ -1,6 +1,7 @@
 """Metric depth: one image, a pixel in words, metres as the answer.
 
-Scores follow DepthLM and VLM3: delta_k is the share of answers within a factor of 1.25**k of the truth.
+Scores follow DepthLM and VLM3: delta_k is the share of answers within a factor of 1.25**k of the
+truth.
 """
 
 import math
@@ -18,12 +19,17 @@ Pair = tuple[float | None, float]
 
 
 def ask(
-    views: Sequence[View], n: int, rng: np.random.Generator, kind: str = "z", templates: dict | None = None
+    views: Sequence[View],
+    n: int,
+    rng: np.random.Generator,
+    kind: str = "z",
+    templates: dict | None = None,
 ) -> list[QA]:
-    """Up to n questions about different places of the first view whose depth is known, see `View.places`.
+    """Up to n questions about different places of the first view whose depth is known, see
+    `View.places`.
 
-    kind: "z" asks for z-depth (along the optical axis), "range" for the distance from the camera centre.
-    truth is in metres. NothingToAsk, a ValueError, where it is known nowhere.
+    kind: "z" asks for z-depth (along the optical axis), "range" for the distance from the camera
+    centre. truth is in metres. NothingToAsk, a ValueError, where it is known nowhere.
     """
     templates = templates or words.packaged("depth")
     if kind not in ("z", "range"):
@@ -38,29 +44,46 @@ def ask(
         metres = range_from_depth(metres, uv, view.camera)
     form = templates[kind]["answer"]
     return [
-        unanswered(p, view.size, rng, kind, templates)._replace(answer=form.format(value=m), truth=m)
+        unanswered(p, view.size, rng, kind, templates)._replace(
+            answer=form.format(value=m), truth=m
+        )
         for p, m in zip(uv.tolist(), metres.tolist(), strict=True)
     ]
 
 
 def question(
-    uv: Sequence[float], size: tuple[int, int], rng: np.random.Generator, kind: str = "z", templates: dict | None = None
+    uv: Sequence[float],
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    kind: str = "z",
+    templates: dict | None = None,
 ) -> str:
     """What is asked about one pixel of an image, in words; ValueError for a pixel outside it."""
     return unanswered(uv, size, rng, kind, templates).question
 
 
 def unanswered(
-    uv: Sequence[float], size: tuple[int, int], rng: np.random.Generator, kind: str = "z", templates: dict | None = None
+    uv: Sequence[float],
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    kind: str = "z",
+    templates: dict | None = None,
 ) -> QA:
     """The question about one pixel, whose answer nobody knows."""
     templates = templates or words.packaged("depth")
     point = PixelText(templates["scale"]).encode(tuple(uv), size)
-    return QA(words.question(templates, kind, rng, point=point), "", None, kind, tuple(words.tuples(point)))
+    return QA(
+        words.question(templates, kind, rng, point=point),
+        "",
+        None,
+        kind,
+        tuple(words.tuples(point)),
+    )
 
 
 def parse(text: str) -> float | None:
-    """Metres, from a number with a unit, or a bare one where no unit is named; see `vlm3.tasks.numbers.length_m`."""
+    """Metres, from a number with a unit, or a bare one where no unit is named; see
+    `vlm3.tasks.numbers.length_m`."""
     return numbers.length_m(plain.said(text))
 
 
@@ -70,11 +93,13 @@ def read(qa: QA, text: str) -> float | None:
 
 
 def score(pairs: Sequence[Pair]) -> dict[str, float]:
-    """delta_1, delta_2, delta_3: over all pairs; no answer, or one that is not positive, counts as wrong.
+    """delta_1, delta_2, delta_3: over all pairs; no answer, or one that is not positive, counts as
+    wrong.
 
-    abs_rel (mean abs(p - g) / g) and rmse_m: over the answers that are positive numbers. parsed: their share.
-    Variants of delta_1: delta_1_answered leaves out what was not answered (the released notebook);
-    delta_1_depthlm takes max(p/g, g/p) < 1.25 of any number but 0, which a negative one passes (DepthLM).
+    abs_rel (mean abs(p - g) / g) and rmse_m: over the answers that are positive numbers. parsed:
+    their share. Variants of delta_1: delta_1_answered leaves out what was not answered (the
+    released notebook); delta_1_depthlm takes max(p/g, g/p) < 1.25 of any number but 0, which a
+    negative one passes (DepthLM).
     """
     if not pairs:
         raise ValueError("nothing to score: no pairs")

@@ -1,6 +1,8 @@
-"""Reading what answers about objects say in English: yes and no, relations, choices, lengths, hours.
+"""Reading what answers about objects say in English: yes and no, relations, choices, lengths,
+hours.
 
-Every repetition is bounded or gives nothing back, so reading takes time linear in the length of the answer.
+Every repetition is bounded or gives nothing back, so reading takes time linear in the length of the
+answer.
 """
 
 import re
@@ -95,33 +97,42 @@ _LESS = (
 )
 _FORMS = {
     "left": (r"left(?:most|ward|wards)?", r"right(?:most|ward|wards)?"),
-    "above": (r"above|over|high(?:er|est)?|up|upper(?:most)?|atop|top(?:most)?|overhead",
-              r"below|under|beneath|underneath|low(?:er|est)?|down|bottom"),
-    "behind": (r"behind|f[au]rther|f[au]rthest|far|back|background|rear|deep(?:er|est)?|distant|beyond"
-               r"|(?:great(?:er|est)|larg(?:er|est)|more)(?= (?:distance|depth))",
-               r"front|clos(?:e|er|est)|near(?:er|est)?|ahead|foreground"
-               r"|(?:small(?:er|est)|short(?:er|est)|less|lower)(?= (?:distance|depth))"),
+    "above": (
+        r"above|over|high(?:er|est)?|up|upper(?:most)?|atop|top(?:most)?|overhead",
+        r"below|under|beneath|underneath|low(?:er|est)?|down|bottom",
+    ),
+    "behind": (
+        r"behind|f[au]rther|f[au]rthest|far|back|background|rear|deep(?:er|est)?|distant|beyond"
+        r"|(?:great(?:er|est)|larg(?:er|est)|more)(?= (?:distance|depth))",
+        r"front|clos(?:e|er|est)|near(?:er|est)?|ahead|foreground"
+        r"|(?:small(?:er|est)|short(?:er|est)|less|lower)(?= (?:distance|depth))",
+    ),
     "big": (rf"{_MORE}|bulk(?:y|ier|iest)|huge|massive", rf"{_LESS}|compact|little"),
-    "tall": (rf"tall(?:er|est)?|high(?:er|est)?|tower(?:s|ing)?|{_MORE}", rf"short(?:er|est)?|low(?:er|est)?|{_LESS}"),
-    "wide": (rf"wid(?:e|er|est)|broad(?:er|est)?|thick(?:er|est)?|{_MORE}",
-             rf"thin(?:ner|nest)?|narrow(?:er|est)?|slim(?:mer|mest)?|slender(?:er|est)?|skinn(?:y|ier|iest)|{_LESS}"),
-}  # fmt: skip
+    "tall": (
+        rf"tall(?:er|est)?|high(?:er|est)?|tower(?:s|ing)?|{_MORE}",
+        rf"short(?:er|est)?|low(?:er|est)?|{_LESS}",
+    ),
+    "wide": (
+        rf"wid(?:e|er|est)|broad(?:er|est)?|thick(?:er|est)?|{_MORE}",
+        rf"thin(?:ner|nest)?|narrow(?:er|est)?|slim(?:mer|mest)?|slender(?:er|est)?|skinn(?:y|ier|iest)|{_LESS}",
+    ),
+}
 _STATED = {
     pole: re.compile(
         rf"\b(?P<as>(?:as|equally) )?(?P<less>less (?:far )?(?:(?:to|on) the )?)?(?:(?P<pos>{pos})|{neg})\b"
     )
     for pole, (pos, neg) in _FORMS.items()
 }
-_FILLING = (
-    r"the|an?|that|this|one|of|objects?|thing|item|region|box|bounding|boxed|by|in|at|holds|what(?: is)?|within|inside"
-)
+_FILLING = r"the|an?|that|this|one|of|objects?|thing|item|region|box|bounding|boxed|by|in|at|holds|what(?: is)?|within|inside"
 _FILL = rf"(?:(?:{_FILLING})[\s,(]{{1,3}}+){{0,6}}+"
 _ONE = "\u2039[01]\u203a"
 _PREPOSITION = (
     r"(?:than|of|to|with|from|versus|vs\.?|against|beside|above|below|over|under|beneath|underneath|behind|beyond|atop"
     r"|exceeds|exceeding|surpasses|surpassing|dwarfs|outsizes|by)"
 )
-_MENTION = re.compile(rf"(?P<ref>\b{_PREPOSITION}[\s,(]{{1,3}}+{_FILL})?\u2039(?P<which>[01])\u203a")
+_MENTION = re.compile(
+    rf"(?P<ref>\b{_PREPOSITION}[\s,(]{{1,3}}+{_FILL})?\u2039(?P<which>[01])\u203a"
+)
 _TWICE = re.compile(
     rf"\u2039([01])\u203a(?:,? (?:in|at|inside|within|boxed by)[\s,(]{_FILL}| ?[(\[]| )\u2039\1\u203a[)\],]?"
 )
@@ -139,10 +150,12 @@ _DROPPED = re.compile(rf"\b(?:not|rather than|instead of|over|than|opposed to)\s
 
 
 def parse(text: str) -> Answer | None:
-    """What an answer says when its question is not at hand: bool, "first" or "second", metres, an Hour, or None.
+    """What an answer says when its question is not at hand: bool, "first" or "second", metres, an
+    Hour, or None.
 
-    The first of these that it holds: the one hour before "o'clock"; yes or no, or a synonym, at its beginning; a
-    length with a unit; yes or no at its end; first or second, if only one of them is named; a bare number, in metres.
+    The first of these that it holds: the one hour before "o'clock"; yes or no, or a synonym, at its
+    beginning; a length with a unit; yes or no at its end; first or second, if only one of them is
+    named; a bare number, in metres.
     """
     said = plain(text)
     if said in WHOLE:
@@ -173,13 +186,16 @@ def _which(match: re.Match) -> int:
 
 
 def _lead(said: str) -> tuple[bool | None, bool]:
-    """What an answer begins with, and whether that is weak: "in fact" denies only where nothing else is said."""
+    """What an answer begins with, and whether that is weak: "in fact" denies only where nothing
+    else is said."""
     match = _LEAD.match(said)
     if match is None:
         return None, False
     if match["weak"]:
         again = _LEAD.match(said, match.end())
-        return (False, True) if again is None or again["weak"] else (again["yes"] is not None, False)
+        return (
+            (False, True) if again is None or again["weak"] else (again["yes"] is not None, False)
+        )
     value = match["yes"] is not None
     other = _EITHER.match(said, match.end())
     return (None, False) if other and (_which(other) == 0) != value else (value, False)
@@ -207,7 +223,8 @@ def _has_unit(said: str) -> bool:
 
 
 def confirmed(said: str, question: str, names: tuple, pole: str, sign: int) -> bool | None:
-    """Yes or no: by how the answer begins, how it ends, or the relation that it states of the first object."""
+    """Yes or no: by how the answer begins, how it ends, or the relation that it states of the first
+    object."""
     lead, weak = _lead(said)
     if lead is not None and not weak:
         return lead
@@ -218,7 +235,8 @@ def confirmed(said: str, question: str, names: tuple, pole: str, sign: int) -> b
 
 
 def chosen(said: str, question: str, names: tuple, pole: str, sign: int) -> str | None:
-    """First or second: by the relation that the answer states of an object, else by the one object that it names."""
+    """First or second: by the relation that the answer states of an object, else by the one object
+    that it names."""
     if (alone := said.strip(" .()[]")) in ("first", "second"):
         return alone
     regions = _regions(question)
@@ -258,7 +276,9 @@ def _votes(marked: str, pole: str, subject: int | None) -> set[int]:
             subject = 1 - against.pop()
         start = 0
         for match in _STATED[pole].finditer(clause):
-            goes_on = start > 0 and not clause[start : match.start()].strip()  # "higher up", "farther back"
+            goes_on = (
+                start > 0 and not clause[start : match.start()].strip()
+            )  # "higher up", "farther back"
             negated = _NOT.search(clause, start, match.start()) is not None
             start = match.end()
             if goes_on:
@@ -273,7 +293,9 @@ def _marked(said: str, question: str, names: tuple) -> str:
     """The answer with its mentions of the two objects replaced by marks that hold 0 or 1."""
     boxes = list(dict.fromkeys(t for t in words.tuples(question) if len(t) == 4))[:2]
     regions = _regions(question) or (["1", "2"] if "2" in _REGION.findall(said) else ["0", "1"])
-    said = _BOX.sub(lambda m: _mark(_nearest(words.tuples(m[0])[0], boxes)), said) if boxes else said
+    said = (
+        _BOX.sub(lambda m: _mark(_nearest(words.tuples(m[0])[0], boxes)), said) if boxes else said
+    )
     said = _REGION.sub(lambda m: _mark(regions.index(m[1]) if m[1] in regions else None), said)
     called = _called(names)
     if any(name in said for name in called):

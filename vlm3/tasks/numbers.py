@@ -1,10 +1,10 @@
 """Numbers in answers: each is read with all that belongs to it, or nothing is.
 
-A number counts only where all that touches it is understood: a word that holds a digit must be one number, with a
-unit or without; a word behind it that is neither a unit nor one of a few (FOLLOWING) is an unknown unit; ranges,
-tolerances, products, fractions, bounds and decimal commas make the whole text unreadable. So a value is the one
-that was stated, or there is none. Text is cut into words once, and words are never read twice, so reading takes time
-linear in its length.
+A number counts only where all that touches it is understood: a word that holds a digit must be one
+number, with a unit or without; a word behind it that is neither a unit nor one of a few (FOLLOWING)
+is an unknown unit; ranges, tolerances, products, fractions, bounds and decimal commas make the
+whole text unreadable. So a value is the one that was stated, or there is none. Text is cut into
+words once, and words are never read twice, so reading takes time linear in its length.
 """
 
 import math
@@ -19,16 +19,23 @@ _PLAIN = re.compile(r"\s?([-+]?[0-9]++(?:\.[0-9]++)?+)(?: ([a-z]++))?+[.,]?\s?")
 _NUMERAL = re.compile(
     r"""(?P<open>[("'\[{:]*+(?:[^\W\d]++["')\]]*+[=:])?+[("'\[{=]*+)[~\u2248\u223c\u2243\u2245]?+"""
     r"(?P<number>[-+\u2212]?+(?>(?:[0-9]{1,3}+(?:,[0-9]{3})++|[0-9]++(?:\.[0-9]++)?+)|\.[0-9]++))"
-    r"""(?:-?(?P<letters>[^\W\d_]++)|(?P<mark>''?+|["%\u00b0]))?+(?P<close>[)\]}"'.,;:!?\u2026\u3002]*+)"""
+    r"""(?:-?(?P<letters>[^\W\d_]++)|(?P<mark>''?+|["%\u00b0]))?+"""
+    r"""(?P<close>[)\]}"'.,;:!?\u2026\u3002]*+)"""
 )
-_FEET = re.compile(r"""([("\[]*+)([0-9]{1,2})(?:'|ft|feet)-?([0-9]{1,2}(?:\.[0-9]++)?+)(?:''|"|in)?+([)\].,;:!?]*+)""")
-_LABEL = re.compile(r"\W{0,9}(?:(?!x[0-9])[^\W\d_]{1,20}[0-9]{1,9}|#[0-9]{1,9}|[0-9]{1,9}(?:st|nd|rd|th)|[23]d)\W{0,9}")
+_FEET = re.compile(
+    r"""([("\[]*+)([0-9]{1,2})(?:'|ft|feet)-?([0-9]{1,2}(?:\.[0-9]++)?+)(?:''|"|in)?+([)\].,;:!?]*+)"""
+)
+_LABEL = re.compile(
+    r"\W{0,9}(?:(?!x[0-9])[^\W\d_]{1,20}[0-9]{1,9}|#[0-9]{1,9}|[0-9]{1,9}(?:st|nd|rd|th)|[23]d)\W{0,9}"
+)
 _DIGIT = re.compile("[0-9]")
 _LETTERED = re.compile(r"[^\W_]")
 _IN_BRACKETS = re.compile(r"""[(\[{"'][^\W\d_]++[)\]}"':=.,;!?]{1,6}""")
 _LAST_PART = frozenset("_/")
 _OPENS = re.compile(r"""(?:^|[\s(\[{:=])["']""")
-_NO_LENGTH = re.compile(r"\b(?:relative|normali[sz]ed|inverse|disparity|ratio|scale|confidence|score)\b", re.I)
+_NO_LENGTH = re.compile(
+    r"\b(?:relative|normali[sz]ed|inverse|disparity|ratio|scale|confidence|score)\b", re.I
+)
 _NAMED_AXIS = re.compile(r"\W{0,3}[xyuv][=:]")
 
 _EDGES = "()[]{}\"'.,;:!?\u2026\u3002=~\u2248*-\u2013\u2014|"
@@ -53,7 +60,9 @@ _JOINS = _words(
     "and to or plus minus x by times over point about around roughly approximately approx maybe perhaps a an another "
     "some up with through till until versus vs nearly almost the of then between"
 )
-_HARD = _words("to x by times minus plus through till until over point - + * \u2013 \u2014 ~ \u00b1 \u00d7")
+_HARD = _words(
+    "to x by times minus plus through till until over point - + * \u2013 \u2014 ~ \u00b1 \u00d7"
+)
 _BOUNDS = _words(
     "than least most within under over above below beyond exceeds exceeding minus negative not x times twice half "
     "double triple maximum minimum "
@@ -64,7 +73,20 @@ _LABELS = _words(
     "objects box boxes item items option options step thing things number no"
 )
 _NAMES = _words("z depth range distance width height length value answer result estimate number or")
-UP_TO_TWELVE = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+UP_TO_TWELVE = (
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+)
 _SPOKEN = dict.fromkeys(
     _words(
         "zero thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy "
@@ -77,15 +99,16 @@ _SPOKEN |= {word: float(k) for k, word in enumerate(UP_TO_TWELVE, 1)} | {"half":
 
 
 class Measure(NamedTuple):
-    """A number, and what it counts: "m" (value in metres), "deg" (in degrees), "" for a bare one, "?" for others."""
+    """A number, and what it counts: "m" (value in metres), "deg" (in degrees), "" for a bare one,
+    "?" for others."""
 
     value: float
     of: str
 
 
 class _Found(NamedTuple):
-    """A number in the words from first to last, with the punctuation around it. of: as in Measure, or "label", or
-    "word" for one in letters that counts nothing known."""
+    """A number in the words from first to last, with the punctuation around it. of: as in Measure,
+    or "label", or "word" for one in letters that counts nothing known."""
 
     first: int
     last: int
@@ -97,11 +120,12 @@ class _Found(NamedTuple):
 
 
 def length_m(text: str) -> float | None:
-    """The one positive length that the text states; a bare number counts as metres where no unit is named at all.
+    """The one positive length that the text states; a bare number counts as metres where no unit is
+    named at all.
 
-    None where it states none, one that is not positive and finite, or one of an unknown unit; where a number is part
-    of a range or of something larger; and for several that differ by more than 2 per cent (the same length in metres
-    and in feet, each rounded, does not).
+    None where it states none, one that is not positive and finite, or one of an unknown unit; where
+    a number is part of a range or of something larger; and for several that differ by more than 2
+    per cent (the same length in metres and in feet, each rounded, does not).
     """
     if (plain := _PLAIN.fullmatch(text)) and (plain[2] is None or plain[2] in METRES):
         value = float(plain[1]) * METRES.get(plain[2], 1.0)
@@ -111,10 +135,11 @@ def length_m(text: str) -> float | None:
 
 
 def stated(found: Sequence[Measure] | None, of: str, bare: bool) -> float | None:
-    """The one value of a quantity, "m" or "deg", in its unit; of several that agree to 2 per cent, the first.
+    """The one value of a quantity, "m" or "deg", in its unit; of several that agree to 2 per cent,
+    the first.
 
-    found: as `measures` gives them; bare: whether a number without a unit counts where no unit is named at all. None
-    as in `length_m`.
+    found: as `measures` gives them; bare: whether a number without a unit counts where no unit is
+    named at all. None as in `length_m`.
     """
     if not found:
         return None
@@ -123,15 +148,21 @@ def stated(found: Sequence[Measure] | None, of: str, bare: bool) -> float | None
     if others and (not bare or (not values and len(others) < len(found))):
         return None
     values += others
-    if not values or max(values) - min(values) > 0.02 * min(map(abs, values)) or not math.isfinite(values[0]):
+    if (
+        not values
+        or max(values) - min(values) > 0.02 * min(map(abs, values))
+        or not math.isfinite(values[0])
+    ):
         return None
     return values[0]
 
 
 def measures(text: str) -> list[Measure] | None:
-    """All numbers outside brackets of several numbers; None where one of them is part of something larger.
+    """All numbers outside brackets of several numbers; None where one of them is part of something
+    larger.
 
-    Numbers that name something ("image 2", "the 3rd") are left out. Of LaTeX that `plain.said` left, nothing is read.
+    Numbers that name something ("image 2", "the 3rd") are left out. Of LaTeX that `plain.said`
+    left, nothing is read.
     """
     if "\\" in text:
         return None
@@ -178,7 +209,9 @@ def _numeral(words: list[str], place: int, quoted: bool) -> _Found | None:
         return _Found(place, place, math.nan, "label")
     if feet := _FEET.fullmatch(word):
         value = float(feet[2]) * 0.3048 + float(feet[3]) * 0.0254
-        alone = float(feet[3]) < 12 and not _bound(words, place) and _at(words, place + 1) not in UNITS
+        alone = (
+            float(feet[3]) < 12 and not _bound(words, place) and _at(words, place + 1) not in UNITS
+        )
         return _Found(place, place, value, "m", "feet", feet[1], feet[4]) if alone else None
     match = _NUMERAL.fullmatch(word.removesuffix("'s") if before in _LABELS else word)
     if match is None or _bound(words, place):
@@ -204,11 +237,16 @@ def _numeral(words: list[str], place: int, quoted: bool) -> _Found | None:
 def _bound(words: list[str], place: int) -> bool:
     """Whether what stands before a number makes it a bound or a part of something."""
     before = _at(words, place - 1)
-    return before in _BOUNDS or before.endswith("n't") or (before == "to" and _at(words, place - 2) == "up")
+    return (
+        before in _BOUNDS
+        or before.endswith("n't")
+        or (before == "to" and _at(words, place - 2) == "up")
+    )
 
 
 def _unit_after(words: list[str], place: int) -> tuple[str, int]:
-    """The unit of a bare number from the words behind it, "" for none, "?" for an unknown one; and its last word."""
+    """The unit of a bare number from the words behind it, "" for none, "?" for an unknown one; and
+    its last word."""
     next_ = place + 1 + (words[place + 1 : place + 2] == ["|"])  # the next cell of a table
     if next_ >= len(words):
         return "", place
@@ -221,14 +259,17 @@ def _unit_after(words: list[str], place: int) -> tuple[str, int]:
         return after if _is_whole(words, next_) else "?", next_
     understood = after in _FOLLOWING if after != "of" else behind in ("space", "room", "distance")
     understood &= (
-        after != "and" or behind not in ("a", "an") or _at(words, next_ + 2)[:4] not in ("half", "quar", "thir")
+        after != "and"
+        or behind not in ("a", "an")
+        or _at(words, next_ + 2)[:4] not in ("half", "quar", "thir")
     )
     opened = word[0] in "([{" and not _IN_BRACKETS.fullmatch(word)
     return ("", place) if understood or opened or _HARMLESS.issuperset(word) else ("?", next_)
 
 
 def _inches(words: list[str], place: int) -> str:
-    """Whether "in" behind a number is its unit ("in"), or begins something else (""); "?" where that is unclear."""
+    """Whether "in" behind a number is its unit ("in"), or begins something else (""); "?" where
+    that is unclear."""
     behind = _at(words, place + 1)
     if behind in _WITHIN:
         return ""
@@ -240,7 +281,9 @@ def _is_whole(words: list[str], place: int) -> bool:
     """Whether a unit is not part of a larger one, such as m/s or metres squared."""
     behind = _at(words, place + 1)
     another = behind == "/" and _DIGIT.search("".join(words[place + 2 : place + 3]))  # 2 m / 7 ft
-    return behind not in ("per", "squared", "cubed") and (behind[:1] not in ("/", "^") or another is not None)
+    return behind not in ("per", "squared", "cubed") and (
+        behind[:1] not in ("/", "^") or another is not None
+    )
 
 
 def _spoken(words: list[str], place: int, value: float) -> _Found | None:
@@ -251,7 +294,11 @@ def _spoken(words: list[str], place: int, value: float) -> _Found | None:
         named = value == 1 and unit not in _JOINS  # "the one", unless it is "one or two"
         return _Found(place, place, math.nan, "label" if named else "word")
     close = words[last][len(words[last].rstrip(_EDGES)) :]
-    return None if _bound(words, place) else _Found(place, last, value * METRES[unit], "m", unit, "", close)
+    return (
+        None
+        if _bound(words, place)
+        else _Found(place, last, value * METRES[unit], "m", unit, "", close)
+    )
 
 
 def _joined(found: list[_Found] | None, words: list[str]) -> list[_Found] | None:
@@ -264,9 +311,19 @@ def _joined(found: list[_Found] | None, words: list[str]) -> list[_Found] | None
             continue
         last, cores = kept[-1], {_core(word) for word in between}
         if last.of == "label" or each.of == "label":
-            kept.append(each._replace(of="label") if each.of in ("", "?") and cores & {"and", "or", "to"} else each)
-        elif METRES.get(last.unit, MARKS.get(last.unit)) == 0.3048 and _is_inches(each) and cores <= {"and"}:
-            kept[-1] = last._replace(last=each.last, value=last.value + each.value, unit="", close=each.close)
+            kept.append(
+                each._replace(of="label")
+                if each.of in ("", "?") and cores & {"and", "or", "to"}
+                else each
+            )
+        elif (
+            METRES.get(last.unit, MARKS.get(last.unit)) == 0.3048
+            and _is_inches(each)
+            and cores <= {"and"}
+        ):
+            kept[-1] = last._replace(
+                last=each.last, value=last.value + each.value, unit="", close=each.close
+            )
         elif {last.of, each.of} <= {"m", "deg"} and not cores & _HARD:
             kept.append(each)
         else:
@@ -290,7 +347,8 @@ def _parts(word: str) -> bool:
 
 
 def _with_unit(found: list[_Found], units: set[str | None]) -> list[_Found] | None:
-    """The bare numbers in the unit that is named apart from them; None where it is unknown, or one of several."""
+    """The bare numbers in the unit that is named apart from them; None where it is unknown, or one
+    of several."""
     if not units:
         return found
     if len({UNITS.get(unit) for unit in units}) > 1 or None in units:
@@ -300,7 +358,8 @@ def _with_unit(found: list[_Found], units: set[str | None]) -> list[_Found] | No
 
 
 def _units_apart(found: list[_Found], words: list[str]) -> set[str | None]:
-    """Units that the words name without a number, as in "depth (cm):" or "in feet"; None for what may be one."""
+    """Units that the words name without a number, as in "depth (cm):" or "in feet"; None for what
+    may be one."""
     taken = {place for n in found for place in range(n.first, n.last + 1)}
     named = {
         _named(words, place, taken)
@@ -311,17 +370,22 @@ def _units_apart(found: list[_Found], words: list[str]) -> set[str | None]:
 
 
 def _named(words: list[str], place: int, taken: set[int]) -> str | None:
-    """The unit that a word names, "" for none, None where it may name one or does so in an unknown way."""
+    """The unit that a word names, "" for none, None where it may name one or does so in an unknown
+    way."""
     word, before = words[place], _at(words, place - 1)
     bare = word.strip(_EDGES + "0123456789+\u2212")
     core = re.split("[_/]", bare)[-1]
     bracketed, part = _IN_BRACKETS.fullmatch(word) is not None, core != bare
     headed = word[-1] in ":=" or _at(words, place + 1) in ("is", "are", "=", ":")
     introduced = before in ("in", "unit", "units") and core not in _WITHIN - METRES.keys()
-    if core == "in" and not (part or bracketed or word[-1] in ":=" or (introduced and (headed or before != "in"))):
+    if core == "in" and not (
+        part or bracketed or word[-1] in ":=" or (introduced and (headed or before != "in"))
+    ):
         return ""
     if core in METRES or core in DEGREES:
         return core if part or bracketed or headed or introduced or word[0] in "([{\"'" else None
-    unknown = (part and core not in _NAMES) or (bracketed and word[0] in "([{" and (headed or place + 1 in taken))
+    unknown = (part and core not in _NAMES) or (
+        bracketed and word[0] in "([{" and (headed or place + 1 in taken)
+    )
     ended = headed or word[-1] in ",." or place + 1 == len(words)
     return None if unknown or (introduced and (ended or before != "in")) else ""

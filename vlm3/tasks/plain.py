@@ -1,6 +1,7 @@
 """Answers of language models as plain text: without thoughts, tags, markup, and odd characters.
 
-Every pattern is bounded or never gives back what it took, so it takes time linear in the length of the answer.
+Every pattern is bounded or never gives back what it took, so it takes time linear in the length of
+the answer.
 """
 
 import re
@@ -11,8 +12,11 @@ from vlm3.tasks.units import METRES
 _PLAIN = re.compile(r"[A-Za-z0-9 .,;:()+'\"!?=/%-]*+")  # holds nothing that `said` takes away
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
-_SAME = str.maketrans(dict.fromkeys("\u2018\u2019\u00b4\u2032", "'") | dict.fromkeys("\u201c\u201d\u2033", '"')
-                      | dict.fromkeys("\u00ba\u02da", "\u00b0"))  # fmt: skip
+_SAME = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u00b4\u2032", "'")
+    | dict.fromkeys("\u201c\u201d\u2033", '"')
+    | dict.fromkeys("\u00ba\u02da", "\u00b0")
+)
 _FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
 
 _TAG = re.compile(
@@ -20,16 +24,27 @@ _TAG = re.compile(
     r"|\[(?P<over>/)?(?P<thought>think\w{0,9}|thought\w{0,9}|reason\w{0,9}|analysis|reflection|scratchpad)\]",
     re.IGNORECASE,
 )
-_MARKUP = re.compile("b|br|code|div|em|h[1-6]|i|li|mark|ol|p|pre|s|small|span|strong|sub|sup|t[dhr]|u|ul")
-_OF_ANSWER = re.compile("answer|final|solution|response|result|output|conclusion|box|point|depth|distance")
+_MARKUP = re.compile(
+    "b|br|code|div|em|h[1-6]|i|li|mark|ol|p|pre|s|small|span|strong|sub|sup|t[dhr]|u|ul"
+)
+_OF_ANSWER = re.compile(
+    "answer|final|solution|response|result|output|conclusion|box|point|depth|distance"
+)
 _LETTER = re.compile(r"[^\W\d_]")
-_UNIT = re.compile(rf"\b(?:{'|'.join(METRES.keys() - {'in', 'm', 'metre', 'metres', 'meter', 'meters'})})\b", re.I)
+_UNIT = re.compile(
+    rf"\b(?:{'|'.join(METRES.keys() - {'in', 'm', 'metre', 'metres', 'meter', 'meters'})})\b", re.I
+)
 _GOES_ON = re.compile(r"</[\w-]*+>[ \t]?(?!<)\w")  # more of the answer behind its closing tag
 _BRACKETED = re.compile("<([^<>]*+)>")
 
 _TEX = (
     (re.compile(r"\$([^$]*+)\$"), r"\1"),
-    (re.compile(r"\\(?:boxed|[fm]box|text\w*|math\w+|operatorname|left|right|displaystyle)(?![a-zA-Z])\s?"), ""),
+    (
+        re.compile(
+            r"\\(?:boxed|[fm]box|text\w*|math\w+|operatorname|left|right|displaystyle)(?![a-zA-Z])\s?"
+        ),
+        "",
+    ),
     (re.compile(r"\\(?:[][(),;:! ]|q?quad(?![a-zA-Z]))"), " "),
     (re.compile(r"\^?\{?\s?\\(?:circ|degree)(?![a-zA-Z])"), "\u00b0"),
     (re.compile(r"\\(?:approx|sim|simeq)(?![a-zA-Z])\s?"), "\u2248"),
@@ -46,11 +61,13 @@ _BULLET = re.compile(r"^\s{0,9}(?:[*\u2022\u00b7]\s|[0-9]{1,2}[.)]\s(?=[A-Za-z])
 
 
 def said(text: str) -> str:
-    """What is left of an answer without its thoughts, inside its answer tags where it has them, and without markup.
+    """What is left of an answer without its thoughts, inside its answer tags where it has them, and
+    without markup.
 
-    Thoughts are what stands in tags that are neither of answers nor of markup, whatever they are called, up to the
-    last closing one, and all after an opening one that is never closed. Characters are those of Unicode's NFKC,
-    quotation marks straight; a superscript or a fraction in one character becomes "^" and digits, never digits alone.
+    Thoughts are what stands in tags that are neither of answers nor of markup, whatever they are
+    called, up to the last closing one, and all after an opening one that is never closed.
+    Characters are those of Unicode's NFKC, quotation marks straight; a superscript or a fraction in
+    one character becomes "^" and digits, never digits alone.
     """
     if _PLAIN.fullmatch(text):
         return text.strip()
@@ -63,13 +80,16 @@ def said(text: str) -> str:
 
 
 def _plain_characters(text: str) -> str:
-    text = _NOT_ASCII.sub(lambda m: f"^{m[0]}" if unicodedata.category(m[0]) == "No" else m[0], text)
+    text = _NOT_ASCII.sub(
+        lambda m: f"^{m[0]}" if unicodedata.category(m[0]) == "No" else m[0], text
+    )
     text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text.translate(_SAME)))
     return _FOREIGN_DIGIT.sub("^0", text)
 
 
 def _answered(text: str) -> str:
-    """An answer without its thoughts and tags. What stands beside an answer's tags only tells the unit of a number."""
+    """An answer without its thoughts and tags. What stands beside an answer's tags only tells the
+    unit of a number."""
     start, end, outer, own = 0, len(text), None, []
     for tag in _TAG.finditer(text):
         name = (tag["name"] or tag["thought"]).lower()
@@ -93,11 +113,20 @@ def _answered(text: str) -> str:
 
 def _shown(name: str) -> str:
     """What a tag leaves behind in a text."""
-    return f"<{name}>" if name in METRES else "^" if name == "sup" else "" if _MARKUP.fullmatch(name) else " "
+    return (
+        f"<{name}>"
+        if name in METRES
+        else "^"
+        if name == "sup"
+        else ""
+        if _MARKUP.fullmatch(name)
+        else " "
+    )
 
 
 def _untex(text: str) -> str:
-    """Without LaTeX's boxes, fonts and spaces; what else it says, such as a fraction, stays a riddle."""
+    """Without LaTeX's boxes, fonts and spaces; what else it says, such as a fraction, stays a
+    riddle."""
     for pattern, put in _TEX:
         text = pattern.sub(put, text)
     return text

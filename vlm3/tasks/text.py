@@ -1,7 +1,9 @@
-"""What all tasks do with words: templates in, tuples out; `vlm3.tasks.numbers` reads single numbers.
+"""What all tasks do with words: templates in, tuples out; `vlm3.tasks.numbers` reads single
+numbers.
 
-Templates are TOML files, one for each task, beside this module; a reader's own file in the same form does as well.
-Patterns never backtrack over a number, so reading takes time linear in the length of the text, whatever it holds.
+Templates are TOML files, one for each task, beside this module; a reader's own file in the same
+form does as well. Patterns never backtrack over a number, so reading takes time linear in the
+length of the text, whatever it holds.
 """
 
 import re
@@ -23,7 +25,8 @@ TUPLE = re.compile(
 
 
 def load(path: str | Path) -> dict:
-    """Templates of a task from a TOML file; FileNotFoundError or ValueError, naming the file, where it is none."""
+    """Templates of a task from a TOML file; FileNotFoundError or ValueError, naming the file, where
+    it is none."""
     try:
         return tomllib.loads(disk.text(Path(path)))
     except tomllib.TOMLDecodeError as error:
@@ -37,7 +40,8 @@ def packaged(task: str) -> dict:
 
 
 def adapted(task: str, changes: Mapping) -> dict:
-    """The templates of this book for a task with some values changed: {"z": {"answer": "{value:.1f}"}}.
+    """The templates of this book for a task with some values changed: {"z": {"answer":
+    "{value:.1f}"}}.
 
     ValueError for a value that they do not have.
     """
@@ -46,20 +50,27 @@ def adapted(task: str, changes: Mapping) -> dict:
 
 def _changed(values: dict, changes: Mapping, where: str) -> dict:
     if unknown := changes.keys() - values.keys():
-        raise ValueError(f"the templates of {where} have no {', '.join(sorted(unknown))}, only {', '.join(values)}")
-    found = {k: _changed(values[k], v, f"{where}.{k}") if isinstance(v, Mapping) else v for k, v in changes.items()}
+        raise ValueError(
+            f"the templates of {where} have no {', '.join(sorted(unknown))}, only {', '.join(values)}"
+        )
+    found = {
+        k: _changed(values[k], v, f"{where}.{k}") if isinstance(v, Mapping) else v
+        for k, v in changes.items()
+    }
     return values | found
 
 
 def question(templates: dict, table: str, rng: np.random.Generator, **fills: object) -> str:
-    """The file's note, which all its questions begin with, and one wording, drawn with rng and filled in."""
+    """The file's note, which all its questions begin with, and one wording, drawn with rng and
+    filled in."""
     wordings = templates[table]["questions"]
     wording = f"{templates.get('note', '')} {wordings[rng.integers(len(wordings))]}".lstrip()
     return wording.format(scale=templates.get("scale"), **fills)
 
 
 def number(written: str) -> float:
-    """A number as written, with a minus sign of either kind; infinite where it is too long for a float."""
+    """A number as written, with a minus sign of either kind; infinite where it is too long for a
+    float."""
     return float(written.replace("\u2212", "-").replace(",", ""))
 
 
@@ -74,7 +85,8 @@ def about(qa: QA) -> tuple[tuple[float, ...], ...]:
 
 
 def without(text: str, about: Sequence[Sequence[float]]) -> str:
-    """A text without the pixels and boxes that its question names, however it separates their numbers."""
+    """A text without the pixels and boxes that its question names, however it separates their
+    numbers."""
     for place in about:
         written = [f"{number:g}" for number in place]
         if all(each in text for each in written):

@@ -2,14 +2,22 @@
 
 import math
 
-METRES = {name: metres for metres, names in {
-    1.0: "m metre metres meter meters mtr mtrs \u7c73", 0.1: "dm decimetre decimetres decimeter decimeters",
-    0.01: "cm cms centimetre centimetres centimeter centimeters \u5398\u7c73",
-    0.001: "mm millimetre millimetres millimeter millimeters \u6beb\u7c73",
-    1e-6: "\u03bcm um micron microns micrometre micrometres micrometer micrometers",
-    1000.0: "km kms kilometre kilometres kilometer kilometers", 0.0254: "in ins inch inches",
-    0.3048: "ft foot feet", 0.9144: "yd yds yard yards", 1609.344: "mi mile miles",
-}.items() for name in names.split()}  # fmt: skip
+METRES = {
+    name: metres
+    for metres, names in {
+        1.0: "m metre metres meter meters mtr mtrs \u7c73",
+        0.1: "dm decimetre decimetres decimeter decimeters",
+        0.01: "cm cms centimetre centimetres centimeter centimeters \u5398\u7c73",
+        0.001: "mm millimetre millimetres millimeter millimeters \u6beb\u7c73",
+        1e-6: "\u03bcm um micron microns micrometre micrometres micrometer micrometers",
+        1000.0: "km kms kilometre kilometres kilometer kilometers",
+        0.0254: "in ins inch inches",
+        0.3048: "ft foot feet",
+        0.9144: "yd yds yard yards",
+        1609.344: "mi mile miles",
+    }.items()
+    for name in names.split()
+}
 DEGREES = dict.fromkeys(("\u00b0", "deg", "degs", "degree", "degrees"), 1.0)
 DEGREES |= dict.fromkeys(("rad", "rads", "radian", "radians"), 180 / math.pi)
 MARKS = {"'": 0.3048, "''": 0.0254, '"': 0.0254}

@@ -1,0 +1,482 @@
+"""All that this project wants to know of a GPU, in order of worth, in a few minutes and without a
+network.
+
+python book/record/gpu.py [--minutes 9] [--out gpu] [--dry]
+
+1. The tests that need CUDA. 2. Steps of fine-tuning the 4B model, depth and pairs, as one of eight
+GPUs that hold it
+together: what the presets do, the whole recipe, then one thing changed at a time; how long training
+waits for samples.
+3. A hundred questions about one image, together and one by one. 4. The packaged tiny model trained
+on for the rest.
+
+Each step is a process with a time of its own, after which it is ended; one that crashes or is ended
+loses what it was at and nothing else. Whatever is found is in gpu.json at once, in the form of
+book/recorded/gpu.json; gpu.log has what the steps print, tiny.tar.gz the trained model with its
+log, which book/record/package.py takes. --dry does the same with small sizes on CPUs.
+"""
+
+import argparse
+import multiprocessing
+import os
+import shlex
+import signal
+import sys
+import tarfile
+import tempfile
+import time
+import tomllib
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # a bare machine has no vlm3 installed
+GRACE_S = 15  # between being asked to end and being ended
+PROCESSES = multiprocessing.get_context(
+    "fork"
+)  # imports are done once; only children touch the GPU
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured. tokens: at most so many at once, with which 4B weights, a share of the
+    optimiser and all activations fit 80 GB; preset: as the presets have it, which needs
+    checkpointing."""
+
+    device: str = "cuda"
+    model: str = "random:4b"
+    image: tuple[int, int] = (1216, 928)
+    questions: int = 10
+    batches: dict[str, int] = field(default_factory=lambda: {"depth": 8, "correspondence": 4})
+    tokens: int = 6144
+    preset: dict[str, int] = field(default_factory=lambda: {"tokens": 16384, "checkpointing": 1})
+    preset_batches: dict[str, int] = field(
+        default_factory=lambda: {"depth": 11, "correspondence": 6}
+    )
+    share: int = 8
+    peak_tflops: float = 0.0  # 0: looked up
+    others: int = 99  # rungs after the first
+    steps: int = 3
+    waits: int = 5
+    asked: int = 100
+    tiny_batch: int = 64
+    tiny_probe: int = 80
+    tiny_steps: int = 100_000
+
+
+SMALL = Sizes(
+    device="cpu",
+    model="random:tiny",
+    image=(64, 32),
+    questions=2,
+    batches={"depth": 2, "correspondence": 1},
+    tokens=512,
+    preset_batches={"depth": 2},
+    peak_tflops=1.0,
+    others=1,
+    steps=1,
+    waits=1,
+    asked=3,
+    tiny_batch=1,
+    tiny_probe=2,
+    tiny_steps=3,
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a step is given: sizes, the folder for files, how to tell a finding, and the time at
+    which it is ended."""
+
+    sizes: Sizes
+    out: Path
+    tell: Callable[[dict], None]
+    until: float
+
+    @property
+    def left_s(self) -> float:
+        return self.until - time.monotonic()
+
+
+def tests(job: Job) -> None:
+    """Those that need CUDA: each with its outcome, and what was wrong."""
+    import pytest
+
+    class Told:
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            if report.when == "call" or not report.passed:
+                wrong = {"why": _brief(report.longreprtext)} if report.failed else {}
+                job.tell(
+                    {
+                        "test": report.nodeid.split("::")[-1],
+                        "outcome": report.outcome,
+                        "seconds": round(report.duration, 2),
+                    }
+                    | wrong
+                )
+
+    os.chdir(ROOT)
+    code = pytest.main(
+        ["-m", "cuda", "-p", "no:cacheprovider", "tests/test_cuda.py"], plugins=[Told()]
+    )
+    if code:
+        raise RuntimeError(f"pytest ended with {code}")
+
+
+def train(job: Job) -> None:
+    """What the presets do first, since it compiles nothing and so comes soon; then the most telling
+    of both tasks."""
+    import torch
+
+    from vlm3.qwen import flops
+    from vlm3.training import bench
+    from vlm3.training.config import Config
+
+    s = job.sizes
+    device, cuda = torch.device(s.device), s.device == "cuda"
+    if cuda:
+        rate = flops.measured(device, torch.bfloat16, 8192)
+        job.tell({"rung": "a product of matrices", "tflops": rate / 1e12})
+    vlm = bench.network(Config(model=s.model), s.device, s.share)
+
+    def measure(task: str, config: Config, rungs: list) -> None:
+        rungs = rungs if cuda else [replace(rung, compiled=False) for rung in rungs]
+        for found in bench.train(vlm, config, task, s.image, s.questions, s.steps, s.share, rungs):
+            job.tell({"task": task} | found)
+
+    whole, *others = bench.ablation()
+    preset = bench.Rung("as the presets", checkpointing=s.preset["checkpointing"])
+    base = Config(model=s.model, tokens=s.tokens, peak_tflops=s.peak_tflops)
+    usual = {task: replace(base, batch=batch) for task, batch in s.batches.items()}
+    for task, batch in s.preset_batches.items():
+        measure(task, replace(base, batch=batch, tokens=s.preset["tokens"]), [preset])
+    for task, config in usual.items():
+        measure(task, config, [whole])
+    for task, config in usual.items():
+        measure(task, config, others[: s.others])
+
+
+def waiting(job: Job) -> None:
+    """How long training waits for its samples."""
+    from vlm3.training import bench
+    from vlm3.training.config import Config
+
+    s = job.sizes
+    workers = min(8, max(1, os.cpu_count() - 1))
+    for task, batch in s.preset_batches.items():
+        config = Config(
+            model=s.model, batch=batch, workers=workers, peak_tflops=s.peak_tflops, **s.preset
+        )
+        job.tell(
+            {"task": task} | bench.waiting(config, task, s.image, s.questions, s.waits, s.device)
+        )
+
+
+def answer(job: Job) -> None:
+    """In bfloat16, as models are used, and a few in float32, where rounding does not decide near
+    ties."""
+    import torch
+
+    from vlm3.training import bench
+
+    s = job.sizes
+    for dtype, asked, share in (
+        (torch.bfloat16, s.asked, 0.4),
+        (torch.float32, max(2, s.asked // 10), 0.3),
+    ):
+        for found in bench.answer(s.model, s.image, asked, 1, s.device, share * job.left_s, dtype):
+            job.tell(found)
+
+
+def tiny(job: Job) -> None:
+    """Train the packaged model on for as many steps as the time allows, so that the learning rate
+    ends at zero."""
+    import numpy as np
+
+    from vlm3.training import checkpoints as runs
+    from vlm3.training import sft
+    from vlm3.training.config import PRESETS
+
+    s = job.sizes
+    workers = max(1, os.cpu_count() - 1)
+    with tempfile.TemporaryDirectory() as scratch:
+        config = replace(
+            PRESETS["tiny"],
+            model="tiny",
+            mixture="rooms-all",
+            validation="",
+            validate_every=0,
+            lr=1.5e-3,
+            warmup=0.02,
+            batch=s.tiny_batch,
+            tokens=32768,
+            seed=10,
+            workers=workers,
+            progress=False,
+            peak_tflops=s.peak_tflops,
+            steps=s.tiny_probe,
+            out=Path(scratch, "probe"),
+        )
+        began = time.monotonic()
+        sft.train(config)
+        pace = float(
+            np.mean([record["seconds"] for record in runs.read(config.out)[-s.tiny_probe // 4 :]])
+        )
+        start_s = max(0.0, time.monotonic() - began - pace * s.tiny_probe)
+        steps = max(s.tiny_probe, min(s.tiny_steps, int(0.85 * (job.left_s - start_s) / pace)))
+        job.tell({"rung": "pace", "seconds": pace, "start_s": start_s, "steps": steps})
+        config = replace(
+            config, steps=steps, save_every=max(1, steps // 8), out=Path(scratch, "tiny")
+        )
+        ended = ""
+        try:
+            sft.train(config)
+        except SystemExit:  # asked to end: saved, but not finished
+            ended = " of a run cut short, so that its learning rate has not reached zero"
+            _finish(config)
+        log = runs.read(config.out)
+        _packed(config.out, job.out / "tiny.tar.gz")
+        seconds, wait_s = (sum(record[name] for record in log) for name in ("seconds", "wait_s"))
+        job.tell(
+            {
+                "rung": "tiny" + ended,
+                "steps": len(log),
+                "samples": len(log) * config.batch,
+                "seconds": seconds,
+                "samples_per_s": len(log) * config.batch / seconds,
+                "wait_share": wait_s / seconds,
+                "workers": workers,
+                "losses": runs.means(log, max(1, len(log) // 10)),
+            }
+        )
+
+
+def _finish(config) -> None:
+    """The finished model of a run that was stopped, from its last checkpoint."""
+    import json
+
+    from vlm3 import mixture
+    from vlm3.training import checkpoints as runs
+    from vlm3.training import sft
+
+    vlm = replace(sft.start(config), taught=mixture.read(config.mixture, config.seed).taught)
+    net = sft.prepared(vlm, config)
+    run = runs.Run(config.out, json.loads((config.out / "config.json").read_text()))
+    run.resume(net, sft.optimizers(net, config))
+    run.finish(vlm)
+
+
+def _packed(run: Path, path: Path) -> None:
+    """What book/record/package.py needs of a run, as one file."""
+    draft = path.with_name(f".{path.name}.draft")
+    with tarfile.open(draft, "w:gz") as file:
+        for name in ("config.json", "log.jsonl", "model"):
+            file.add(run / name, f"{run.name}/{name}")
+    draft.replace(path)
+
+
+def machine(job: Job) -> None:
+    """What the results say about their making."""
+    from vlm3.training import bench
+
+    found = bench.provenance(
+        " ".join(["python", "book/record/gpu.py", *map(shlex.quote, sys.argv[1:])]), 0, 0.0
+    )
+    if job.sizes.device == "cuda" and "CPU" in found["device"]:
+        raise RuntimeError("torch sees no GPU here; --dry tries all of it on CPUs")
+    job.tell(found | {"cores": os.cpu_count()})
+
+
+STEPS = {
+    "tests": (tests, 60),
+    "train": (train, 180),
+    "waiting": (waiting, 45),
+    "answer": (answer, 60),
+    "tiny": (tiny, 10**6),
+}
+
+
+class Record:
+    """The steps one after another, and what they found so far."""
+
+    def __init__(
+        self,
+        out: Path,
+        minutes: float,
+        sizes: Sizes,
+        show: Callable[[str], None] = print,
+        began_s: float = 0,
+    ):
+        """began_s: when the minutes began, on the monotonic clock; 0 is now."""
+        self.out, self.sizes, self.show = out, sizes, show
+        self.began = began_s or time.monotonic()
+        self.until = self.began + 60 * minutes - GRACE_S - 5
+        self.made, self.results = {}, {}
+
+    def run(self, steps: dict[str, tuple[Callable[[Job], None], float]]) -> bool:
+        """Whether all ended well. Budgets are seconds of nine minutes."""
+        *made, last = self._step(machine, self._end(60))
+        if not made:
+            self.show(f"machine: {last['ended']}")
+            return False
+        self.made = made[0]
+        for name, (step, budget_s) in steps.items():
+            began, rungs = time.monotonic(), []
+            part = self.results[name] = {"ended": "cut off", "seconds": 0.0, "rungs": rungs}
+            for found in self._step(step, self._end(budget_s)):
+                if "ended" not in found:
+                    rungs.append(found)
+                    self.show(f"{name}: {_line(found)}")
+                part |= {"seconds": round(time.monotonic() - began, 1)} | (
+                    found if "ended" in found else {}
+                )
+                self._write()
+            self.show(f"{name}: {part['ended']}, {part['seconds']:.0f} s")
+        return all(part["ended"] == "done" for part in self.results.values())
+
+    def _end(self, budget_s: float) -> float:
+        share = (self.until - self.began) / (540 - GRACE_S - 5)
+        return min(self.until, time.monotonic() + budget_s * share)
+
+    def _step(self, step: Callable[[Job], None], until: float) -> Iterator[dict]:
+        """What a step tells, in a process group of its own, and at last how it ended."""
+        ours, theirs = PROCESSES.Pipe(duplex=False)
+        process = PROCESSES.Process(target=_child, args=(step, self.sizes, self.out, theirs, until))
+        process.start()
+        theirs.close()
+        ended, asked = {}, False
+        try:
+            while not ended:
+                deadline = until + GRACE_S * asked
+                if ours.poll(max(0.0, deadline - time.monotonic())):
+                    found = ours.recv()
+                    ended = found if "ended" in found else {}
+                    if not ended:
+                        yield found
+                elif asked:
+                    ended = {"ended": "killed at the end of its time"}
+                else:
+                    asked = True
+                    _signal(process.pid, signal.SIGTERM)
+        except EOFError:
+            process.join()
+            ended = {
+                "ended": "cut off at the end of its time"
+                if asked
+                else f"died with code {process.exitcode}"
+            }
+        finally:
+            _signal(process.pid, signal.SIGKILL)  # whatever it leaves behind, too
+            process.join()
+        yield ended
+
+    def _write(self) -> None:
+        from vlm3.training import bench
+
+        what = "the tests that need CUDA, steps and answers of a 4B model with random weights, the tiny model trained on"
+        made = self.made | {"wall_time_s": round(time.monotonic() - self.began, 1)}
+        bench.write(self.out / "gpu.json", what, made, self.results)
+
+
+def _child(
+    step: Callable[[Job], None], sizes: Sizes, out: Path, conn: Connection, until: float
+) -> None:
+    """A step in its own process: what it prints goes to the log."""
+    with suppress(PermissionError):
+        os.setpgid(0, 0)
+    with (out / "gpu.log").open("a") as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+    try:
+        step(Job(sizes, out, conn.send, until))
+        conn.send({"ended": "done"})
+    except Exception as error:
+        traceback.print_exc()
+        conn.send({"ended": f"failed: {_brief(f'{type(error).__name__}: {error}')}"})
+    sys.stdout.flush()
+    os._exit(0)  # no cleaning up of what the parent began
+
+
+def _signal(group: int, what: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, what)
+
+
+def _brief(text: str, most: int = 300) -> str:
+    """The last line that says something."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:most] if lines else ""
+
+
+def _line(found: dict) -> str:
+    shown = {
+        k: f"{v:.3g}" if isinstance(v, float) else v
+        for k, v in found.items()
+        if not isinstance(v, list)
+    }
+    return "  ".join(f"{k} {v}" for k, v in shown.items())
+
+
+def _missing() -> str:
+    """What has to be installed first, in one line; all else that the steps need is imported here,
+    once."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    oldest = next(line for line in wanted if line.startswith("transformers")).split(">=")[1]
+    found, how = (
+        _version("transformers"),
+        "the guide, Training, says how (A bare machine with a GPU)",
+    )
+    if _numbers(found) < _numbers(oldest):
+        return f"transformers {oldest} or later is needed, here is {found or 'none'}: {how}"
+    try:
+        from vlm3.training import bench, sft  # noqa: F401
+    except ModuleNotFoundError as error:
+        return f"{error.name} is missing: {how}"
+    return ""
+
+
+def _version(package: str) -> str:
+    with suppress(PackageNotFoundError):
+        return version(package)
+    return ""
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
+
+
+def main() -> None:
+    began_s = time.monotonic()
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--minutes", type=float, default=9.0, help="all of it ends within so many")
+    parser.add_argument("--out", type=Path, default=Path("gpu"))
+    parser.add_argument("--dry", action="store_true", help="small sizes, on CPUs")
+    args = parser.parse_args()
+    os.environ["CUDA_VISIBLE_DEVICES"] = (
+        "" if args.dry else os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+    )
+    os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    if missing := _missing():
+        sys.exit(missing)
+    args.out.mkdir(parents=True, exist_ok=True)
+    record = Record(
+        args.out.resolve(), args.minutes, SMALL if args.dry else Sizes(), began_s=began_s
+    )
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    well = record.run(STEPS)
+    print(
+        f"{args.out / 'gpu.json'}: cp it to book/recorded/ if it is worth keeping"
+        if record.results
+        else f"nothing was measured: see {args.out / 'gpu.log'}"
+    )
+    sys.exit(not well)
+
+
+if __name__ == "__main__":
+    main()

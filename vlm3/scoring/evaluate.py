@@ -1,0 +1,248 @@
+"""Predictions on disk, then scores from them alone.
+
+A folder of an evaluation holds config.json, what is asked of whom; predictions-0.jsonl, one for
+each process, with a line for each sample: its questions, the answers, and the truth; and
+scores.json. What is there is not asked again, so an evaluation that was stopped goes on where it
+was, with as many processes as one likes.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from vlm3 import disk, mixture, parallel, tasks
+from vlm3.mixture import Source
+from vlm3.scoring import predictors as answerers
+from vlm3.scoring.predictors import Answerer
+from vlm3.training import checkpoints as runs
+from vlm3.views import QA, NothingToAsk, Sample
+
+FREE = ("out", "at_once", "progress")  # may change on resume
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is asked of whom.
+
+    Args:
+        task: depth, correspondence, pose or objects.
+        source: a mixture, packaged or a TOML file, whose source of this task is asked about (see
+        the guide, Data).
+        model: a folder, a hub name, tiny, random:tiny, or a baseline: constant, opencv; vllm:NAME
+        uses vLLM.
+        out: folder for predictions and scores; what is there already is not asked again.
+        samples: at most so many, the first ones of the source.
+        questions: per sample; 0 leaves it to the source.
+        seed: of the questions.
+        at_once: samples that are answered side by side.
+        progress: show a bar.
+    """
+
+    task: str = "depth"
+    source: str = "rooms-test"
+    model: str = "tiny"
+    out: Path = Path("evaluation")
+    samples: int = 200
+    questions: int = 0
+    seed: int = 0
+    at_once: int = 8
+    progress: bool = True
+
+    def __post_init__(self):
+        tasks.name(self.task)
+        for name, least in (("samples", 1), ("questions", 0), ("seed", 0), ("at_once", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
+
+
+@runs.alone
+def evaluate(
+    config: Evaluation, source: Source | None = None, answerer: Answerer | None = None
+) -> dict[str, float]:
+    """Ask what has not been asked, and score all of it; the same scores for any number of
+    processes.
+
+    source, answerer: made in Python, instead of those that the configuration names. Returns the
+    task's scores, with the number of `questions`. ValueError where the folder holds an evaluation
+    of another configuration, BlockingIOError where another command works in it.
+    """
+    place = parallel.place()
+    source = source or named(config)
+    answerer = answerer or answerers.get(config.model, source)
+    if parallel.leads():
+        described = mixture.Mixture({config.source: answerer.source}).description
+        identity = {k: v for k, v in asdict(config).items() if k not in FREE} | {
+            "weights": answerer.identity
+        }
+        runs.claim(config.out, identity | {"asked": described}, begun=any(_files(config.out)))
+    parallel.wait()
+    left = sorted(
+        set(range(min(config.samples, len(answerer.source.items))))
+        - {r["item"] for r in read(config.out)}
+    )
+    parallel.wait()  # before any process writes
+    _ask(config, answerer, left[place.process_index :: place.num_processes], place.process_index)
+    parallel.wait()
+    scores = score(config.out)
+    if parallel.leads():
+        disk.write(config.out / "scores.json", json.dumps(scores, indent=1) + "\n")
+    return scores
+
+
+def named(config: Evaluation) -> Source:
+    """The source of the task in the mixture that the configuration names."""
+    sources = mixture.read(config.source).sources
+    found = {name: source for name, source in sources.items() if source.task == config.task}
+    if len(found) != 1:
+        known = ", ".join(f"{name} ({source.task})" for name, source in sources.items())
+        raise ValueError(
+            f"{config.source} must have one source of {config.task}; its sources are {known}"
+        )
+    (source,) = found.values()
+    return replace(source, questions=config.questions or source.questions)
+
+
+def samples(source: Source, items: Iterator[int], seed: int) -> Iterator[tuple[int, Sample | None]]:
+    """(item, its sample), None where there is nothing to ask about it. The questions depend on seed
+    and item alone."""
+    for item in items:
+        try:
+            yield item, source.sample(item, "", np.random.default_rng([seed, item]))
+        except NothingToAsk:
+            yield item, None
+
+
+def _ask(config: Evaluation, answerer: Answerer, items: list[int], rank: int) -> None:
+    path = config.out / f"predictions-{rank}.jsonl"
+    _mend(path)
+    bar = tqdm(total=len(items), disable=not (config.progress and parallel.leads()), unit="sample")
+    made = samples(answerer.source, items, config.seed)
+    with bar:
+        while some := list(islice(made, config.at_once)):
+            asked = [sample for _, sample in some if sample]
+            answers = iter(answerer.answer(asked))
+            _append(
+                path,
+                [_line(item, sample, next(answers) if sample else []) for item, sample in some],
+            )
+            bar.update(len(some))
+
+
+def _append(path: Path, lines: list[str]) -> None:
+    with disk.writing(path), path.open("a", encoding="utf-8") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _mend(path: Path) -> None:
+    """Cut off a last line that was being written when its process died."""
+    if path.exists():
+        os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
+def _line(item: int, sample: Sample | None, answers: list) -> str:
+    qas = sample.qas if sample else ()
+    told = [
+        {
+            "question": qa.question,
+            "kind": qa.kind,
+            "about": qa.about,
+            "text": a.text,
+            "logprob": sum(a.logprobs),
+            "truth": qa.truth,
+        }
+        for qa, a in zip(qas, answers, strict=True)
+    ]
+    return json.dumps({"item": item, "answers": told}) + "\n"
+
+
+def _files(out: Path) -> list[Path]:
+    return sorted(Path(out).glob("predictions-*.jsonl"))
+
+
+def read(out: str | Path) -> list[dict]:
+    """All predictions of a folder, by item: item, and answers with question, kind, about, text,
+    logprob and truth.
+
+    What is there more than once counts once. ValueError, naming the files, for a line that is
+    damaged and for lines that contradict each other.
+    """
+    found: dict[int, tuple[dict, Path]] = {}
+    for path in _files(Path(out)):
+        for record in runs.records(path, "item", "answers"):
+            if not isinstance(item := record["item"], int):
+                raise ValueError(f"{path}: item {item!r} is not a whole number")
+            first, origin = found.setdefault(item, (record, path))
+            if json.dumps(first) != json.dumps(record):  # NaN is itself
+                raise ValueError(
+                    f"{origin} and {path} hold different answers about item {item}: "
+                    "remove the file that does not belong here"
+                )
+    return [found[item][0] for item in sorted(found)]
+
+
+def pairs(out: str | Path) -> list[tuple]:
+    """(value, truth) of all questions, as the task scores them, from the files of a folder alone."""
+    config = json.loads(disk.text(Path(out) / "config.json"))
+    templates = config["asked"][config["source"]]["templates"]
+    answers = [answer for record in read(out) for answer in record["answers"]]
+    values = [tasks.read(config["task"], _asked(a), a["text"], templates) for a in answers]
+    return list(zip(values, (a["truth"] for a in answers), strict=True))
+
+
+def _asked(answer: Mapping) -> QA:
+    """The question of a recorded answer; earlier records do not say of what kind and about what it
+    was."""
+    return QA(
+        answer["question"],
+        "",
+        answer["truth"],
+        answer.get("kind", ""),
+        tuple(map(tuple, answer.get("about", ()))),
+    )
+
+
+def score(out: str | Path) -> dict[str, float]:
+    """Scores of a folder's predictions; ValueError where they are not those of all items that are
+    asked about."""
+    config, found = json.loads(disk.text(Path(out) / "config.json")), pairs(out)
+    _demand_all(config, out)
+    if not found:
+        raise ValueError(f"{out}: the source gave no question")
+    templates: Mapping = config["asked"][config["source"]]["templates"]
+    return tasks.score(config["task"], found, templates) | {"questions": len(found)}
+
+
+def _demand_all(config: Mapping, out: str | Path) -> None:
+    wanted = set(range(min(config["samples"], config["asked"][config["source"]]["size"])))
+    found = {record["item"] for record in read(out)}
+    if lacking := sorted(wanted - found):
+        raise ValueError(
+            f"{out} lacks the predictions of {len(lacking)} of {len(wanted)} samples, such as item "
+            f"{lacking[0]}: the same command again asks for them"
+        )
+    if foreign := sorted(found - wanted):
+        raise ValueError(
+            f"{out} holds predictions of {len(foreign)} samples that were not asked for, such as item "
+            f"{foreign[0]}: remove the file that does not belong here"
+        )
+
+
+def agrees(
+    scores: Mapping[str, float], recorded: Mapping[str, float], tolerances: Mapping[str, float]
+) -> None:
+    """ValueError, naming the score, where one lies further from its recorded value than its
+    tolerance."""
+    for name, tolerance in tolerances.items():
+        if not abs(scores[name] - recorded[name]) <= tolerance:
+            raise ValueError(
+                f"{name} is {scores[name]:.4g}, recorded was {recorded[name]:.4g}, allowed: {tolerance}. "
+                "Find out what changed, or record it anew, python book/record/scores.py"
+            )

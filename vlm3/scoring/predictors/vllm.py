@@ -1,0 +1,113 @@
+"""The same Qwen3-VL served by vLLM, for evaluations too large for this package's own answers.
+
+vLLM keeps what it has computed of a prompt and takes it up again where another one begins alike, so
+the questions of a sample stand next to each other, images first, and each image is read once. Give
+it much at a time: `at_once` of an evaluation in the hundreds. Questions, images and the end of an
+answer are those of `vlm3.qwen.packing`; the images arrive in the size that focal unification gave
+them and must stay so, which is checked in every prompt.
+
+Written from vLLM's documentation and tested against a stand-in that records what it is asked, never
+against vLLM.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from PIL import Image
+
+from vlm3 import parallel
+from vlm3.mixture import Source
+from vlm3.qwen.decode import LONGEST, Answer
+from vlm3.qwen.model import MERGE, PATCH, PREPROCESSING, TAUGHT
+from vlm3.qwen.packing import prompt
+from vlm3.scoring.predictors import Answerer
+from vlm3.scoring.predictors.network import worded
+from vlm3.views import Sample
+
+CONTEXT = 16384  # tokens of images, question and answer; Qwen3-VL's own limit asks for more memory than most GPUs have
+
+
+def answerer(model: str, source: Source) -> Answerer:
+    """model: a folder in hub format, whose lessons are followed, or a hub name. ValueError without
+    vLLM or a model."""
+    if not model:
+        raise ValueError(
+            "vllm needs a model, a folder or a hub name: vllm:Qwen/Qwen3-VL-4B-Instruct"
+        )
+    try:
+        import vllm
+    except ImportError as error:
+        raise ValueError(
+            f"vllm:{model} needs vLLM and a GPU (pip install vllm); without, take {model}"
+        ) from error
+    if parallel.place().num_processes > 1:
+        raise ValueError("vLLM shares out its own work: start one process")
+    llm = vllm.LLM(
+        model=model,
+        enable_prefix_caching=True,
+        max_model_len=CONTEXT,
+        seed=0,
+        limit_mm_per_prompt={"image": 2, "video": 0},
+        mm_processor_kwargs={"size": PREPROCESSING["size"]},
+    )
+    end = llm.get_tokenizer().convert_tokens_to_ids("<|im_end|>")
+    greedy = vllm.SamplingParams(
+        temperature=0.0, max_tokens=LONGEST, stop_token_ids=[end], logprobs=1
+    )
+    identity = f"vLLM {vllm.__version__} {_fingerprint(Path(model))}".strip()
+    return Answerer(partial(_answers, llm, greedy), worded(source, _taught(Path(model))), identity)
+
+
+def _answers(llm, greedy, samples: Sequence[Sample]) -> list[list[Answer]]:
+    asked = [request for sample in samples for request in _requests(sample)]
+    found = iter(llm.generate(asked, greedy, use_tqdm=False) if asked else ())
+    pad = llm.get_tokenizer().convert_tokens_to_ids("<|image_pad|>")
+    return [[_answer(next(found), sample, pad) for _ in sample.qas] for sample in samples]
+
+
+def _requests(sample: Sample) -> list[dict]:
+    images = [Image.fromarray(view.image) for view in sample.views]
+    return [
+        {"prompt": prompt(qa.question, len(images)), "multi_modal_data": {"image": images}}
+        for qa in sample.qas
+    ]
+
+
+def _answer(output, sample: Sample, pad: int) -> Answer:
+    _check(output.prompt_token_ids.count(pad), sample)
+    (said,) = output.outputs
+    logprobs = [
+        step[token].logprob for step, token in zip(said.logprobs, said.token_ids, strict=True)
+    ]
+    return Answer(said.text, tuple(logprobs))
+
+
+def _check(tokens: int, sample: Sample) -> None:
+    """Each token of an image stands for so many pixels: another number of them, and vLLM has
+    resized the images."""
+    sizes, block = [view.size for view in sample.views], (PATCH * MERGE) ** 2
+    expected = sum(width * height for width, height in sizes) / block
+    if tokens != expected:
+        raise ValueError(
+            f"vLLM made {tokens} tokens of images of {sizes} pixels, not {expected:g}: it resized them, "
+            "so their focal length is wrong; look at its mm_processor_kwargs"
+        )
+
+
+def _taught(folder: Path) -> Mapping:
+    path = folder / TAUGHT
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def _fingerprint(folder: Path) -> str:
+    """A digest of the length and the last bytes of each file of weights; empty for a hub name."""
+    digest, files = hashlib.sha256(), sorted(folder.glob("*.safetensors"))
+    for path in files:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(-min(size, 1 << 20), 2)
+            digest.update(f"{path.name} {size}".encode() + file.read())
+    return digest.hexdigest()[:16] if files else ""

@@ -1,0 +1,249 @@
+"""Photos of any camera: the pixels, the right way up or as stored, with the focal length that EXIF
+tells.
+
+Labels count pixels of the stored raster, so readers of labelled photos leave EXIF's orientation
+alone (`read_rgb`, or `open_photo` with as_stored); people see a photo turned the right way up.
+"""
+
+import math
+import os
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL.ExifTags import Base
+
+from vlm3.focal import Calibrator, calibrated
+from vlm3.geometry import Camera
+from vlm3.sources import exif
+from vlm3.views import View
+
+MOST_PIXELS = 500_000_000  # about 7 GB of memory while a photo is read and turned
+SMALL_PIXELS = 80_000_000  # up to here Pillow has nothing against a photo
+PANORAMA = (
+    "a panorama ({}), which has no focal length: cut a perspective picture out of it, or give focal_px (--focal-px) "
+    "if it is one all the same"
+)
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+RAW = re.compile(
+    r"\.(3fr|arw|cr[23]|dcr|dng|erf|gpr|iiq|kdc|mrw|nef|nrw|orf|pef|raf|rw[2l]|sr[2fw]|x3f)$",
+    re.IGNORECASE,
+)
+HEIF = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"
+_lifting = threading.Lock()
+
+
+def open_photo(
+    path: str | Path,
+    focal_px: float | None = None,
+    calibrator: Calibrator | None = None,
+    as_stored: bool = False,
+) -> View:
+    """Read a photo with its camera: principal point in the centre. See `read_rgb` for what can be
+    read.
+
+    The focal length is focal_px if given, else from EXIF (see `vlm3.sources.exif`), else the
+    calibrator's. The image is turned the right way up, unless as_stored: for labels that count
+    pixels of the file's raster. Raises FileNotFoundError or ValueError, naming the file, for what
+    cannot be read, has no focal length, or is a panorama (which opens with focal_px).
+    """
+    photo, turn = _read(Path(path))
+    if focal_px is None:
+        if kind := exif.panorama(photo):
+            raise ValueError(f"{path}: {PANORAMA.format(kind)}")
+        focal_px = exif.focal_from_exif(photo)
+    image = _rgb(path, photo, None if as_stored else turn)
+    try:
+        if focal_px is None:
+            return View(image, calibrated(image, calibrator))
+        height, width = image.shape[:2]
+        return View(image, Camera(focal_px, focal_px, width / 2, height / 2, width, height))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """A photo as HxWx3 uint8, as it is stored: whatever turn EXIF notes is left out, as labels do
+    not know of it.
+
+    Any picture with 8 bits per colour that Pillow reads, the first of several; HEIC where
+    pillow-heif is installed. What is transparent lies on white. FileNotFoundError or ValueError,
+    naming the file, for anything else: previews in raw files, more than MOST_PIXELS, grey of more
+    bits, broken files.
+    """
+    return _rgb(path, _read(Path(path))[0], None)
+
+
+def _rgb(path: str | Path, photo: Image.Image, turn: Image.Transpose | None) -> np.ndarray:
+    try:
+        flat = _opaque(photo)
+        return np.array(flat if turn is None else flat.transpose(turn))
+    except Exception as error:  # such as no way from its colours to RGB
+        raise ValueError(
+            f"{path}: {photo.mode} cannot become 8 bits of red, green and blue ({error})"
+        ) from error
+
+
+def _opaque(photo: Image.Image) -> Image.Image:
+    """As RGB, on white where it is transparent: the colour hidden there belongs to nothing seen."""
+    if photo.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in photo.info:
+        ready = (
+            photo.mode == "RGB" and photo.size == photo.im.size
+        )  # a TIFF left as stored states its turned size
+        return photo if ready else photo.convert("RGB")
+    ground = Image.new("RGBA", photo.im.size, "white")
+    ground.alpha_composite(photo.convert("RGBA"))
+    return ground.convert("RGB")
+
+
+def _read(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
+    """The picture as stored, whole in memory, and the turn that puts it upright."""
+    if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
+        raise FileNotFoundError(f"{path}: no such photo")
+    try:
+        with exif.quietly(), _identified(path) as photo:  # closes the file; what was loaded stays
+            _refuse_giants(photo)
+            _refuse_previews(path, photo)
+            tiff = photo.format == "TIFF"
+            turn = (
+                _turn(photo) if tiff else None
+            )  # before Pillow does, which turns a TIFF while it loads it
+            with _of_any_size() if math.prod(photo.size) > SMALL_PIXELS else nullcontext():
+                photo.load()
+            turn = turn if tiff else _turn(photo)  # a PNG may have its EXIF after its pixels
+    except _Refused as error:
+        raise ValueError(f"{path}: {error}") from None
+    except Exception as error:  # on broken files Pillow raises nearly anything, TypeError included
+        raise ValueError(f"{path}: not a picture that can be read whole ({error})") from error
+    if photo.mode[0] in "IF":
+        raise ValueError(
+            f"{path}: {photo.mode} is not a photo with 8 bits per colour: convert it first"
+        )
+    return photo, turn
+
+
+class _Refused(ValueError):
+    """A file whose fault is known: what to do about it."""
+
+
+def _identified(path: Path) -> Image.Image:
+    """The open file, its pixels not read yet."""
+    with _of_any_size():
+        try:
+            return Image.open(path)
+        except UnidentifiedImageError:
+            _prepare(path)
+            return Image.open(path)
+
+
+def _prepare(path: Path) -> None:
+    """Make Pillow know the format of a file that it did not, or say what would."""
+    with open(path, "rb") as file:
+        start = file.read(64)
+    if RAW.search(path.name):
+        raise _Refused("a raw file: develop it to JPEG, PNG or TIFF first")
+    if start[4:8] != b"ftyp":
+        raise _Refused("not a picture that can be read whole (of no format that Pillow knows)")
+    if b"avif" in start:
+        raise _Refused("AVIF needs a newer Pillow: pip install --upgrade pillow")
+    if start[8:12] in HEIF:
+        try:
+            from pillow_heif import (
+                register_heif_opener,  # here, so that it costs those who have such photos only
+            )
+        except ImportError:
+            raise _Refused(
+                "HEIC needs pillow-heif: pip install pillow-heif, or vlm3[heic]"
+            ) from None
+        register_heif_opener()
+
+
+def _refuse_giants(photo: Image.Image) -> None:
+    width, height = photo.size
+    if width * height > MOST_PIXELS:
+        raise _Refused(
+            f"{width}x{height} is more than {MOST_PIXELS / 1e6:.0f} million pixels: make it smaller, or cut it, first"
+        )
+
+
+def _refuse_previews(path: Path, photo: Image.Image) -> None:
+    """_Refused where the first picture of a TIFF is a reduced one, as in most raw files.
+
+    NewSubfileType 1 says so (TIFF 6.0), as does a larger picture in its SubIFDs; DNGVersion stands
+    in every DNG.
+    """
+    if not isinstance(photo, TiffImagePlugin.TiffImageFile):
+        return
+    tags, noted, within = photo.tag_v2, exif.tags_of(photo), _sizes_within(path, photo)
+    width, height = photo.size
+    larger = [size for size in within if math.prod(size) > width * height]
+    reduced = tags.get(Base.NewSubfileType, 0)
+    if (
+        larger
+        or Base.DNGVersion in tags
+        or (isinstance(reduced, int) and reduced & 1)
+        or RAW.search(path.name)
+    ):
+        stated = (
+            int(exif.number(noted, Base.ExifImageWidth)),
+            int(exif.number(noted, Base.ExifImageHeight)),
+        )
+        whole = max([*larger, stated], key=math.prod)
+        of = f" of a photo of {whole[0]}x{whole[1]}" if math.prod(whole) > width * height else ""
+        raise _Refused(
+            f"a raw file, and all that opens is its preview of {width}x{height}{of}: "
+            "develop it to JPEG, PNG or TIFF first"
+        )
+
+
+def _sizes_within(path: Path, photo: TiffImagePlugin.TiffImageFile) -> list[tuple[int, int]]:
+    """Sizes of the pictures in a TIFF's SubIFDs."""
+    offsets, found = photo.tag_v2.get(Base.SubIFDs, ()), []
+    for offset in offsets if isinstance(offsets, tuple) else (offsets,):
+        try:
+            with open(path, "rb") as file:
+                directory = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+                file.seek(offset)
+                directory.load(file)
+            found.append((int(directory[Base.ImageWidth]), int(directory[Base.ImageLength])))
+        except Exception:  # a broken directory is no picture
+            continue
+    return found
+
+
+def _turn(photo: Image.Image) -> Image.Transpose | None:
+    """The turn that Orientation asks for; taken out of `photo`, and nothing of the rest is written
+    anew.
+
+    `PIL.ImageOps.exif_transpose` encodes all of EXIF once more, and fails where any value of it
+    cannot be.
+    """
+    try:
+        orientation = photo.getexif().pop(Base.Orientation, 1)
+    except Exception:  # broken EXIF is none
+        return None
+    return TURNS.get(orientation) if isinstance(orientation, int) else None
+
+
+@contextmanager
+def _of_any_size() -> Iterator[None]:
+    """Without Pillow's limit of 179 million pixels, which is one for the whole process; ours is
+    MOST_PIXELS."""
+    with _lifting:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit

@@ -1,0 +1,276 @@
+"""Rooms: a toy world with exact depth, poses, boxes and sizes, made while you wait.
+
+Closed rooms with furniture-like boxes, cylinders and balls, seen by one to many cameras. It is a
+toy, and whatever is shown or measured on it should say so: no shadows, no reflections, a dozen
+shapes. What it shares with real photos is the task: depth follows from the focal length, the
+perspective and patterns whose size in metres is known (`furnish.METRIC`), between others whose size
+says nothing.
+
+Images are about 128x96 with focal lengths around 100 px, so that the tiny model unifies to
+focal_px=100, not 1000: one tenth of the paper's resolution at the same viewing angle for each share
+of the image.
+
+Scene i of a split is a pure function of (seed, collection, split, i): its numbers come from NumPy's
+PCG64, and the picture does not depend on the batch (see `raycast`).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vlm3 import geometry
+from vlm3.geometry import Camera
+from vlm3.sources.rooms.furnish import KINDS, Collection, furnished
+from vlm3.sources.rooms.raycast import SOLID, Scene, Shot, render
+from vlm3.sources.rooms.stands import Draw, Lens, stands
+from vlm3.views import Box, View
+
+SPLITS = ("train", "validation", "test")
+SMALLEST_SHARE, SMALLEST_VISIBLE = 0.003, 0.45  # of the image; of the solid's whole silhouette
+FIXED = Lens(128, 96, (65.2, 65.2))  # fx = fy = 100 px
+SEVERAL = (
+    Lens(128, 96, (50, 60)),
+    Lens(128, 96, (60, 75)),
+    Lens(160, 96, (60, 80), (0.95, 1.05), 0.03),
+    Lens(96, 128, (45, 60), (0.95, 1.05), 0.03),
+    Lens(192, 128, (55, 75), (0.9, 1.1), 0.05),
+)
+ANY = tuple(
+    Lens(w, h, (40, 85), (0.8, 1.25), 0.1) for w in (96, 128, 160, 192) for h in (64, 96, 128)
+)
+COLLECTIONS = {
+    "small": Collection(
+        number=1,
+        scenes=300,
+        lenses=(FIXED,),
+        kinds=("crate", "ball", "drum", "chest", "cabinet", "door"),
+        solids=(4, 7),
+        side_m=(3.5, 5.0),
+        height_m=(2.4, 2.7),
+        floors=("tiles",),
+        walls=("plain", "panels"),
+        lamps=(1, 1),
+        tilt_deg=8.0,
+    ),
+    "medium": Collection(
+        number=2,
+        scenes=3_000,
+        lenses=(FIXED, Lens(144, 96, (52, 52))),
+        kinds=tuple(KINDS),
+        solids=(5, 9),
+        side_m=(3.0, 6.0),
+        height_m=(2.3, 3.0),
+        floors=("tiles", "planks"),
+        walls=("plain", "panels", "patches"),
+        lamps=(1, 2),
+        tilt_deg=10.0,
+    ),
+    "large": Collection(
+        number=3,
+        scenes=100_000,
+        lenses=SEVERAL,
+        kinds=tuple(KINDS),
+        solids=(5, 11),
+        side_m=(3.0, 7.0),
+        height_m=(2.2, 3.4),
+        floors=("tiles", "planks", "carpet"),
+        walls=("plain", "panels", "bands", "patches"),
+        lamps=(1, 2),
+        tilt_deg=12.0,
+    ),
+    "endless": Collection(
+        number=4,
+        scenes=2**31,
+        lenses=ANY,
+        kinds=tuple(KINDS),
+        solids=(4, 12),
+        side_m=(2.6, 8.0),
+        height_m=(2.1, 4.0),
+        floors=("tiles", "planks", "carpet", "plain"),
+        walls=("plain", "panels", "bands", "patches"),
+        lamps=(1, 2),
+        tilt_deg=15.0,
+    ),
+}
+
+
+class Rooms(Sequence):
+    """Scenes of a toy collection, each a tuple of views with image, depth, pose and boxes.
+
+    collection: a key of COLLECTIONS, or a Collection; split: one of SPLITS, which share no scene;
+    views: cameras per scene, the first ones being the same whatever their number, the others within
+    1.5 m of the first and looking at about the same spot; lenses: other cameras than the
+    collection's own; turn_deg: with it the other cameras stay where the first one stands and turn
+    by at most these yaw, pitch and roll; device: where torch casts the rays. The validation and
+    test splits have a tenth of the scenes, at most 1000. Raises ValueError for unknown names,
+    IndexError for scenes beyond the end.
+    """
+
+    def __init__(
+        self,
+        collection: str | Collection = "medium",
+        split: str = "train",
+        views: int = 2,
+        seed: int = 0,
+        lenses: Sequence[Lens] | None = None,
+        turn_deg: Sequence[float] | None = None,
+        device: str = "cpu",
+    ):
+        if isinstance(collection, str) and collection not in COLLECTIONS:
+            raise ValueError(f"no collection {collection!r}; there are {', '.join(COLLECTIONS)}")
+        if split not in SPLITS:
+            raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+        if views < 1 or seed < 0:
+            raise ValueError(
+                f"views must be at least 1 and seed at least 0, got views={views}, seed={seed}"
+            )
+        if turn_deg is not None and (
+            len(turn_deg) != 3 or not all(0 <= most <= 90 for most in turn_deg)
+        ):
+            raise ValueError(
+                f"turn_deg must be three angles of 0 to 90 (yaw, pitch, roll), got {turn_deg}"
+            )
+        self.collection = COLLECTIONS[collection] if isinstance(collection, str) else collection
+        self.split, self.views, self.seed, self.device = split, views, seed, device
+        self.lenses, self.turn_deg = tuple(lenses or self.collection.lenses), turn_deg
+
+    def __len__(self) -> int:
+        scenes = self.collection.scenes
+        return scenes if self.split == "train" else min(1000, scenes // 10)
+
+    def __getitem__(self, index: int) -> tuple[View, ...]:
+        return self.batch([index])[0]
+
+    def batch(self, indices: Sequence[int]) -> list[tuple[View, ...]]:
+        """Many scenes at once, which is faster, with the same views to the last bit."""
+        drawn, shots = self.shots(indices)
+        views = iter([_view(*each) for each in zip(*drawn, shots, strict=True)])
+        return [tuple(next(views) for _ in range(self.views)) for _ in indices]
+
+    def shots(self, indices: Sequence[int]) -> tuple[tuple[list, list, list], list[Shot]]:
+        """(scenes, cameras, poses), one entry per view, and what each view shows: depth, object ids
+        and rgb."""
+        scenes, cameras, poses = [], [], []
+        for index in indices:
+            scene, taken = self.scene(index)
+            for camera, pose in taken:
+                scenes.append(scene)
+                cameras.append(camera)
+                poses.append(pose)
+        return (scenes, cameras, poses), render(scenes, cameras, poses, self.device)
+
+    def scene(self, index: int) -> tuple[Scene, list[tuple[Camera, np.ndarray]]]:
+        """What is in the room, and (camera, 4x4 world_from_cam) of each view."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"scene {index} of {len(self)}")
+        key = [self.seed, self.collection.number, SPLITS.index(self.split), index % len(self)]
+        draw = Draw(np.random.Generator(np.random.PCG64(key)))
+        scene = furnished(draw, self.collection)
+        return scene, stands(
+            draw, scene, self.lenses, self.views, self.collection.tilt_deg, self.turn_deg
+        )
+
+
+def _view(scene: Scene, camera: Camera, pose: np.ndarray, shot: Shot) -> View:
+    return View(shot.rgb, camera, shot.depth_m, pose, visible_boxes(scene, camera, pose, shot.ids))
+
+
+def visible_boxes(
+    scene: Scene, camera: Camera, world_from_cam: np.ndarray, ids: np.ndarray
+) -> tuple[Box, ...]:
+    """One Box around the visible pixels of each solid of which enough is seen.
+
+    Enough: 0.3 % of the image, and 45 % of the solid's silhouette, where what other solids hide and
+    what lies beyond the edges of the image counts as not seen.
+    """
+    if not scene.solids:
+        return ()
+    cam_from_world = geometry.invert(world_from_cam)
+    pixels = np.bincount(ids.ravel(), minlength=SOLID + len(scene.solids))[SOLID:]
+    enough = np.maximum(
+        SMALLEST_SHARE * ids.size, SMALLEST_VISIBLE * silhouettes_px(scene, camera, cam_from_world)
+    )
+    boxes = []
+    for k in np.flatnonzero(pixels > enough):
+        mine, (x, y, z) = ids == SOLID + k, scene.solids[k].size
+        columns, rows = np.flatnonzero(mine.any(0)), np.flatnonzero(mine.any(1))
+        bounds = map(float, (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+        centre = geometry.transform(cam_from_world, np.array(scene.solids[k].centre))
+        boxes.append(
+            Box(*bounds, scene.solids[k].name, tuple(centre.tolist()), (max(x, z), y, min(x, z)))
+        )
+    return tuple(boxes)
+
+
+# Closed outlines seen from above, of as many points; the square's corners count several times.
+_CIRCLE = np.stack([f(np.arange(25) * np.pi / 12) / 2 for f in (np.cos, np.sin)], -1)
+_SQUARE = np.repeat([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, -0.5)], 5, 0)
+
+
+def silhouettes_px(scene: Scene, camera: Camera, cam_from_world: np.ndarray) -> np.ndarray:
+    """Area of each solid's whole silhouette in pixels, in the image or not; infinite if it reaches
+    behind the camera.
+
+    Every line of sight through a convex body meets its surface twice: its image is half that of all
+    its faces.
+    """
+    centre, size = (
+        np.array([getattr(solid, name) for solid in scene.solids]) for name in ("centre", "size")
+    )
+    yaw = np.radians([solid.yaw_deg for solid in scene.solids])[:, None]
+    own = (
+        np.array([_SQUARE if s.shape == "box" else _CIRCLE for s in scene.solids])
+        * size[:, None, ::2]
+    )
+    x, z = (
+        own[..., 0] * np.cos(yaw) + own[..., 1] * np.sin(yaw),
+        own[..., 1] * np.cos(yaw) - own[..., 0] * np.sin(yaw),
+    )
+    y = np.stack([np.broadcast_to(size[:, 1:2] * level, x.shape) for level in (-0.5, 0.5)])
+    points = (
+        np.stack(np.broadcast_arrays(x, y, z), -1) + centre[:, None]
+    )  # (top and bottom, solids, outline, 3)
+    points = geometry.transform(cam_from_world, points)
+    top, bottom = uv = geometry.project(points, camera)
+    lids = np.abs(_cross(uv[..., :-1, :], uv[..., 1:, :]).sum(-1)).sum(0)
+    sides = np.abs(_cross(bottom[:, 1:] - top[:, :-1], bottom[:, :-1] - top[:, 1:])).sum(-1)
+    area = np.where((points[..., 2] > 0).all((0, 2)), (lids + sides) / 4, np.inf)
+    balls = np.array([solid.shape == "ball" for solid in scene.solids])
+    if balls.any():
+        area[balls] = _ball_px(
+            geometry.transform(cam_from_world, centre[balls]), size[balls, 0] / 2, camera
+        )
+    return area
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+
+
+def _ball_px(centre: np.ndarray, radius: np.ndarray, camera: Camera) -> np.ndarray:
+    """(N,) areas of the ellipses as which balls appear; centre: (N, 3) in camera coordinates."""
+    beyond = np.where(centre[:, 2] > radius, centre[:, 2] ** 2 - radius**2, np.nan)
+    tangent = np.sqrt((centre**2).sum(-1) - radius**2)
+    area = np.pi * camera.fx * camera.fy * radius**2 * tangent / beyond**1.5
+    return np.where(np.isnan(area), np.inf, area)
+
+
+def contact_sheet(
+    collection: str = "medium", n: int = 6, views: int = 2, split: str = "train", seed: int = 0
+) -> np.ndarray:
+    """Rows of toy scenes, HxWx3 uint8: for each view its picture and, beside it, its depth, darker
+    where farther.
+
+    Depth runs from white at 0.5 m to black at 8 m, in equal steps of ratio.
+    """
+    rows = []
+    for shown in Rooms(collection, split, views, seed).batch(range(n)):
+        for view in shown:
+            share = np.log(view.depth_m / 0.5) / np.log(8 / 0.5)
+            grey = (255 * (1 - share.clip(0, 1))).astype(np.uint8)
+            rows += [view.image, np.repeat(grey[..., None], 3, -1)]
+    height, width = (max(image.shape[k] for image in rows) + 4 for k in range(2))
+    sheet = np.full((n, 2 * views, height, width, 3), 255, np.uint8)
+    for k, image in enumerate(rows):
+        sheet[k // (2 * views), k % (2 * views), : image.shape[0], : image.shape[1]] = image
+    return sheet.swapaxes(1, 2).reshape(n * height, 2 * views * width, 3)

@@ -1,0 +1,352 @@
+"""The command `vlm3`: what the book does, from a terminal."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union
+
+import numpy as np
+import tyro
+from PIL import Image
+
+import vlm3
+from vlm3 import tasks
+from vlm3.mixture import NoSample
+from vlm3.terminal import asking as terminal
+from vlm3.terminal.doctor import doctor
+from vlm3.training.config import PRESETS, Config
+
+Presets = tyro.conf.OmitArgPrefixes[
+    Annotated[
+        Union[  # noqa: UP007, made from a list
+            tuple(
+                Annotated[Config, tyro.conf.subcommand(name, default=preset, prefix_name=False)]
+                for name, preset in PRESETS.items()
+            )
+        ],
+        tyro.conf.arg(name=""),
+    ]
+]
+
+
+def unify(
+    photo: Annotated[Path, tyro.conf.Positional],
+    focal_px: float | None = None,
+    fit: Literal["pad", "crop", "stretch"] = "pad",
+    max_pixels: int | None = None,
+    save: Path | None = None,
+) -> int:
+    """Bring a photo to a focal length of 1000 px, and show it before and after.
+
+    Args:
+        photo: any picture that Pillow reads.
+        focal_px: its focal length in pixels; without it, EXIF must know.
+        fit: how to come to multiples of 32.
+        max_pixels: keep no more than this, around the centre.
+        save: write both pictures, drawn to scale, to this file (.png, .jpg, .pdf, ...).
+    """
+    _writable(save, photo)
+    before = vlm3.open_photo(photo, focal_px)
+    after = vlm3.unify_focal(before, fit=fit, max_pixels=max_pixels)
+    print(f"{'':8}{'size':>12}{'fx':>10}{'fy':>10}{'cx':>10}{'cy':>10}{'tokens':>8}")
+    for name, view in (("before", before), ("after", after)):
+        c, (width, height) = view.camera, view.size
+        tokens = width * height // 32**2 if view is after else "-"
+        print(
+            f"{name:8}{f'{width}x{height}':>12}{c.fx:10.1f}{c.fy:10.1f}{c.cx:10.1f}{c.cy:10.1f}{tokens:>8}"
+        )
+    if save:
+        _draw(lambda: _both(before, after), save)
+        print(f"saved {save}")
+    return 0
+
+
+def ask(about: terminal.Ask) -> int:
+    """Ask a model about photos of yours.
+
+    Args:
+        about: the task, with the photos.
+    """
+    _writable(about.save, *about.photos)
+    said = terminal.report(about)
+    if about.save:
+        _draw(said.draw, about.save)
+    saved = {"saved": str(about.save)} if about.save else {}
+    print(json.dumps(said.facts | saved) if about.json else "\n".join(said.lines))
+    if about.save and not about.json:
+        print(f"saved {about.save}")
+    return 0
+
+
+def questions(
+    photos: Annotated[tuple[Path, ...], tyro.conf.Positional],
+    task: Literal["depth", "correspondence", "pose", "objects"] = "depth",
+    n: int = 4,
+    focal_px: float | None = None,
+    box: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
+    seed: int = 0,
+) -> int:
+    """Print what a task would ask about a photo of yours, or about two: what a model is given to
+    answer.
+
+    Args:
+        photos: one, or two for correspondence and pose.
+        task: depth, correspondence, pose or objects.
+        n: how many questions.
+        focal_px: focal length of the photos in pixels; without it, EXIF must know.
+        box: an object as xmin,ymin,xmax,ymax in pixels of the photo; say it at least twice for
+        objects.
+        seed: another seed, other pixels and other wordings.
+    """
+    wanted = 2 if task in ("correspondence", "pose") else 1
+    if len(photos) != wanted:
+        raise ValueError(f"{task} asks about {wanted} photo{'s' * (wanted - 1)}, got {len(photos)}")
+    rng = np.random.default_rng(seed)
+    opened = [vlm3.open_photo(path, focal_px) for path in photos]
+    views = [
+        vlm3.unify_focal(_labelled(view, box, shift_m=0.1 * k)) for k, view in enumerate(opened)
+    ]
+    for qa in tasks.get(task).ask(views, n, rng):
+        print(qa.question)
+    return 0
+
+
+def _labelled(view: vlm3.View, boxes: tuple[str, ...], shift_m: float) -> vlm3.View:
+    """The view with made-up depth and pose: enough to be asked about, and no answer of theirs is
+    ever shown."""
+    pose = np.eye(4)
+    pose[0, 3] = shift_m
+    return vlm3.View(
+        view.image,
+        view.camera,
+        np.ones(view.image.shape[:2], np.float32),
+        pose,
+        terminal.boxes(boxes),
+    )
+
+
+def rooms(
+    save: Annotated[Path, tyro.conf.Positional],
+    collection: str = "medium",
+    n: int = 6,
+    views: int = 2,
+    seed: int = 0,
+) -> int:
+    """Write a contact sheet of toy rooms: each scene's views and their depth.
+
+    Args:
+        save: the picture to write (.png, .jpg, ...).
+        collection: small, medium, large or endless.
+        n: how many scenes.
+        views: how many cameras in each.
+        seed: another seed, other rooms.
+    """
+    from vlm3.sources.rooms import contact_sheet
+
+    _write(save, Image.fromarray(contact_sheet(collection, n, views, seed=seed)).save)
+    print(f"saved {save}")
+    return 0
+
+
+def _evaluation() -> type:
+    from vlm3.scoring.evaluate import Evaluation  # needs torch, so only where it is asked for
+
+    return Evaluation
+
+
+def evaluate(
+    config: Annotated[Any, tyro.conf.arg(name="", constructor_factory=_evaluation)],
+) -> int:
+    """Ask a model about a whole test set and score its answers; the same command again resumes.
+
+    Args:
+        config: what is asked of whom.
+    """
+    from vlm3 import parallel
+    from vlm3.scoring.evaluate import evaluate as measured
+
+    scores = measured(config)
+    if parallel.leads():
+        rows = [(name, f"{value:.4g}") for name, value in scores.items()]
+        print(*terminal.aligned(rows), f"saved {config.out}", sep="\n")
+    return 0
+
+
+def train(config: Presets, tensorboard: bool = False) -> int:
+    """Fine-tune a Qwen3-VL on a mixture of sources; the same command again resumes.
+
+    Args:
+        config: settings by name; each can be changed.
+        tensorboard: write event files beside the log, too.
+    """
+    import torch
+
+    from vlm3 import parallel
+    from vlm3.training import checkpoints as runs
+    from vlm3.training import sft
+
+    try:
+        folder = sft.train(
+            config, on_step=runs.events(config.out) if tensorboard else lambda record: None
+        )
+    except torch.OutOfMemoryError as error:
+        raise ValueError(
+            f"{error} Ways out: fewer --tokens at once, --checkpointing 1, --lora 16, "
+            "or more GPUs that share the network (--shard)"
+        ) from error
+    if parallel.leads():
+        print(f"saved {folder}")
+    return 0
+
+
+def bench(
+    what: Annotated[Literal["train", "answer"], tyro.conf.Positional] = "train",
+    model: str = "random:tiny",
+    task: Literal["depth", "correspondence"] = "depth",
+    size: tuple[int, int] | None = None,
+    batch: int = 8,
+    questions: int | None = None,
+    tokens: int = 8192,
+    steps: int = 3,
+    share: int = 1,
+    device: str | None = None,
+    save: Path | None = None,
+) -> int:
+    """Measure on this machine, rung by rung from a first attempt to what this package does.
+
+    Args:
+        what: a step of fine-tuning (train), or many depth questions about one image (answer).
+        model: random:tiny, random:4b, or a checkpoint.
+        task: train: depth (one image) or correspondence (two).
+        size: width and height of the images in pixels; 128 96 where the tiny model trains, else
+        1215 920, as the 4B
+            model's depth task.
+        batch: train: samples per step.
+        questions: train: per sample, 10; answer: about the image, 100.
+        tokens: train: at most so many at once.
+        steps: how often each rung is measured; the median counts.
+        share: train: measure as one of so many GPUs that hold the network together computes,
+        without what they send
+            each other.
+        device: cpu or cuda; the GPU where there is one, without it.
+        save: write the measures to this .json, too, after each rung.
+    """
+    import torch
+
+    from vlm3.training import bench as measure
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    size = size or ((128, 96) if what == "train" and model.endswith("tiny") else (1215, 920))
+    questions = {"train": 10, "answer": 100}[what] if questions is None else questions
+    if what == "answer" and (task, batch, tokens, share) != ("depth", 8, 8192, 1):
+        raise ValueError(
+            "task, batch, tokens and share are of `bench train`; answers are about depth, all questions at once"
+        )
+    if min(batch, questions, steps, share) < 1:
+        raise ValueError(
+            f"batch, questions, steps and share must be positive, got {batch}, {questions}, {steps}, {share}"
+        )
+    if what == "train":
+        config, told = (
+            Config(model=model, batch=batch, tokens=tokens),
+            f"a step of fine-tuning {model} on {task}",
+        )
+        try:
+            network = measure.network(config, device, share)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"{error} The weights alone do not fit: try --share 8, or a smaller --model"
+            ) from error
+        rungs = measure.train(network, config, task, size, questions, steps, share)
+    else:
+        told = f"answers of {model} to {questions} depth questions about one image"
+        rungs = measure.answer(model, size, questions, steps, device)
+    _measured(rungs, f"{told}, {size[0]}x{size[1]} px", device, save)
+    return 0
+
+
+def _measured(rungs: Iterator[dict], what: str, device: str, save: Path | None) -> None:
+    """Print measures as they come, and save those so far with how they were made."""
+    from vlm3.training import bench as measure
+
+    began, results = time.perf_counter(), []
+    for found in rungs:
+        results.append(found)
+        print(
+            "  ".join(
+                f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()
+            ),
+            flush=True,
+        )
+        if save:
+            told = measure.provenance(
+                " ".join(["vlm3", *sys.argv[1:]]), 0, time.perf_counter() - began, device
+            )
+            measure.write(save, what, told, results)
+
+
+COMMANDS = {
+    command.__name__: command
+    for command in (doctor, unify, ask, evaluate, questions, rooms, train, bench)
+}
+
+
+def main() -> None:
+    """Run a subcommand; bad input ends in one line that says what is wrong, and exit code 2."""
+    try:
+        code = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="vlm3")
+    except (ValueError, OSError, ArithmeticError, NoSample) as error:
+        print("vlm3:", " ".join(str(error).split()), file=sys.stderr)
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def _both(before: vlm3.View, after: vlm3.View):
+    from vlm3.pages import figures
+
+    titles = [
+        f"{name}: f = {v.camera.fx:.0f} px" for name, v in (("before", before), ("after", after))
+    ]
+    return figures.to_scale([before, after], titles, width=12)[0].figure
+
+
+def _draw(make: Callable[[], Any], path: Path) -> None:
+    """Make a figure without a screen and save it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    figure = make()
+    _write(path, lambda draft: figure.savefig(draft, dpi=150, bbox_inches="tight"))
+
+
+def _writable(path: Path | None, *photos: Path) -> None:
+    """Complain before the work is done about a place where its picture cannot go."""
+    if path is None:
+        return
+    if path.resolve() in [photo.resolve() for photo in photos]:
+        raise ValueError(f"--save {path} is the photo itself: choose another name")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}")
+    if not path.suffix or path.is_dir():
+        raise ValueError(
+            f"cannot save {path}: give a file name that ends in .png, .jpg or another kind of picture"
+        )
+
+
+def _write(path: Path, save: Callable[[Path], object]) -> None:
+    """Save to a draft beside the file and move it, so that the file is there in full or not at all."""
+    _writable(path)
+    draft = path.with_name(f".{path.stem}.draft{path.suffix}")
+    try:
+        save(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

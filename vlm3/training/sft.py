@@ -1,0 +1,334 @@
+"""Supervised fine-tuning: one readable loop, from a laptop to many machines.
+
+A step is a function of the weights, the configuration and its number: the mixture gives the samples
+of step s whatever came before, and nothing else is random. So a run resumes bit by bit from its
+last checkpoint, and several processes learn what one would. Each takes its share of a step's
+samples; together they hold the network in parts (`vlm3.parallel`).
+"""
+
+import math
+import re
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from vlm3 import mixture, parallel
+from vlm3.mixture import Mixture, NoSample
+from vlm3.qwen import attention, flops, model
+from vlm3.qwen.model import VLM
+from vlm3.qwen.packing import Batch
+from vlm3.training.checkpoints import Run, alone
+from vlm3.training.config import ADAPTED, FREE, PARTS, Config
+from vlm3.training.loader import Feed, Share, Stop
+
+
+@alone
+def train(
+    config: Config,
+    samples: Mixture | None = None,
+    validation: Mixture | None = None,
+    on_step: Callable[[dict], None] = lambda record: None,
+) -> Path:
+    """Fine-tune, and return the folder of the finished model, in hub format and bfloat16.
+
+    samples, validation: mixtures made in Python, instead of those that the configuration names;
+    on_step: called, in the leading process, with each record of the log. What is in `config.out` is
+    resumed. After SIGTERM, Ctrl-C, and where samples cannot be made or do not come, the run drops
+    the step that it is in and saves what the last whole one left; it ends with exit code 143,
+    KeyboardInterrupt, or NoSample. Raises ValueError where another configuration began the run,
+    FloatingPointError for a loss that is not a number, BlockingIOError where another command works
+    in the folder, OSError for a full disk; whatever stops a run, its last checkpoint stays whole.
+    """
+    place = parallel.place()
+    samples = samples or _named("mixture", config)
+    if config.validate_every:
+        validation = validation or _named("validation", config)
+    identity = {k: v for k, v in asdict(config).items() if k not in FREE}
+    identity |= {"sources": samples.description, "stream_seed": samples.seed}
+    run = Run(config.out, identity, config.keep)
+    if not run.finished:
+        vlm = replace(start(config), taught=samples.taught)
+        share = Share(samples, config, vlm.tokenizer, place.process_index, place.num_processes)
+        checked = share.of(validation, config.validate_samples) if config.validate_every else None
+        learner = Learner(
+            config, prepared(vlm, config), place, sorted({s.task for s in samples.sources.values()})
+        )
+        run.resume(learner.net, learner.optimizers)
+        _learn(run, learner, share, checked, on_step)
+        run.finish(vlm)
+    return run.model
+
+
+def _learn(
+    run: Run,
+    learner: "Learner",
+    share: Share,
+    checked: Share | None,
+    on_step: Callable[[dict], None],
+) -> None:
+    """All steps that are left."""
+    config, steps, saved = learner.config, range(run.step, learner.config.steps), run.step
+    bar = tqdm(
+        total=config.steps,
+        initial=run.step,
+        disable=not (config.progress and run.leads),
+        unit="step",
+    )
+    with _asked_to_stop() as stop, Feed(share, steps, config.workers, stop) as feed, bar:
+        for step in steps:
+            try:
+                record = learner.step(step, feed)
+            except parallel.Stopped:
+                if step > saved:
+                    run.save(step)
+                raise _reason(stop, step) from None
+            if checked and (step + 1) % config.validate_every == 0:
+                with suppress(parallel.Stopped):  # the next step will stop, too
+                    record["validation"] = learner.validate(checked, stop)
+            run.log(record)
+            if run.leads:
+                on_step(record)
+            bar.set_postfix(loss=f"{record['loss']:.3f}")
+            bar.update()
+            if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+                run.save(saved := step + 1)
+        if parallel.total([stop.is_set()])[0]:  # since the last step, or by its validation
+            raise _reason(stop, config.steps)
+
+
+def _reason(stop: Stop, step: int) -> BaseException:
+    """What a run ends with that was stopped after so many steps; it may have been another process's
+    reason."""
+    if isinstance(stop.reason, NoSample):
+        where = f"after step {step}, which is saved," if step else "for the first step"
+        return NoSample(f"{where} no sample came: {stop.reason}")
+    return stop.reason or SystemExit(128 + signal.SIGTERM)
+
+
+def _named(kind: str, config: Config) -> Mixture:
+    """The mixture to train or to validate on that the configuration names."""
+    if not (path := getattr(config, kind)):
+        raise ValueError(
+            f"no {kind} is given: name a TOML file of your data, --{kind} data.toml (the guide, Scaling, "
+            f"shows one), or try the packaged --{kind} rooms"
+        )
+    return mixture.read(path, config.seed)
+
+
+class Learner:
+    """The network and what changes it."""
+
+    def __init__(
+        self, config: Config, net: torch.nn.Module, place: parallel.PartialState, tasks: list[str]
+    ):
+        self.config, self.place, self.tasks = config, place, tasks
+        self.net = parallel.sharded(net, place.device, config.shard, config.precision)
+        self.optimizers = optimizers(self.net, config)
+        self.peak = config.peak_tflops * 1e12 or flops.peak(place.device, config.precision)
+
+    def step(self, step: int, feed: Feed) -> dict:
+        """One change of the weights. Returns what there is to tell; raises parallel.Stopped before
+        it is made."""
+        began, waited = time.perf_counter(), feed.wait_s
+        sums, size, weight = torch.zeros(len(self.tasks), 2), np.zeros(3), 0.0
+        for batch, counts in parallel.evened(feed.step(), self.net, feed.stop.is_set):
+            losses = self.losses(batch)
+            (losses.sum() * counts).backward()
+            sums += counts * self._by(batch, losses, self.tasks, batch.tasks)
+            size += counts * self._size(batch)
+            weight += counts * float(batch.weights.sum())
+        told, rate = self._told(sums, self.tasks), learning_rate(step, self.config)
+        norm = self._gathered(parallel.total([weight])[0])
+        if not (math.isfinite(told["loss"]) and math.isfinite(norm)):
+            raise FloatingPointError(
+                f"step {step + 1}: loss {told['loss']}, gradient norm {norm}. The last "
+                "checkpoint stays; begin again with a lower lr, in another folder"
+            )
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad()
+        speed = self._speed(size, time.perf_counter() - began, feed.wait_s - waited)
+        return {"step": step + 1} | told | {"lr": rate, "grad_norm": norm} | speed
+
+    def _gathered(self, weight: float) -> float:
+        """Makes gradients those of the mean loss, clipped, and returns their norm before; weight:
+        of all losses.
+
+        Only now, since how much the losses of a step weigh is known with its last batch.
+        """
+        parallel.averaged(self.net)
+        for parameter in self.net.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(self.place.num_processes / weight)
+        return parallel.whole(
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)
+        ).item()
+
+    def losses(self, batch: Batch) -> torch.Tensor:
+        """(R,) weighted cross-entropy of each supervised token."""
+        batch = batch.to(self.place.device)
+        with autocast(self.place.device, self.config.precision):
+            logits = self.net(**batch.inputs(), use_cache=False).logits
+        rows = batch.supervised
+        return (
+            cross_entropy(logits.float(), batch.targets[rows], reduction="none")
+            * batch.weights[rows]
+        )
+
+    @torch.no_grad()
+    def validate(self, share: Share, stop: Stop) -> dict:
+        """Mean loss of each source over one step's worth of samples; raises parallel.Stopped."""
+        names, sums = share.samples.names, torch.zeros(len(share.samples.names), 2)
+        with Feed(share, range(1), 0, stop) as feed:
+            for batch, counts in parallel.evened(feed.step(), stopping=stop.is_set):
+                sums += counts * self._by(batch, self.losses(batch), names, batch.sources)
+        return self._told(sums, names)
+
+    def _by(
+        self, batch: Batch, losses: torch.Tensor, names: Sequence[str], of_samples: Sequence[str]
+    ) -> torch.Tensor:
+        """(names, 2): sums of losses and of weights, by what each sample is of."""
+        index = torch.tensor([names.index(name) for name in of_samples])[
+            batch.samples[batch.supervised]
+        ]
+        pairs = torch.stack([losses.detach().cpu(), batch.weights[batch.supervised]], -1)
+        return torch.zeros(len(names), 2).index_add_(0, index, pairs)
+
+    def _told(self, sums: torch.Tensor, names: Sequence[str]) -> dict:
+        sums = torch.tensor(parallel.total(sums.flatten().tolist())).view(-1, 2)
+        means = (sums[:, 0] / sums[:, 1]).tolist()
+        seen = {
+            name: mean
+            for name, mean, (_, weight) in zip(names, means, sums.tolist(), strict=True)
+            if weight
+        }
+        return {"loss": (sums[:, 0].sum() / sums[:, 1].sum()).item(), "losses": seen}
+
+    def _size(self, batch: Batch) -> np.ndarray:
+        """Tokens, cells of the attention, operations."""
+        cells = batch.tree.stems.numel() + batch.tree.twigs.numel()
+        return np.array([len(batch), cells, flops.step(self.net, batch)])
+
+    def _speed(self, size: np.ndarray, seconds: float, wait_s: float) -> dict:
+        """Of all processes together; padding is the share of the attention's cells that hold
+        nothing."""
+        tokens, cells, work = parallel.total(size.tolist())
+        return {
+            "seconds": seconds,
+            "wait_s": wait_s,
+            "samples_per_s": self.config.batch / seconds,
+            "tokens_per_s": tokens / seconds,
+            "mfu": work / seconds / self.peak / self.place.num_processes,
+            "padding": 1 - tokens / cells,
+        }
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Matrices in bfloat16 for "bf16"; copies of weights are not kept, since each is used once on
+    the way."""
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
+    )
+
+
+def optimizers(net: torch.nn.Module, config: Config) -> list[torch.optim.Optimizer]:
+    """AdamW; for "muon", Muon (Jordan et al. 2024) for matrices other than embeddings, and AdamW
+    for all else.
+
+    Muon's updates are scaled to those of AdamW, so that one learning rate suits both.
+    """
+    learned = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    rows = re.compile(
+        "embed|lm_head"
+    )  # a row for each word, place or patch: Muon is for what maps between spaces
+    inner = [
+        n
+        for n, p in learned.items()
+        if config.optimizer == "muon" and p.ndim == 2 and not rows.search(n)
+    ]
+    rest = [p for name, p in learned.items() if name not in inner]
+    found = [torch.optim.AdamW(rest, config.lr, (0.9, 0.95), weight_decay=config.decay, fused=True)]
+    if inner:
+        matrices = [learned[name] for name in inner]
+        found.append(
+            torch.optim.Muon(matrices, config.lr, config.decay, adjust_lr_fn="match_rms_adamw")
+        )
+    return found
+
+
+def learning_rate(step: int, config: Config) -> float:
+    """Linear to the highest over the warm-up, then a cosine that would reach zero after the last
+    step."""
+    rising = max(1, round(config.warmup * config.steps))
+    if step < rising:
+        return config.lr * (step + 1) / rising
+    return config.lr * (1 + math.cos(math.pi * (step - rising) / (config.steps - rising))) / 2
+
+
+def start(config: Config) -> VLM:
+    """The network that a run begins with, in float32 on the CPU."""
+    kind, _, size = config.model.partition(":")
+    if kind == "random":
+        return model.new(size, config.seed)
+    return model.load(config.model, dtype=torch.float32)
+
+
+def prepared(vlm: VLM, config: Config) -> torch.nn.Module:
+    """The network as it is trained: frozen in parts, checkpointed, compiled, with adapters, as
+    asked for."""
+    net = vlm.net.train()
+    attention.use(net)
+    for part in config.freeze:
+        net.get_submodule(PARTS[part]).requires_grad_(False)
+    if config.checkpointing:
+        net.activation_checkpointing_enable(
+            {"use_reentrant": False}, every_n_layers=config.checkpointing
+        )
+    if config.compiled:
+        for layer in net.model.language_model.layers:
+            layer.compile(dynamic=True)
+    return _adapted(net, config) if config.lora else net
+
+
+def _adapted(net: torch.nn.Module, config: Config) -> torch.nn.Module:
+    from peft import LoraConfig, get_peft_model
+
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "`is_gradient_checkpointing` is deprecated"
+        )  # peft asks by the old name
+        torch.default_generator.manual_seed(config.seed)
+        lora = LoraConfig(r=config.lora, lora_alpha=2 * config.lora, target_modules=list(ADAPTED))
+        return get_peft_model(net, lora)
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Stop]:
+    """Set once the process gets SIGTERM or Ctrl-C, whose second ends it at once; only where it may
+    listen, which is in the main thread."""
+    stop, main = Stop(), threading.current_thread() is threading.main_thread()
+
+    def ask(number: int, _: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        stop.because(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
+
+    before = {
+        number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT) if main
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
