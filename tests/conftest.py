@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from vlm3.qwen import architecture
+
 os.environ.setdefault(
     "CUDA_VISIBLE_DEVICES", ""
 )  # the same tests everywhere; with "0" they run on a GPU
@@ -51,10 +53,10 @@ def images():
 
 
 def image_settings() -> dict:
-    """What transformers' image processor needs to do what `model.patches` does."""
+    """What transformers' image processor needs to do what `patches.patches` does."""
     return {
         key: value
-        for key, value in model.PREPROCESSING.items()
+        for key, value in architecture.PREPROCESSING.items()
         if not key.endswith(("_type", "_class"))
     }
 

@@ -9,7 +9,7 @@ import torch
 from tests.conftest import QUESTION
 from tests.training import NETWORK
 from vlm3.geometry import Camera
-from vlm3.qwen import attention, model, packing
+from vlm3.qwen import attention, batching, model
 from vlm3.qwen.decode import answer, answer_all, likely
 from vlm3.views import QA, Sample, View
 
@@ -40,14 +40,14 @@ def view(image):
 
 def sample(images, questions=QUESTIONS):
     return Sample(
-        tuple(map(view, images)), tuple(QA(q, "", None) for q in questions), "depth", "test"
+        tuple(map(view, images)), tuple(QA("", (), q) for q in questions), "depth", "test"
     )
 
 
 @torch.no_grad()
 def alone(vlm, images, question, longest):
     """What transformers' own network says, one question and one token at a time."""
-    inputs, said = packing.inputs(vlm, images, question), []
+    inputs, said = batching.inputs(vlm, images, question), []
     for _ in range(longest):
         scores = vlm.net(**inputs, use_cache=False).logits[0, -1].log_softmax(-1)
         said.append((scores.argmax().item(), scores.max().item()))
@@ -126,7 +126,7 @@ def plain(vlm, images, rows):
     """Logarithms of probabilities (N, L, V) after each token of N rows: transformers' own forward
     pass, each row a question of its own with its own images and what was said so far; short rows
     are filled up at the end."""
-    asked = [packing.inputs(vlm, images, question) for question, _ in rows]
+    asked = [batching.inputs(vlm, images, question) for question, _ in rows]
     said = [torch.tensor(tokens, dtype=torch.long) for _, tokens in rows]
     ids = [
         torch.cat([inputs["input_ids"][0], tokens])
@@ -231,7 +231,7 @@ def test_places_that_transformers_remembers_of_another_image_do_not_leak_into_an
 ):
     fresh = answer(talkative, [view(images[1])], QUESTIONS, longest=4)
     for count in (1, 2):
-        inputs = packing.inputs(talkative, images[:1] * count, QUESTION)
+        inputs = batching.inputs(talkative, images[:1] * count, QUESTION)
         del inputs["position_ids"]
         inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         inputs["mm_token_type_ids"] = (inputs["input_ids"] == talkative.image_pad).int()

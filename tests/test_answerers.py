@@ -12,13 +12,12 @@ from vlm3 import parallel, tasks
 from vlm3.geometry import Camera, project, rays, rotation_from_ypr
 from vlm3.mixture import Source
 from vlm3.qwen import model
-from vlm3.qwen.decode import Answer
-from vlm3.scoring import predictors as answerers
+from vlm3.scoring import predictors as predictors
 from vlm3.scoring.predictors import constant, network, opencv, vllm
 from vlm3.sources import photos
 from vlm3.sources.rooms import Rooms
 from vlm3.tasks import text
-from vlm3.views import QA, Sample, View
+from vlm3.views import QA, Answer, Sample, View
 
 VIEWS = {"depth": 1, "objects": 1, "correspondence": 2, "pose": 2}
 
@@ -44,7 +43,7 @@ def values(found: Source, asked: Sample, answers: list[Answer]) -> list:
 @pytest.mark.parametrize("name", ["constant", "opencv", "random:tiny", "vllm:tiny"])
 @pytest.mark.parametrize("task", ["correspondence", "pose"])
 def test_each_answers_all_questions_of_all_samples_in_their_order(name, task, stand_in, few):
-    found = answerers.get(name, source(task))
+    found = predictors.get(name, source(task))
     asked = [sample(found.source, item) for item in (0, 1)]
     answers = found.answer(asked)
     assert [len(each) for each in answers] == [len(each.qas) for each in asked]
@@ -54,9 +53,9 @@ def test_each_answers_all_questions_of_all_samples_in_their_order(name, task, st
 
 
 def test_a_name_is_a_file_of_the_folder_or_a_model():
-    assert answerers.NAMES == ("constant", "network", "opencv", "vllm")
+    assert predictors.NAMES == ("constant", "network", "opencv", "vllm")
     with pytest.raises(FileNotFoundError, match="castle"):
-        answerers.get("castle", source("depth"))
+        predictors.get("castle", source("depth"))
 
 
 # A network
@@ -72,7 +71,7 @@ def test_a_network_is_asked_as_it_was_taught(vlm):
 
 
 def test_other_weights_have_another_identity_and_the_same_ones_the_same():
-    first, second = (answerers.get("random:tiny", source("depth")).identity for _ in range(2))
+    first, second = (predictors.get("random:tiny", source("depth")).identity for _ in range(2))
     assert first == second
     assert network.of(model.new("tiny", seed=1), source("depth")).identity != first
 
@@ -89,7 +88,7 @@ def few(monkeypatch):
 
 @pytest.mark.parametrize("task", tasks.NAMES)
 def test_a_constant_says_one_thing_to_questions_of_one_kind(task, few):
-    found = answerers.get("constant", source(task))
+    found = predictors.get("constant", source(task))
     asked = [sample(found.source, item) for item in few]
     said: dict = {}
     for each, answers in zip(asked, found.answer(asked), strict=True):
@@ -103,7 +102,7 @@ def test_a_constant_says_one_thing_to_questions_of_one_kind(task, few):
 
 
 def test_no_other_constant_has_less_absolute_error(few):
-    found = answerers.get("constant", source("depth"))
+    found = predictors.get("constant", source("depth"))
     asked = [sample(found.source, item) for item in few]
     truths = np.array([qa.truth for each in asked for qa in each.qas])
     value, *_ = values(found.source, asked[0], found.answer(asked[:1])[0])
@@ -139,7 +138,7 @@ def turned(view: View, yaw_deg: float) -> View:
 def test_opencv_finds_how_two_photographs_were_taken():
     found = Source([photos.motorcycle()], "pose", 4, 500.0)
     asked = sample(found)
-    (answers,) = opencv.answerer("", found).answer([asked])
+    (answers,) = opencv.predictor("", found).answer([asked])
     scores = tasks.score(
         "pose", list(zip(values(found, asked, answers), (q.truth for q in asked.qas), strict=True))
     )
@@ -152,7 +151,7 @@ def test_opencv_finds_how_two_photographs_were_taken():
 def test_opencv_follows_most_pixels_from_one_photograph_to_the_other():
     found = Source([photos.motorcycle()], "correspondence", 100, 500.0)
     asked = sample(found)
-    (answers,) = opencv.answerer("", found).answer([asked])
+    (answers,) = opencv.predictor("", found).answer([asked])
     pairs = list(zip(values(found, asked, answers), (qa.truth for qa in asked.qas), strict=True))
     assert tasks.score("correspondence", pairs)["pck_5"] > 0.5
 
@@ -174,8 +173,8 @@ def test_opencv_answers_nothing_about_views_without_features():
         ("pose", "?"),
         ("correspondence", "Find pixel (3, 4) of image 1 again in image 2."),
     ):
-        asked = Sample((bare, bare), (QA(question, "", None),) * 2, task, "")
-        (answers,) = opencv.answerer("", source(task)).answer([asked])
+        asked = Sample((bare, bare), (QA("", (), question),) * 2, task, "")
+        (answers,) = opencv.predictor("", source(task)).answer([asked])
         assert [a.text for a in answers] == ["", ""]
 
 
@@ -185,7 +184,7 @@ def test_opencv_says_the_same_again_and_in_the_words_of_the_templates():
     asked = Sample(
         sample(Source([photos.motorcycle()], "pose", 4, 300.0)).views, sample(found).qas, "pose", ""
     )
-    first, second = (opencv.answerer("", found).answer([asked]) for _ in range(2))
+    first, second = (opencv.predictor("", found).answer([asked]) for _ in range(2))
     assert first == second
     assert len(first[0][0].text.split()[0].split(".")[1]) == 3
 
@@ -193,7 +192,7 @@ def test_opencv_says_the_same_again_and_in_the_words_of_the_templates():
 @pytest.mark.parametrize("task", ["depth", "objects"])
 def test_opencv_refuses_what_it_cannot_solve_and_names_what_it_can(task):
     with pytest.raises(ValueError, match=f"opencv answers correspondence and pose, not {task}"):
-        answerers.get("opencv", source(task))
+        predictors.get("opencv", source(task))
 
 
 def test_every_question_about_a_pose_is_known_by_its_wording():
@@ -248,7 +247,7 @@ def stand_in(monkeypatch):
 
 
 def test_vllm_is_given_each_image_as_it_is_before_the_question(stand_in):
-    found = answerers.get("vllm:some/model", source("correspondence"))
+    found = predictors.get("vllm:some/model", source("correspondence"))
     asked = [sample(found.source, item) for item in (0, 1)]
     answers = found.answer(asked)
     (engine,) = stand_in.made
@@ -268,7 +267,7 @@ def test_vllm_is_given_each_image_as_it_is_before_the_question(stand_in):
 
 
 def test_vllm_is_told_to_keep_prefixes_sizes_and_to_be_greedy_to_the_end_of_the_turn(stand_in):
-    answerers.get("vllm:some/model", source("depth")).answer([sample(source("depth"))])
+    predictors.get("vllm:some/model", source("depth")).answer([sample(source("depth"))])
     (engine,) = stand_in.made
     assert engine.settings["model"] == "some/model"
     assert engine.settings["enable_prefix_caching"]
@@ -281,7 +280,7 @@ def test_vllm_is_told_to_keep_prefixes_sizes_and_to_be_greedy_to_the_end_of_the_
 
 def test_images_that_vllm_resized_are_told(stand_in, monkeypatch):
     monkeypatch.setattr(stand_in, "LLM", lambda **settings: StandIn(shrunk=2, **settings))
-    found = answerers.get("vllm:some/model", source("depth"))
+    found = predictors.get("vllm:some/model", source("depth"))
     with pytest.raises(
         ValueError,
         match=r"vLLM made 6 tokens of images of \[\(128, 96\)\] pixels, not 12: it resized",
@@ -295,10 +294,10 @@ def test_vllm_follows_the_lessons_of_a_folder_and_knows_its_weights_again(stand_
         taught = {"depth": {"focal_px": 50.0, "templates": {"scale": 10}}}
         folder = tmp_path / str(seed)
         model.save(model.VLM(model.new(vlm.net.config, seed).net, vlm.tokenizer, taught), folder)
-        found = answerers.get(f"vllm:{folder}", source("depth"))
+        found = predictors.get(f"vllm:{folder}", source("depth"))
         assert (found.source.focal_px, found.source.templates) == (50.0, {"scale": 10})
         identities.append(found.identity)
-        assert answerers.get(f"vllm:{folder}", source("depth")).identity == found.identity
+        assert predictors.get(f"vllm:{folder}", source("depth")).identity == found.identity
     assert len(set(identities)) == 2
 
 
@@ -308,12 +307,12 @@ def test_without_vllm_or_a_model_one_line_says_what_to_do(monkeypatch):
         ValueError,
         match="vllm:some/model needs vLLM and a GPU .pip install vllm.; without, take some",
     ):
-        answerers.get("vllm:some/model", source("depth"))
+        predictors.get("vllm:some/model", source("depth"))
     with pytest.raises(ValueError, match="vllm needs a model"):
-        answerers.get("vllm", source("depth"))
+        predictors.get("vllm", source("depth"))
 
 
 def test_vllm_runs_in_one_process(stand_in, monkeypatch):
     monkeypatch.setattr(parallel, "place", lambda: SimpleNamespace(num_processes=2))
     with pytest.raises(ValueError, match="one process"):
-        vllm.answerer("some/model", source("depth"))
+        vllm.predictor("some/model", source("depth"))

@@ -9,12 +9,11 @@ import pytest
 from tests.training import NETWORK
 from vlm3.geometry import Camera
 from vlm3.qwen import model
-from vlm3.qwen.decode import Answer
-from vlm3.qwen.model import Lesson
+from vlm3.qwen.lessons import Lesson
 from vlm3.reference import PixelText
 from vlm3.tasks import objects, pose, text
 from vlm3.terminal import ask
-from vlm3.views import QA, View
+from vlm3.views import QA, Answer, View
 
 SCALE = 500
 FOCAL_PX = 90.0  # of the lessons: photos are made smaller and larger
@@ -175,7 +174,7 @@ def test_every_question_says_of_what_kind_and_about_what_it_is(vlm, said):
     ask.pose(vlm, view, view)
     assert [(qa.kind, qa.about) for qa in said.qas] == [(part, ()) for part in pose.PARTS]
     ask.objects(
-        vlm, view, [QA("How far is {2} from {1}?", "", None, "distance_data"), "How wide is {1}?"]
+        vlm, view, [QA("distance_data", (), "How far is {2} from {1}?"), "How wide is {1}?"]
     )
     assert [qa.kind for qa in said.qas] == ["distance_data", ""]
     assert [qa.about for qa in said.qas] == [

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from vlm3.qwen import attention, packing
+from vlm3.qwen import attention, batching
 from vlm3.qwen.packing import SHARED, UNSUPERVISED, Packed
 
 # Tokens shared, then tokens of each branch, sample by sample.
@@ -36,7 +36,7 @@ def kernel(request, monkeypatch):
     monkeypatch.setattr(attention, "scaled_dot_product_attention", laid_out_as_on_gpus)
 
 
-def _batch(rows: list) -> packing.Batch:
+def _batch(rows: list) -> batching.Batch:
     packs = []
     for shared, lengths in rows:
         branches = np.repeat(np.arange(len(lengths) + 1), [shared, *lengths])
@@ -52,7 +52,7 @@ def _batch(rows: list) -> packing.Batch:
                 np.zeros((0, 3), int),
             )
         )
-    return packing.collate(packs)
+    return batching.collate(packs)
 
 
 def _query_key_value(tokens: int) -> list[torch.Tensor]:
@@ -64,9 +64,9 @@ def _query_key_value(tokens: int) -> list[torch.Tensor]:
     ]
 
 
-def _both(batch: packing.Batch, qkv: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def _both(batch: batching.Batch, qkv: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     ours, _ = attention.attend(None, *qkv, None, 0.3, batch.tree)
-    seen = packing.visible(batch.samples, batch.branches)
+    seen = batching.visible(batch.samples, batch.branches)
     return ours, scaled_dot_product_attention(*qkv, seen, scale=0.3, enable_gqa=True).transpose(
         1, 2
     )
@@ -134,4 +134,4 @@ def test_it_is_switched_on_for_the_language_model_only(vlm):
 
 def test_neither_tree_nor_mask_is_refused_with_the_way_back(vlm, images):
     with attention.using(vlm.net), pytest.raises(ValueError, match="tree=False"):
-        vlm.net(**packing.inputs(vlm, images[:1], "How far?"), use_cache=False)
+        vlm.net(**batching.inputs(vlm, images[:1], "How far?"), use_cache=False)

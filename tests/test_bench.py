@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from tests.test_cli import vlm3
 from tests.training import small
-from vlm3.qwen import attention, model, packing
+from vlm3.qwen import attention, batching, packing, patches
 from vlm3.training import bench, head, sft
 from vlm3.training.config import Config
 
@@ -63,7 +63,7 @@ def test_the_network_is_prepared_as_the_rung_says_whatever_was_before(tmp_path, 
     ]
     assert all(bool(layer._compiled_call_impl) == rung.compiled for layer in layers)
     assert (net.config.text_config._attn_implementation == attention.NAME) == rung.tree
-    assert isinstance(net.model.visual.patch_embed.proj, model.LinearPatches) == rung.linear
+    assert isinstance(net.model.visual.patch_embed.proj, patches.LinearPatches) == rung.linear
 
 
 def test_the_ablation_changes_one_thing_of_the_whole_at_a_time():
@@ -219,7 +219,7 @@ def test_one_of_eight_gpus_keeps_an_eighth_of_the_weights_and_no_gradient_of_the
 def test_a_gradient_that_leaves_is_the_one_that_would_stay(tmp_path):
     """What one of eight GPUs computes is what one alone would, layer by layer."""
     config = small(tmp_path, precision="fp32")
-    batch = packing.collate(
+    batch = batching.collate(
         [packing.pack(bench._mixture("depth", (64, 32), 2)[0], sft.start(config).tokenizer)]
     )
     seen = {1: [], 8: []}

@@ -129,7 +129,7 @@ def test_a_match_is_read_from_what_models_print(text, point):
     assert correspondence.parse(text) == point
 
 
-ASKED = QA("Where in image 2 is pixel (640, 81) of image 1?", "", None, "match", ((640.0, 81.0),))
+ASKED = QA("match", ((640.0, 81.0),), "Where in image 2 is pixel (640, 81) of image 1?")
 
 
 @pytest.mark.parametrize(

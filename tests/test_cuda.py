@@ -7,6 +7,8 @@ Imports no more than a bare machine with torch has, see the guide, Training.
 import os
 from dataclasses import replace
 
+from vlm3.qwen import batching
+
 os.environ.setdefault(
     "CUBLAS_WORKSPACE_CONFIG", ":4096:8"
 )  # else cuBLAS may add in another order each time
@@ -18,7 +20,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from tests.test_attention import ROWS, _batch, _query_key_value
 from tests.training import begin, ended, losses, small, told
-from vlm3.qwen import attention, model, packing
+from vlm3.qwen import attention, model
 from vlm3.qwen.decode import answer
 from vlm3.sources.rooms import Rooms
 from vlm3.tasks import depth
@@ -61,7 +63,7 @@ def test_the_kernels_at_full_size_give_what_masked_attention_gives():
         for heads in (32, 8, 8)
     ]
     ours, _ = attention.attend(None, *(x.bfloat16() for x in qkv), None, 0.09, batch.tree)
-    seen = packing.visible(batch.samples, batch.branches)
+    seen = batching.visible(batch.samples, batch.branches)
     masked = scaled_dot_product_attention(*qkv, seen, scale=0.09, enable_gqa=True).transpose(1, 2)
     assert (ours - masked).norm() <= 2e-2 * masked.norm()
 

@@ -15,7 +15,7 @@ def sample():
     view = View(np.zeros((32, 64, 3), np.uint8), Camera(9, 9, 32, 16, 64, 32))
     return Sample(
         (view,),
-        (QA("How deep is it?", "2.41", 2.41), QA("How deep is that?", "7", 7.0)),
+        (QA("", (), "How deep is it?", "2.41", 2.41), QA("", (), "How deep is that?", "7", 7.0)),
         "depth",
         "test",
     )

@@ -100,7 +100,7 @@ def test_depth_is_read_from_what_models_print(text, metres):
 
 
 @pytest.mark.parametrize(
-    "asked", [QA("Depth at (31, 402)?", "", None), QA("?", "", 2.4, "z", ((31.0, 402.0),))]
+    "asked", [QA("", (), "Depth at (31, 402)?"), QA("z", ((31.0, 402.0),), "?", "", 2.4)]
 )
 @pytest.mark.parametrize(
     "text", ["2.4", "The depth at (31, 402) is 2.4 m.", "pixel 31, 402: 2.4", "x=31, y=402, z=2.4"]

@@ -13,12 +13,11 @@ from tests.test_cli import vlm3
 from tests.training import KILLED, PROCESSES, ended
 from vlm3.disk import held
 from vlm3.mixture import Source
-from vlm3.qwen.decode import Answer
 from vlm3.scoring import evaluate
 from vlm3.scoring.evaluate import Evaluation
-from vlm3.scoring.predictors import Answerer
+from vlm3.scoring.predictors import Predictor
 from vlm3.sources.rooms import Rooms
-from vlm3.views import NothingToAsk
+from vlm3.views import Answer, NothingToAsk
 
 SOURCE = """
 [sources.rooms]
@@ -47,7 +46,7 @@ def source(items=None) -> Source:
     return Source(items or Rooms("small", views=1), "depth", 3, 100)
 
 
-def truthful(asked: list | None = None, identity: str = "") -> Answerer:
+def truthful(asked: list | None = None, identity: str = "") -> Predictor:
     """Says what is true, and notes what it is asked."""
 
     def say(samples):
@@ -55,7 +54,7 @@ def truthful(asked: list | None = None, identity: str = "") -> Answerer:
             asked.extend(qa.question for sample in samples for qa in sample.qas)
         return [[Answer(qa.answer, (-0.1, -0.2)) for qa in sample.qas] for sample in samples]
 
-    return Answerer(say, source(), identity)
+    return Predictor(say, source(), identity)
 
 
 def lines(out: Path) -> list[str]:
@@ -71,7 +70,7 @@ def test_perfect_answers_score_perfectly_and_are_all_on_disk(tmp_path):
     scores = evaluate.evaluate(config, answerer=truthful())
     assert scores["delta_1"] == 1
     assert scores["questions"] == 60
-    records = evaluate.read(config.out)
+    records = evaluate.predictions(config.out)
     assert [record["item"] for record in records] == list(range(20))
     assert records[0]["answers"][0].keys() == {
         "question",
@@ -130,7 +129,7 @@ def test_a_damaged_line_is_named_with_its_file(tmp_path):
     (path,) = config.out.glob("predictions-*.jsonl")
     path.write_text("rubbish\n" + path.read_text())
     with pytest.raises(ValueError, match=r"predictions-0\.jsonl:1 is damaged"):
-        evaluate.read(config.out)
+        evaluate.predictions(config.out)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +274,7 @@ def test_a_second_start_is_refused_and_the_first_scores_all_it_asked(tmp_path):
         ) as told:
             evaluate.evaluate(config, answerer=truthful())
         refused.append(str(told.value))
-        assert evaluate.read(config.out) is not None  # looking needs no lock
+        assert evaluate.predictions(config.out) is not None  # looking needs no lock
         return first.answer(samples)
 
     assert evaluate.evaluate(config, answerer=first._replace(answer=say))["questions"] == 60
@@ -327,7 +326,7 @@ def _killed(config: Evaluation, dies_s: float) -> None:
         return [[Answer(qa.answer, (0.0,)) for qa in sample.qas] for sample in samples]
 
     signal.setitimer(signal.ITIMER_PROF, dies_s)
-    evaluate.evaluate(config, answerer=Answerer(say, source()))
+    evaluate.evaluate(config, answerer=Predictor(say, source()))
 
 
 def test_what_was_killed_at_random_moments_goes_on_and_loses_at_most_what_was_being_answered(

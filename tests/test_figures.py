@@ -124,7 +124,7 @@ def test_boxes_say_their_name_and_distance_or_the_given_words(pair):
 
 
 def test_the_question_and_the_answer_stand_below_the_picture(pair):
-    qa = QA("How deep is it, in metres?", "2.41", 2.41)
+    qa = QA("", (), "How deep is it, in metres?", "2.41", 2.41)
     ax = figures.asked(plt.subplots()[1], "depth", pair[:1], qa) or plt.gca()
     assert texts(ax) == [qa.question, qa.answer]
 

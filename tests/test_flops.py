@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from vlm3.qwen import flops, model, packing
+from vlm3.qwen import batching, flops, model, packing
 from vlm3.training import sft
 from vlm3.training.config import Config
 from vlm3.views import QA, Sample, View
@@ -35,9 +35,9 @@ def small():
 @pytest.fixture
 def batch(small):
     """One image of 8 patches, two questions."""
-    qas = QA("How far?", "2.4", None), QA("How wide?", "13", None)
+    qas = QA("", (), "How far?", "2.4"), QA("", (), "How wide?", "13")
     sample = Sample((View(np.zeros((32, 64, 3), np.uint8), None),), qas, "depth", "here")
-    return packing.collate([packing.pack(sample, small.tokenizer)])
+    return batching.collate([packing.pack(sample, small.tokenizer)])
 
 
 def _vision() -> float:
@@ -47,7 +47,7 @@ def _vision() -> float:
     return (BLOCKS + PATCHES) * 8 + MERGERS * 2 + attention
 
 
-def _text(batch: packing.Batch) -> float:
+def _text(batch: batching.Batch) -> float:
     shared, first, second = np.bincount(batch.branches).tolist()
     seen = shared**2 / 2 + first * (shared + first / 2) + second * (shared + second / 2)
     return (
@@ -90,10 +90,10 @@ def test_adapters_save_the_gradients_of_the_weights_that_they_adapt(small, batch
 
 
 def test_samples_of_a_batch_cost_what_they_cost_alone(small):
-    qas = (QA("How far is what lies to the left of the second box?", "2.4", None),)
+    qas = (QA("", (), "How far is what lies to the left of the second box?", "2.4"),)
     sample = Sample((View(np.zeros((64, 64, 3), np.uint8), None),) * 2, qas, "depth", "here")
     packed = packing.pack(sample, small.tokenizer)
-    one, three = packing.collate([packed]), packing.collate([packed] * 3)
+    one, three = batching.collate([packed]), batching.collate([packed] * 3)
     assert flops.step(small.net, three) == pytest.approx(3 * flops.step(small.net, one), rel=1e-12)
 
 

@@ -157,8 +157,7 @@ def test_what_a_step_found_is_written_before_it_ends(tmp_path):
 def test_a_run_asked_to_end_is_finished_from_its_checkpoint(tmp_path):
     """Its last steps are lost, its model is not."""
     from tests.training import small, weights
-    from vlm3.training import checkpoints as runs
-    from vlm3.training import sft
+    from vlm3.training import checkpoints, sft
 
     config = small(tmp_path, steps=6, mixture="rooms-all", tokens=4000, batch=1)
 
@@ -169,7 +168,7 @@ def test_a_run_asked_to_end_is_finished_from_its_checkpoint(tmp_path):
     with pytest.raises(SystemExit):
         sft.train(config, on_step=stop)
     gpu._finish(config)
-    assert [path.name for path in runs.checkpoints(config.out)] == ["step-00000002"]
+    assert [path.name for path in checkpoints.checkpoints(config.out)] == ["step-00000002"]
     before, after = weights(config.model), weights(config.out / "model")
     assert any((before[name] - after[name]).abs().max() > 1e-3 for name in before)
 

@@ -16,8 +16,8 @@ import pytest
 from tests.training import small
 from vlm3.geometry import Camera
 from vlm3.mixture import Mixture, NoSample, Source
-from vlm3.qwen import packing
-from vlm3.qwen.packing import Batch
+from vlm3.qwen import batching
+from vlm3.qwen.batching import Batch
 from vlm3.training import loader
 from vlm3.training.config import Config
 from vlm3.training.loader import Feed, Share, Stop
@@ -74,7 +74,7 @@ def test_batches_are_those_of_the_stream_whoever_makes_them(vlm, monkeypatch, wo
     found = fed(views, workers)
     for step, batches in enumerate(found, 1):
         packs = [packed for part in views.parts(step) for packed in views[part]]
-        expected = list(packing.batches(packs, 150))
+        expected = list(batching.batches(packs, 150))
         assert len(batches) == len(expected) > 1
         for batch, other in zip(batches, expected, strict=True):
             assert batch.ids.tolist() == other.ids.tolist()

@@ -282,11 +282,11 @@ ROOMS = 'from = "vlm3.sources.rooms:Rooms"\ntask = "depth"\nfocal_px = 100\n'
 
 def _read(folder, text: str, seed: int = 0) -> Mixture:
     (folder / "some.toml").write_text(text)
-    return mixture.read(folder / "some.toml", seed)
+    return mixture.load(folder / "some.toml", seed)
 
 
 def test_the_packaged_rooms_ask_all_four_tasks_in_the_words_that_they_teach():
-    stream = mixture.read("rooms", seed=3)
+    stream = mixture.load("rooms", seed=3)
     assert {s.task for s in stream.sources.values()} == {
         "depth",
         "objects",
@@ -305,8 +305,8 @@ def test_the_packaged_rooms_ask_all_four_tasks_in_the_words_that_they_teach():
     assert sample.views[0].camera.fx == pytest.approx(100)
     assert (
         stream.draw(0)
-        == mixture.read("rooms", seed=3).draw(0)
-        != mixture.read("rooms", seed=4).draw(0)
+        == mixture.load("rooms", seed=3).draw(0)
+        != mixture.load("rooms", seed=4).draw(0)
     )
 
 
@@ -367,14 +367,14 @@ def test_a_file_that_a_windows_editor_saved_is_the_same_mixture(tmp_path, encodi
     said = f"# Stra\u00dfe\n[sources.a]\n{ROOMS}[sources.b]\n{ROOMS}"
     plain = _read(tmp_path, said).description
     (tmp_path / "some.toml").write_bytes(said.replace("\n", ends).encode(encoding))
-    assert mixture.read(tmp_path / "some.toml").description == plain
+    assert mixture.load(tmp_path / "some.toml").description == plain
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "latin-1"])
 def test_a_mixture_in_another_encoding_is_named_in_one_line(tmp_path, encoding):
     (tmp_path / "some.toml").write_bytes(f"[sources.a]\n{ROOMS}# Stra\u00dfe".encode(encoding))
     with pytest.raises(ValueError, match=r"some\.toml: not a ") as told:
-        mixture.read(tmp_path / "some.toml")
+        mixture.load(tmp_path / "some.toml")
     assert "\n" not in str(told.value)
 
 
@@ -421,21 +421,21 @@ def test_a_missing_file_is_told_with_the_packaged_ones():
     with pytest.raises(
         FileNotFoundError, match="castles: no such mixture; give a TOML file, or one of .*rooms"
     ):
-        mixture.read("castles")
+        mixture.load("castles")
 
 
 def test_validation_and_test_rooms_are_asked_about_as_the_rooms_that_are_learned_from():
-    learned = mixture.read("rooms")
+    learned = mixture.load("rooms")
     for name in ("validation", "test"):
-        other = mixture.read(f"rooms-{name}")
+        other = mixture.load(f"rooms-{name}")
         assert other.taught == learned.taught
         assert other.shares.tolist() == learned.shares.tolist()
         assert {s.items.split for s in other.sources.values()} == {name}
 
 
 def test_rooms_relations_ask_as_rooms_do_but_for_one_of_two_opposites():
-    (few,) = mixture.read("rooms-relations").sources.values()
-    full = mixture.read("rooms").sources["objects"]
+    (few,) = mixture.load("rooms-relations").sources.values()
+    full = mixture.load("rooms").sources["objects"]
     left_out = {"relations": dict.fromkeys(OPPOSITES.values(), "")}
     assert (few.focal_px, few.questions) == (full.focal_px, full.questions)
     assert few.templates == {**full.templates, "statement": left_out, "choice": left_out}
@@ -453,14 +453,14 @@ def test_a_mixture_like_another_has_its_sources_and_its_own(tmp_path):
     table = '[sources.more]\nfrom = "vlm3.sources.rooms:Rooms"\narguments = {views = 1}\ntask = "depth"\nweight = 1\n'
     path = tmp_path / "mine.toml"
     path.write_text('like = "rooms-test"\narguments = {collection = "small"}\n' + table)
-    found = mixture.read(path)
+    found = mixture.load(path)
     assert found.names == ("depth", "objects", "correspondence", "pose", "more")
     assert found.sources["pose"].items.split == "test"
     assert [len(s.items) for s in found.sources.values()][:4] == [len(Rooms("small", "test"))] * 4
 
 
 def test_a_mixture_like_another_may_change_the_weights_alone():
-    rooms, objects = mixture.read("rooms"), mixture.read("rooms-objects")
+    rooms, objects = mixture.load("rooms"), mixture.load("rooms-objects")
     assert objects.taught == rooms.taught
     assert objects.names == rooms.names
     assert dict(zip(objects.names, objects.shares * 9, strict=True)) == pytest.approx(
@@ -469,20 +469,20 @@ def test_a_mixture_like_another_may_change_the_weights_alone():
 
 
 def test_rooms_turns_differ_from_pairs_of_rooms_only_in_where_the_second_camera_stands_and_which_points_are_asked():
-    rooms, turns = mixture.read("rooms").sources, mixture.read("rooms-turns").sources
+    rooms, turns = mixture.load("rooms").sources, mixture.load("rooms-turns").sources
     assert set(turns) == {"turned_correspondence", "turned_pose"}
     for source in turns.values():
         known = rooms[source.task]
         assert vars(source.items) == vars(known.items) | {"turn_deg": [25, 10, 8]}
         assert replace(source, items=known.items, origin=known.origin, options={}) == known
     assert [source.options for source in turns.values()] == [{"on": "boxes"}, {"metric": False}]
-    tests = mixture.read("rooms-turns-test").sources.values()
+    tests = mixture.load("rooms-turns-test").sources.values()
     assert {s.items.split for s in tests} == {"test"}
 
 
 def test_a_mixture_like_several_has_the_sources_of_all_with_their_weights():
-    parts = [mixture.read(name) for name in ("rooms", "rooms-turns")]
-    both = mixture.read("rooms-all")
+    parts = [mixture.load(name) for name in ("rooms", "rooms-turns")]
+    both = mixture.load("rooms-all")
     assert both.names == parts[0].names + parts[1].names
     assert both.taught == parts[0].taught
     assert (both.shares * 12).tolist() == pytest.approx([3, 2, 3, 2, 1, 1])
@@ -492,4 +492,4 @@ def test_a_mixture_like_one_that_is_not_there_names_it(tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('like = "attic"\n')
     with pytest.raises(FileNotFoundError, match="attic"):
-        mixture.read(path)
+        mixture.load(path)

@@ -19,7 +19,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import (
 
 from tests.conftest import QUESTION, image_settings
 from vlm3 import mixture
-from vlm3.qwen import model, packing
+from vlm3.qwen import architecture, batching, files, model, patches
 
 
 @pytest.fixture(scope="module")
@@ -38,15 +38,15 @@ def copy(saved, tmp_path):
 def test_patches_equal_those_of_the_image_processor(size):
     image = np.random.default_rng(size[0]).integers(0, 256, (*size, 3), dtype=np.uint8)
     reference = Qwen2VLImageProcessorPil(**image_settings())(image, return_tensors="np")
-    rows = model.patches(torch.from_numpy(image))
+    rows = patches.patches(torch.from_numpy(image))
     assert rows.dtype == torch.float32
     assert rows.shape == (size[0] * size[1] // 256, 1536)
     np.testing.assert_allclose(rows, reference["pixel_values"], atol=1e-6, rtol=0)
-    assert np.array_equal(model.grid(image), reference["image_grid_thw"][0])
+    assert np.array_equal(patches.grid(image), reference["image_grid_thw"][0])
 
 
 def test_the_processors_resizing_leaves_multiples_of_32_alone():
-    limits = model.PREPROCESSING["size"]
+    limits = architecture.PREPROCESSING["size"]
     for height in range(32, 1400, 32):
         for width in (32, 64, 640, 1248, 4096):
             resized = smart_resize(
@@ -58,7 +58,7 @@ def test_the_processors_resizing_leaves_multiples_of_32_alone():
 def test_bad_images_are_refused_with_what_was_wrong():
     good = np.zeros((64, 64, 3), np.uint8)
     with pytest.raises(ValueError, match="multiples of 32, got 60x64: use unify_focal"):
-        model.grid(good[:, :60])
+        patches.grid(good[:, :60])
     for bad, message in (
         (good / 255, "float64"),
         (good[..., 0], r"\(64, 64\)"),
@@ -66,7 +66,7 @@ def test_bad_images_are_refused_with_what_was_wrong():
         (good[:0], "64x0"),
     ):
         with pytest.raises(ValueError, match=message):
-            model.grid(bad)
+            patches.grid(bad)
 
 
 def test_new_is_decided_by_its_seed_and_leaves_the_global_random_state_alone(vlm):
@@ -96,21 +96,22 @@ def test_sizes_that_cannot_work_are_refused():
 
 
 def test_tiny_is_packaged_small_and_knows_how_all_four_tasks_were_taught():
-    assert (model.PACKAGED / "model.safetensors").stat().st_size < 20e6
+    assert (files.PACKAGED / "model.safetensors").stat().st_size < 20e6
     vlm = model.load("tiny", dtype=torch.bfloat16)
     assert vlm.dtype == torch.bfloat16
-    assert vlm.taught == json.loads(json.dumps(mixture.read("rooms").taught))
+    assert vlm.taught == json.loads(json.dumps(mixture.load("rooms").taught))
 
 
 def test_packaged_description_is_the_one_that_the_code_writes():
-    packaged = json.loads((model.PACKAGED / "config.json").read_text())
+    packaged = json.loads((files.PACKAGED / "config.json").read_text())
     written = json.loads(model.config("tiny").to_json_string())
     ignore = ("architectures", "dtype", "transformers_version")
     assert {k: v for k, v in packaged.items() if k not in ignore} == {
         k: v for k, v in written.items() if k not in ignore
     }
     assert (
-        json.loads((model.PACKAGED / "preprocessor_config.json").read_text()) == model.PREPROCESSING
+        json.loads((files.PACKAGED / "preprocessor_config.json").read_text())
+        == architecture.PREPROCESSING
     )
 
 
@@ -135,7 +136,7 @@ def test_a_saved_folder_is_what_transformers_expects(vlm, saved, images):
     assert names >= {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"}
     assert not any(name.endswith((".bin", ".pt")) for name in names)
     rows = AutoImageProcessor.from_pretrained(saved)(images[0], return_tensors="np")["pixel_values"]
-    ours = model.patches(torch.from_numpy(images[0]))
+    ours = patches.patches(torch.from_numpy(images[0]))
     np.testing.assert_allclose(rows, ours, atol=0.02, rtol=0)  # backends may differ a little
     assert not list(saved.parent.glob("*.partial"))
 
@@ -150,7 +151,7 @@ def test_answers_are_greedy_even_if_the_folder_asks_for_sampling(copy, images):
         json.dumps({"do_sample": True, "temperature": 5.0})
     )
     vlm = model.load(str(copy))
-    asked = packing.inputs(vlm, images[:1], QUESTION)
+    asked = batching.inputs(vlm, images[:1], QUESTION)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         first, second = (vlm.net.generate(**asked, max_new_tokens=3) for _ in range(2))
@@ -176,7 +177,7 @@ def test_a_config_in_the_hubs_older_words_means_the_same_model(vlm, copy, images
     del found["text_config"]["tie_word_embeddings"], found["vision_config"]["rope_parameters"]
     found["vision_config"]["model_type"] = "qwen3_vl"
     (copy / "config.json").write_text(json.dumps(found))
-    asked = packing.inputs(vlm, images, QUESTION)
+    asked = batching.inputs(vlm, images, QUESTION)
     with torch.no_grad():
         logits = [net(**asked, use_cache=False).logits for net in (vlm.net, model.load(copy).net)]
     assert torch.equal(*logits)
@@ -297,12 +298,12 @@ SPOILT = {
         "of another shape, such as .*mlp",
     ),
     "a head of its own": (
-        _weights(lambda w: w | {model.HEAD: w[model.EMBEDDINGS] + 1e-6}),
+        _weights(lambda w: w | {architecture.HEAD: w[architecture.EMBEDDINGS] + 1e-6}),
         WRONG,
         "lm_head.weight and .*embed_tokens.weight differ.*tie_word_embeddings to false.*or take",
     ),
     "a rounded head": (
-        _weights(lambda w: w | {model.HEAD: w[model.EMBEDDINGS].bfloat16()}),
+        _weights(lambda w: w | {architecture.HEAD: w[architecture.EMBEDDINGS].bfloat16()}),
         WRONG,
         "differ",
     ),
@@ -320,7 +321,7 @@ SPOILT = {
     "an infinity": (_one(_put(torch.inf)), WRONG, "merger.norm.bias holds NaN"),
     "a negative infinity": (_one(_put(-torch.inf, 0)), WRONG, "merger.norm.bias holds NaN"),
     "NaN embeddings": (
-        _one(_put(torch.nan), model.EMBEDDINGS),
+        _one(_put(torch.nan), architecture.EMBEDDINGS),
         WRONG,
         "embed_tokens.weight holds NaN",
     ),
@@ -398,7 +399,7 @@ def test_what_is_wrong_with_a_folder_is_said_in_one_line_and_nothing_else_is_pri
 @pytest.mark.parametrize(
     "changes",
     [
-        lambda w: {model.HEAD: w[model.EMBEDDINGS].clone()},
+        lambda w: {architecture.HEAD: w[architecture.EMBEDDINGS].clone()},
         lambda w: {"model.visual.merger.norm.bias": w["model.visual.merger.norm.bias"] * 0 + 3e38},
     ],
     ids=["equal head", "large numbers"],
@@ -448,7 +449,7 @@ def test_a_description_with_a_byte_order_mark_is_read(copy, name):
 
 def untied(folder):
     """A folder with a head of its own, and a configuration that says so."""
-    _weights(lambda w: w | {model.HEAD: w[model.EMBEDDINGS].flip(0)})(folder)
+    _weights(lambda w: w | {architecture.HEAD: w[architecture.EMBEDDINGS].flip(0)})(folder)
     _edit(CONFIG, tie_word_embeddings=False)(folder)
     return folder
 
@@ -458,7 +459,7 @@ def test_an_untied_head_is_kept_by_load_and_save(copy, tmp_path):
     first, second = load_file(copy / WEIGHTS), load_file(tmp_path / "again" / WEIGHTS)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not torch.equal(second[model.HEAD], second[model.EMBEDDINGS])
+    assert not torch.equal(second[architecture.HEAD], second[architecture.EMBEDDINGS])
 
 
 def test_a_head_that_its_configuration_would_drop_is_not_saved(copy, tmp_path):
@@ -491,7 +492,7 @@ def test_places_that_hold_no_model_are_named(saved, tmp_path, monkeypatch):
 
 def test_the_patch_embedding_is_torchs_convolution_to_rounding(vlm, images):
     ours = deepcopy(vlm.net.model.visual.patch_embed.proj).double()
-    rows = model.patches(torch.from_numpy(images[0])).double()
+    rows = patches.patches(torch.from_numpy(images[0])).double()
     plain = torch.nn.Conv3d(
         3, ours.out_channels, (2, 16, 16), stride=(2, 16, 16), dtype=torch.float64
     )
@@ -499,7 +500,7 @@ def test_the_patch_embedding_is_torchs_convolution_to_rounding(vlm, images):
     with torch.no_grad():
         blocks = rows.view(-1, 3, 2, 16, 16)
         found, expected = ours(blocks), plain(blocks).flatten(1)
-    assert isinstance(ours, model.LinearPatches)
+    assert isinstance(ours, patches.LinearPatches)
     assert found.abs().max() > 0.1
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
@@ -515,7 +516,7 @@ def test_weights_have_the_names_and_shapes_that_transformers_gives_them(vlm):
 def test_transformers_own_network_reads_a_saved_folder_with_the_same_logits(vlm, saved, images):
     plain = Qwen3VLForConditionalGeneration.from_pretrained(saved)
     assert type(plain.model.visual.patch_embed.proj) is torch.nn.Conv3d
-    asked = packing.inputs(vlm, images, QUESTION)
+    asked = batching.inputs(vlm, images, QUESTION)
     with torch.no_grad():
         ours, theirs = (net(**asked, use_cache=False).logits for net in (vlm.net, plain.eval()))
     torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)

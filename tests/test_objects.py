@@ -848,7 +848,7 @@ def test_the_judge_makes_no_mistake_in_2000_answers_of_many_wordings():
 
 
 def stated(category, question, names=()):
-    return QA(question, "", Truth(category, None, names))
+    return QA("", (), question, "", Truth(category, None, names))
 
 
 @pytest.mark.parametrize(
@@ -998,15 +998,17 @@ def test_answers_without_their_question(text, value):
 
 
 def test_a_bare_number_is_an_hour_only_where_one_is_asked_for():
-    assert judge(QA("Which hour?", "", Truth("direction", Hour(3))), "4")
+    assert judge(QA("", (), "Which hour?", "", Truth("direction", Hour(3))), "4")
     assert parse("4") == 4.0
-    assert not judge(QA("How wide?", "", Truth("width_data", 4.0)), "4 o'clock")
+    assert not judge(QA("", (), "How wide?", "", Truth("width_data", 4.0)), "4 o'clock")
 
 
 def test_released_truths_are_read_from_their_sentences():
     ask_left = "Is bounding box region (0, 39, 652, 999) smaller than bounding box region (6, 380, 228, 562)?"
     false = "Incorrect, bounding box region (0, 39, 652, 999) is not smaller than bounding box region (6, 380, 228, 562)."
-    qa = objects.typed(QA(ask_left, false, ("small_predicate", false, ("lamp", "television"))))
+    qa = objects.typed(
+        QA("", (), ask_left, false, ("small_predicate", false, ("lamp", "television")))
+    )
     assert qa.truth == Truth("small_predicate", False, ("lamp", "television"))
     assert judge(qa, "No, the lamp is bigger.")
     assert not judge(qa, "The television is larger than the lamp.")
@@ -1018,7 +1020,7 @@ def test_released_truths_are_read_from_their_sentences():
         ("direction", 7, Hour(7)),
         ("left_predicate", True, True),
     ]:
-        found = objects.typed(QA("Region [0] or Region [1]?", "", (category, answer)))
+        found = objects.typed(QA("", (), "Region [0] or Region [1]?", "", (category, answer)))
         assert type(found.truth.value) is type(value)
         assert (
             found.truth.value == pytest.approx(value)
@@ -1033,16 +1035,16 @@ def test_released_truths_are_read_from_their_sentences():
         ("width_data", True),
     ]:
         with pytest.raises(ValueError, match=f"no value of category '{category}'"):
-            objects.typed(QA("", "", (category, answer)))
+            objects.typed(QA("", (), "", "", (category, answer)))
     for category in ("colour_predicate", "left_data", "clock", "", None, 7, "_choice"):
         with pytest.raises(ValueError, match="no category"):
-            objects.typed(QA("", "", (category, "yes")))
+            objects.typed(QA("", (), "", "", (category, "yes")))
 
 
 def test_a_question_is_read_by_its_kind_where_no_truth_is_at_hand():
     """A model that is asked about the user's own photo."""
     boxes = ((10.0, 39.0, 652.0, 999.0), (6.0, 380.0, 228.0, 562.0))
-    asked = QA(f"Is {boxes[0]} left of {boxes[1]}?", "", None, "left_predicate", boxes)
+    asked = QA("left_predicate", boxes, f"Is {boxes[0]} left of {boxes[1]}?")
     assert objects.read(asked, "It is to the right of it.") is False
     assert objects.read(asked._replace(kind="direction"), "4") == Hour(4)
     assert (

@@ -13,8 +13,8 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from tests.conftest import QUESTION, image_settings
 from vlm3.geometry import Camera
 from vlm3.mixture import Mixture, Source
-from vlm3.qwen import attention, packing
-from vlm3.qwen.packing import SHARED, UNSUPERVISED, Batch, Packed
+from vlm3.qwen import attention, batching, packing
+from vlm3.qwen.packing import SHARED, UNSUPERVISED, Packed
 from vlm3.tasks import text
 from vlm3.views import QA, Sample, View
 
@@ -46,10 +46,10 @@ def processor(vlm):
 
 
 QAS = (  # of unlike lengths, the third like the first
-    QA("How far is pixel (812, 1033)?", "2.41", None),
-    QA("How far is pixel (7, 1033), in metres along the optical axis?", "13.0 metres", None),
-    QA("How far is pixel (812, 1033)?", "2.41", None),
-    QA("Which way is up?", "", None),
+    QA("", (), "How far is pixel (812, 1033)?", "2.41"),
+    QA("", (), "How far is pixel (7, 1033), in metres along the optical axis?", "13.0 metres"),
+    QA("", (), "How far is pixel (812, 1033)?", "2.41"),
+    QA("", (), "Which way is up?"),
 )
 
 
@@ -57,7 +57,7 @@ def _sample(images: list[np.ndarray], *qas: QA) -> Sample:
     return Sample(tuple(View(image, None) for image in images), qas, "depth", "here")
 
 
-def _logits(vlm, batch: Batch, masked: bool = False) -> torch.Tensor:
+def _logits(vlm, batch: batching.Batch, masked: bool = False) -> torch.Tensor:
     """(R, V) of the supervised rows, by the attention over trees or by torch's with a mask."""
     attention.use(vlm.net, not masked)
     try:
@@ -107,7 +107,7 @@ def test_ids_patches_positions_and_logits_equal_those_of_the_processor(
     vlm, processor, images, count
 ):
     ours, reference = (
-        packing.inputs(vlm, images[:count], QUESTION),
+        batching.inputs(vlm, images[:count], QUESTION),
         _reference(processor, images[:count]),
     )
     assert torch.equal(ours["input_ids"], reference["input_ids"])
@@ -124,8 +124,8 @@ def test_ids_patches_positions_and_logits_equal_those_of_the_processor(
 
 def test_images_and_their_order_reach_the_logits(vlm, images):
     with torch.no_grad():
-        a = vlm.net(**packing.inputs(vlm, images, QUESTION), use_cache=False).logits[0, -1]
-        b = vlm.net(**packing.inputs(vlm, images[::-1], QUESTION), use_cache=False).logits[0, -1]
+        a = vlm.net(**batching.inputs(vlm, images, QUESTION), use_cache=False).logits[0, -1]
+        b = vlm.net(**batching.inputs(vlm, images[::-1], QUESTION), use_cache=False).logits[0, -1]
     assert (a - b).abs().max() > 1e-4
 
 
@@ -159,14 +159,14 @@ def test_prompt_equals_the_chat_template(vlm, n_images):
 @pytest.mark.parametrize("token", ["<|image_pad|>", "<|im_end|>", "<|object_ref_start|>"])
 def test_control_tokens_in_a_question_or_answer_are_refused(vlm, images, token):
     with pytest.raises(ValueError, match="control token"):
-        packing.inputs(vlm, images, f"How far? {token}")
+        batching.inputs(vlm, images, f"How far? {token}")
     with pytest.raises(ValueError, match="control token"):
         packing.prompt("How far?", 1, f"2.4{token}")
 
 
 def test_a_question_without_an_image_is_refused(vlm):
     with pytest.raises(ValueError, match="at least one image"):
-        packing.inputs(vlm, [], QUESTION)
+        batching.inputs(vlm, [], QUESTION)
 
 
 # Isolated packing
@@ -178,7 +178,7 @@ def test_a_question_without_an_image_is_refused(vlm):
 def test_packed_questions_have_the_logits_of_questions_asked_alone(
     vlm, processor, images, count, masked
 ):
-    batch = packing.collate([packing.pack(_sample(images[:count], *QAS), vlm.tokenizer)])
+    batch = batching.collate([packing.pack(_sample(images[:count], *QAS), vlm.tokenizer)])
     expected = torch.cat([_alone(vlm, processor, images[:count], qa) for qa in QAS])
     found = _logits(vlm, batch, masked)
     assert found.shape == expected.shape
@@ -191,13 +191,13 @@ def test_samples_of_a_batch_do_not_see_each_other(vlm, images, masked):
     several = [_sample(images, *QAS), _sample(images[1:], QAS[1]), _sample(images[:1], *QAS[:2])]
     packs = [packing.pack(sample, vlm.tokenizer) for sample in several]
     packs.append(packing.pack(several[0], vlm.tokenizer, "chat"))
-    together = _logits(vlm, packing.collate(packs), masked)
-    alone = torch.cat([_logits(vlm, packing.collate([packed]), masked) for packed in packs])
+    together = _logits(vlm, batching.collate(packs), masked)
+    alone = torch.cat([_logits(vlm, batching.collate([packed]), masked) for packed in packs])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
 
 
 def test_the_tree_has_the_gradients_of_the_mask(vlm, images):
-    batch = packing.collate(
+    batch = batching.collate(
         [packing.pack(_sample(images[:n], *QAS), vlm.tokenizer) for n in (1, 2)]
     )
 
@@ -216,7 +216,7 @@ def test_ids_and_positions_of_a_branch_are_those_of_its_question_alone(vlm, imag
     packed = packing.pack(_sample(images[:count], *QAS), vlm.tokenizer)
     for number, qa in enumerate(QAS, 1):
         rows = (packed.branches == SHARED) | (packed.branches == number)
-        alone = packing.inputs(vlm, images[:count], qa.question)
+        alone = batching.inputs(vlm, images[:count], qa.question)
         asked = alone["input_ids"].shape[1]
         assert packed.ids[rows][:asked].tolist() == alone["input_ids"][0].tolist()
         assert vlm.tokenizer.decode(packed.ids[rows][asked:]) == f"{qa.answer}<|im_end|>\n"
@@ -227,7 +227,7 @@ def test_ids_and_positions_of_a_branch_are_those_of_its_question_alone(vlm, imag
 
 def test_what_all_questions_begin_with_is_there_once(vlm, images):
     lone = packing.pack(_sample(images, QAS[0]), vlm.tokenizer)
-    asked = packing.inputs(vlm, images, QAS[0].question)["input_ids"].shape[1]
+    asked = batching.inputs(vlm, images, QAS[0].question)["input_ids"].shape[1]
     assert (
         lone.branches == SHARED
     ).sum() == asked - 1  # the last is kept, to predict the answer from
@@ -253,10 +253,13 @@ def _deep_view() -> View:
 
 def test_a_sample_to_be_answered_ends_each_branch_where_its_answer_will_begin(vlm, images):
     sample = _sample(images, *QAS)
-    asked, packed = packing.ask(sample, vlm.tokenizer), packing.pack(sample, vlm.tokenizer)
+    asked, packed = (
+        packing.pack_questions(sample, vlm.tokenizer),
+        packing.pack(sample, vlm.tokenizer),
+    )
     assert (asked.targets == UNSUPERVISED).all()
     for number, qa in enumerate(QAS, 1):
-        lone = packing.inputs(vlm, images, qa.question)["input_ids"][0]
+        lone = batching.inputs(vlm, images, qa.question)["input_ids"][0]
         assert (
             asked.ids[(asked.branches == SHARED) | (asked.branches == number)].tolist()
             == lone.tolist()
@@ -278,7 +281,7 @@ def test_a_chat_is_laid_out_as_transformers_does_it(vlm, processor, images):
     )
     assert packed.positions.tolist() == rope[:, 0].tolist()
     with torch.no_grad():
-        ours = _logits(vlm, packing.collate([packed]))
+        ours = _logits(vlm, batching.collate([packed]))
         expected = vlm.net(**reference, use_cache=False).logits[0, packed.targets != UNSUPERVISED]
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
@@ -287,7 +290,7 @@ def test_only_in_a_chat_does_an_answer_see_earlier_ones(vlm, images):
     @torch.no_grad()
     def last(layout: str, answer: str) -> torch.Tensor:
         sample = _sample(images[:1], QAS[0]._replace(answer=answer), QAS[1])
-        return _logits(vlm, packing.collate([packing.pack(sample, vlm.tokenizer, layout)]))[-4:]
+        return _logits(vlm, batching.collate([packing.pack(sample, vlm.tokenizer, layout)]))[-4:]
 
     torch.testing.assert_close(
         last("isolated", "2.41"), last("isolated", "9.87"), atol=1e-6, rtol=0
@@ -334,9 +337,9 @@ def test_samples_that_cannot_be_packed_are_refused(vlm, images):
         (_sample([], QAS[0]), {}, "at least one image"),
         (_sample(images, QAS[0]), {"layout": "row"}, "got 'row', 'answer'"),
         (_sample(images, QAS[0]), {"weighting": "word"}, "got 'isolated', 'word'"),
-        (_sample(images, QA("Far <|im_end|>?", "1", None)), {}, r"control token '<\|im_end\|>'"),
+        (_sample(images, QA("", (), "Far <|im_end|>?", "1")), {}, r"control token '<\|im_end\|>'"),
         (
-            _sample(images, QAS[0], QA("Far?", "<|image_pad|>", None)),
+            _sample(images, QAS[0], QA("", (), "Far?", "<|image_pad|>")),
             {},
             r"control token '<\|image_pad\|>'",
         ),
@@ -351,7 +354,7 @@ def test_samples_that_cannot_be_packed_are_refused(vlm, images):
 def test_who_sees_whom_by_hand():
     """Tokens 0 1 are shared, 2 3 and 4 are questions; 5 is another sample's, and 6 its question."""
     samples, branches = torch.tensor([0, 0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 1, 1, 2, 0, 1])
-    seen = [np.flatnonzero(row).tolist() for row in packing.visible(samples, branches)[0, 0]]
+    seen = [np.flatnonzero(row).tolist() for row in batching.visible(samples, branches)[0, 0]]
     assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 4], [5], [5, 6]]
 
 
@@ -373,7 +376,7 @@ def _packed(shared: int, *lengths: int, source: str = "") -> Packed:
 
 def test_batches_hold_all_samples_in_their_order_and_no_more_tokens_than_asked_for():
     packs = [_packed(3 + k % 4, *[1 + k % 5] * (1 + k % 3), source=str(k)) for k in range(40)]
-    found = list(packing.batches(packs, 50))
+    found = list(batching.batches(packs, 50))
     assert len(found) > 5
     assert all(len(batch) <= 50 for batch in found)
     assert [name for batch in found for name in batch.sources] == [p.source for p in packs]
@@ -385,7 +388,7 @@ def test_batches_hold_all_samples_in_their_order_and_no_more_tokens_than_asked_f
 
 def test_a_sample_longer_than_the_budget_is_alone_in_its_batch():
     packs = [_packed(3, 2, source="a"), _packed(30, 9, source="long"), _packed(4, 2, source="b")]
-    found = packing.batches(packs, 20)
+    found = batching.batches(packs, 20)
     assert [(batch.sources, len(batch)) for batch in found] == [
         (("a",), 5),
         (("long",), 39),
@@ -396,26 +399,26 @@ def test_a_sample_longer_than_the_budget_is_alone_in_its_batch():
 def test_batches_ask_for_no_more_samples_than_they_hold():
     asked = []
     packs = (asked.append(k) or _packed(3, 2) for k in range(100))
-    next(packing.batches(packs, 20))  # four samples of five tokens, and the one that is too many
+    next(batching.batches(packs, 20))  # four samples of five tokens, and the one that is too many
     assert asked == [0, 1, 2, 3, 4]
 
 
 def test_no_samples_make_no_batches():
-    assert list(packing.batches([], 20)) == []
+    assert list(batching.batches([], 20)) == []
 
 
 def test_images_wait_as_bytes_and_are_cut_into_patches_when_the_network_asks(vlm, images):
-    batch = packing.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
+    batch = batching.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
     assert [(image.dtype, tuple(image.shape)) for image in batch.images] == [
         (torch.uint8, i.shape) for i in images
     ]
     rows = batch.inputs()["pixel_values"]
     assert rows.dtype == torch.float32
-    assert torch.equal(rows, packing.inputs(vlm, images, QUESTION)["pixel_values"])
+    assert torch.equal(rows, batching.inputs(vlm, images, QUESTION)["pixel_values"])
 
 
 def test_a_batch_moves_whole(vlm, images):
-    batch = packing.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
+    batch = batching.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
     moved = batch.to("meta")
     tensors = [part for part in vars(moved).values() if isinstance(part, torch.Tensor)]
     tensors += [*moved.tree, *moved.images]
@@ -429,7 +432,7 @@ def test_all_of_a_batch_is_pinned(vlm, images, monkeypatch):
     monkeypatch.setattr(
         torch.Tensor, "pin_memory", lambda tensor, *_: pinned.append(tensor) or tensor.clone()
     )
-    batch = packing.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
+    batch = batching.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
     found = batch.pin_memory()
     assert len(pinned) == 11 + len(images)
     assert torch.equal(found.ids, batch.ids)

@@ -14,9 +14,8 @@ from torch.distributed.fsdp import FSDPModule
 
 from tests.training import losses, small, stderr, together, told, weights
 from vlm3 import mixture, parallel
-from vlm3.qwen import packing
-from vlm3.training import checkpoints as runs
-from vlm3.training import sft
+from vlm3.qwen import batching
+from vlm3.training import checkpoints, log, sft, sharding
 from vlm3.training.config import Config
 from vlm3.training.loader import Feed, Share, Stop
 
@@ -36,7 +35,7 @@ def alone(tmp_path_factory) -> Config:
 
 def saved(out: Path) -> dict[str, torch.Tensor]:
     """The weights of the last checkpoint, in float32 and of one piece."""
-    dcp_to_torch_save(runs.checkpoints(out)[-1], out / "whole.pt")
+    dcp_to_torch_save(checkpoints.checkpoints(out)[-1], out / "whole.pt")
     return torch.load(out / "whole.pt")["model"]
 
 
@@ -53,14 +52,14 @@ def agree(config: Config, alone: Config) -> None:
 
 def turns(config: Config, world: int) -> list[tuple[int, ...]]:
     """How many batches each process has, step by step."""
-    samples, tokenizer = mixture.read(config.mixture), sft.start(config).tokenizer
+    samples, tokenizer = mixture.load(config.mixture), sft.start(config).tokenizer
     shares = [Share(samples, config, tokenizer, rank, world) for rank in range(world)]
     return [tuple(_count(share, step) for share in shares) for step in range(STEPS)]
 
 
 def _count(share: Share, step: int) -> int:
     packs = [packed for part in share.parts(step) for packed in share[part]]
-    return len(list(packing.batches(packs, share.config.tokens)))
+    return len(list(batching.batches(packs, share.config.tokens)))
 
 
 def test_two_processes_share_the_network_and_learn_what_one_learns(alone, tmp_path):
@@ -119,16 +118,16 @@ class InParts(FSDPModule):
 def test_gradients_travel_between_copies_after_the_last_batch_only():
     net = object.__new__(InParts)
     net.travels = []
-    assert list(parallel.evened("abc", net)) == [("a", True), ("b", True), ("c", True)]
+    assert list(sharding.evened("abc", net)) == [("a", True), ("b", True), ("c", True)]
     assert net.travels == [False, False, True]
 
 
 def test_a_step_says_which_network_its_batches_are_for(alone, monkeypatch):
-    evened, nets = parallel.evened, []
+    evened, nets = sharding.evened, []
     monkeypatch.setattr(
         parallel, "evened", lambda items, net, stop: (nets.append(net), evened(items, net, stop))[1]
     )
-    samples, vlm = mixture.read(alone.mixture), sft.start(alone)
+    samples, vlm = mixture.load(alone.mixture), sft.start(alone)
     learner = sft.Learner(alone, sft.prepared(vlm, alone), parallel.place(), ["depth", "pose"])
     with Feed(Share(samples, alone, vlm.tokenizer), range(1), 0, Stop()) as feed:
         learner.step(0, feed)
@@ -137,7 +136,7 @@ def test_a_step_says_which_network_its_batches_are_for(alone, monkeypatch):
 
 def _forget_after(config: Config, checkpoint: Path) -> None:
     """As if the run had been stopped there."""
-    for path in (*runs.checkpoints(config.out), config.out / "model"):
+    for path in (*checkpoints.checkpoints(config.out), config.out / "model"):
         if path != checkpoint:
             shutil.rmtree(path)
 
@@ -155,14 +154,14 @@ def test_adapters_are_learned_and_merged_in_shards(tmp_path):
 
 def test_fewer_samples_than_processes_are_refused(alone):
     with pytest.raises(ValueError, match="6 samples do not give each of 8 processes one"):
-        Share(mixture.read(alone.mixture), alone, None, 0, 8)
+        Share(mixture.load(alone.mixture), alone, None, 0, 8)
 
 
 def test_groups_that_do_not_come_out_even_are_refused(monkeypatch):
     monkeypatch.setattr(parallel.dist, "is_initialized", lambda: True)
     monkeypatch.setattr(parallel.dist, "get_world_size", lambda: 6)
     with pytest.raises(ValueError, match="6 processes do not make groups of 4"):
-        parallel.sharded(torch.nn.Linear(1, 1), torch.device("cpu"), shard=4)
+        sharding.sharded(torch.nn.Linear(1, 1), torch.device("cpu"), shard=4)
 
 
 @pytest.mark.parametrize(
@@ -211,9 +210,9 @@ def test_launchers_start_processes_of_which_one_speaks(tmp_path, launcher):
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert len(runs.read(tmp_path / "run")) == 2
+    assert len(log.records(tmp_path / "run")) == 2
     assert (
-        len(list(runs.checkpoints(tmp_path / "run")[-1].glob("*.distcp"))) == 2
+        len(list(checkpoints.checkpoints(tmp_path / "run")[-1].glob("*.distcp"))) == 2
     )  # each process wrote its part
     assert "Warning" not in done.stderr
     assert done.stdout == f"saved {tmp_path / 'run' / 'model'}\n"

@@ -142,7 +142,7 @@ ASKED = {
 
 
 def read(part, text):
-    return pose.read(QA(ASKED[part], "", None, part), text)
+    return pose.read(QA(part, (), ASKED[part]), text)
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,9 @@ def test_one_number_is_read_in_the_unit_that_the_question_names(part, text, valu
 
 
 def test_a_bare_number_counts_only_where_the_question_names_its_unit():
-    assert pose.read(QA("How far is it?", "", None, "distance"), "0.7") is None
-    assert pose.read(QA("How far is it?", "", None, "distance"), "0.7 m") == {"distance_m": 0.7}
-    assert pose.read(QA("How far did it turn?", "", None, "angle"), "41") is None
+    assert pose.read(QA("distance", (), "How far is it?"), "0.7") is None
+    assert pose.read(QA("distance", (), "How far is it?"), "0.7 m") == {"distance_m": 0.7}
+    assert pose.read(QA("angle", (), "How far did it turn?"), "41") is None
     assert pose.parse("41") is None
 
 
@@ -211,8 +211,8 @@ def test_only_what_a_question_asks_for_comes_from_its_answer(part):
     truth = {field: 0.0 for field in pose.PARTS[part]} | {
         "pair": "a"
     }  # a record that does not say of what kind it is
-    assert pose.read(QA("?", "", truth), EVERYTHING) == read(part, EVERYTHING)
-    assert pose.read(QA("?", "", None), EVERYTHING) == whole
+    assert pose.read(QA("", (), "?", "", truth), EVERYTHING) == read(part, EVERYTHING)
+    assert pose.read(QA("", (), "?"), EVERYTHING) == whole
 
 
 YPR = (14.5, -3.0, 0.5)

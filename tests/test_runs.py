@@ -11,9 +11,9 @@ import torch
 import torch.distributed.checkpoint as dcp
 
 from tests.training import NETWORK, small, weights
-from vlm3.qwen import model
-from vlm3.training import checkpoints as runs
-from vlm3.training import sft
+from vlm3 import disk, parallel
+from vlm3.qwen import architecture, model
+from vlm3.training import checkpoints, log, sft
 from vlm3.training.checkpoints import Run
 
 IDENTITY = {"lr": 0.1, "sources": {"depth": {"size": 3}}}
@@ -123,14 +123,14 @@ def test_means_are_of_the_records_that_have_the_task():
     )
     log = [{"step": step, "losses": each} for step, each in enumerate(losses, 1)]
     first, second = ({"depth": 1.5, "pose": 5.0}, {"depth": 4.0, "pose": 7.0})
-    assert runs.means(log, 2) == [{"step": 2, "losses": first}, {"step": 4, "losses": second}]
+    assert log.means(log, 2) == [{"step": 2, "losses": first}, {"step": 4, "losses": second}]
 
 
 def test_a_folder_whose_run_saved_nothing_takes_another_configuration(tmp_path):
     opened(tmp_path)[0].log({"step": 1, "loss": 0.5})
     opened(tmp_path, lr=0.2)
     assert json.loads((tmp_path / "config.json").read_text())["lr"] == 0.2
-    assert runs.read(tmp_path) == []
+    assert log.records(tmp_path) == []
 
 
 def test_the_log_is_cut_back_to_the_checkpoint_and_a_line_half_written_is_left_out(tmp_path):
@@ -139,7 +139,7 @@ def test_the_log_is_cut_back_to_the_checkpoint_and_a_line_half_written_is_left_o
     run.log({"step": 3, "loss": 0.5})
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
-    assert [record["step"] for record in runs.read(tmp_path)] == [1, 2, 3]
+    assert [record["step"] for record in log.records(tmp_path)] == [1, 2, 3]
     opened(tmp_path)
     assert [
         json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()
@@ -151,7 +151,7 @@ def test_a_damaged_log_is_named_with_its_line(tmp_path, line):
     learned(*opened(tmp_path), 1)
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write(line + "\n")
-    for call in (runs.read, opened):
+    for call in (checkpoints.read, opened):
         with pytest.raises(ValueError, match=r"log.jsonl:2 is damaged"):
             call(tmp_path)
 
@@ -162,7 +162,7 @@ def test_what_an_editor_saved_with_a_byte_order_mark_says_the_same(tmp_path, nam
     learned(*opened(tmp_path), 2)
     path = tmp_path / name
     path.write_bytes(codecs.BOM_UTF8 + path.read_bytes().replace(b"\n", ends))
-    assert [record["step"] for record in runs.read(tmp_path)] == [1, 2]
+    assert [record["step"] for record in log.records(tmp_path)] == [1, 2]
     assert opened(tmp_path)[0].step == 2
 
 
@@ -175,19 +175,19 @@ def test_a_damaged_configuration_is_named(tmp_path, content):
 
 
 def test_a_folder_without_a_run_has_no_log_and_no_checkpoints(tmp_path):
-    assert runs.read(tmp_path) == runs.checkpoints(tmp_path) == []
+    assert log.records(tmp_path) == checkpoints.checkpoints(tmp_path) == []
 
 
 @pytest.mark.parametrize("keyword", [False, True])
 def test_what_fills_a_folder_is_alone_in_it_and_may_begin_again_once_it_failed(tmp_path, keyword):
     config = SimpleNamespace(out=tmp_path / "run")
 
-    @runs.alone
+    @parallel.alone
     def fill(config, deep: int = 0) -> str:
         return (
             fill(config, deep=deep - 1)
             if deep
-            else runs.alone(lambda config: 1 / 0)(SimpleNamespace(out=tmp_path))
+            else parallel.alone(lambda config: 1 / 0)(SimpleNamespace(out=tmp_path))
         )
 
     begin = (
@@ -213,25 +213,25 @@ def test_a_head_of_its_own_is_trained_saved_and_loaded(tmp_path, changes):
     head.weight = torch.nn.Parameter(embeddings.weight.detach().flip(0).clone())
     model.save(vlm, tmp_path / "untied")
     made = weights(sft.train(replace(config, model=str(tmp_path / "untied"))))
-    assert torch.equal(made[model.HEAD], made[model.EMBEDDINGS].flip(0)) == bool(
+    assert torch.equal(made[architecture.HEAD], made[architecture.EMBEDDINGS].flip(0)) == bool(
         changes.get("lora")
     )
-    assert torch.equal(made[model.HEAD], head.weight.bfloat16().float()) == bool(
+    assert torch.equal(made[architecture.HEAD], head.weight.bfloat16().float()) == bool(
         changes.get("lora")
     )
-    torch.testing.assert_close(made[model.HEAD], head.weight.detach(), atol=0.1, rtol=0)
+    torch.testing.assert_close(made[architecture.HEAD], head.weight.detach(), atol=0.1, rtol=0)
 
 
 def test_a_head_that_would_be_dropped_is_never_finished(tmp_path):
     settings = model.config("tiny", **NETWORK)
     changed = model.new(settings).net.state_dict()
-    changed[model.HEAD] = changed[model.HEAD] + 1
+    changed[architecture.HEAD] = changed[architecture.HEAD] + 1
     with pytest.raises(ValueError, match="what was trained: lm_head.weight and .* differ"):
-        runs._network(settings, changed)
+        checkpoints._network(settings, changed)
 
 
 def test_nested_records_become_flat():
-    assert runs.flat({"step": 3, "losses": {"depth": 1.5, "pose": {"x": 2}}}) == {
+    assert disk.flat({"step": 3, "losses": {"depth": 1.5, "pose": {"x": 2}}}) == {
         "step": 3,
         "losses/depth": 1.5,
         "losses/pose/x": 2,

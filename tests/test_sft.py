@@ -19,11 +19,10 @@ from tests.test_cli import vlm3
 from tests.training import KILLED, begin, ended, losses, small, state, stderr, told, weights
 from vlm3 import mixture
 from vlm3.mixture import Mixture, NoSample, Source
-from vlm3.qwen import attention, model, packing
+from vlm3.qwen import attention, batching, model, packing
 from vlm3.sources.rooms import Rooms
 from vlm3.terminal import cli
-from vlm3.training import checkpoints as runs
-from vlm3.training import sft
+from vlm3.training import checkpoints, log, sft
 from vlm3.training.config import ADAPTED, PARTS, PRESETS, Config
 
 
@@ -69,7 +68,7 @@ def short(tmp_path_factory) -> Config:
 def test_a_run_killed_at_twenty_random_moments_ends_as_if_undisturbed(whole, rng):
     config = replace(whole, out=whole.out.with_name("killed"))
     step_s = min(
-        record["seconds"] for record in runs.read(whole.out)
+        record["seconds"] for record in log.records(whole.out)
     )  # so that no machine is done before its time
     for k in range(20):
         stepped, saving = k % 4 > 0, int(rng.integers(1, 4)) if k % 5 == 0 else 0
@@ -84,11 +83,14 @@ def test_a_run_killed_at_twenty_random_moments_ends_as_if_undisturbed(whole, rng
 def test_sigterm_to_a_run_and_its_workers_saves_it_and_ends_with_143(whole):
     config = replace(whole, out=whole.out.with_name("stopped"), save_every=1000, workers=1)
     process = begin(config)
-    while process.is_alive() and len(runs.read(config.out)) < 2:
+    while process.is_alive() and len(log.records(config.out)) < 2:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
     assert ended(process) == 143
-    assert runs.checkpoints(config.out)[-1].name == f"step-{runs.read(config.out)[-1]['step']:08d}"
+    assert (
+        checkpoints.checkpoints(config.out)[-1].name
+        == f"step-{log.records(config.out)[-1]['step']:08d}"
+    )
     assert ended(begin(config)) == 0
     assert same(config, whole)
     assert stderr(config) == ""
@@ -134,11 +136,11 @@ def test_sigterm_saves_the_last_whole_step_while_samples_are_waited_for(tmp_path
     )
     config = small(tmp_path, mixture=str(mixture), save_every=1000, workers=workers)
     process = begin(config)
-    while process.is_alive() and len(runs.read(config.out)) < 3:
+    while process.is_alive() and len(log.records(config.out)) < 3:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
     assert ended(process, 30) == 143
-    assert runs.checkpoints(config.out)[-1].name == "step-00000003"
+    assert checkpoints.checkpoints(config.out)[-1].name == "step-00000003"
     assert stderr(config) == ""
 
 
@@ -151,7 +153,7 @@ def test_ctrl_c_saves_the_last_whole_step_and_a_second_one_ends_at_once(short, t
 
     with pytest.raises(KeyboardInterrupt):
         sft.train(config, on_step=interrupted)
-    assert [path.name for path in runs.checkpoints(config.out)] == ["step-00000003"]
+    assert [path.name for path in checkpoints.checkpoints(config.out)] == ["step-00000003"]
     with pytest.raises(KeyboardInterrupt):
         sft.train(
             config, on_step=lambda record: [signal.raise_signal(signal.SIGINT) for _ in range(2)]
@@ -173,8 +175,8 @@ def test_what_was_learned_before_samples_failed_is_saved_in_validation_too(short
         sft.train(
             config, validation=attic, on_step=lambda record: record["step"] == 1 and gone.touch()
         )
-    assert [path.name for path in runs.checkpoints(config.out)] == ["step-00000002"]
-    assert [record["step"] for record in runs.read(config.out)] == [1, 2]
+    assert [path.name for path in checkpoints.checkpoints(config.out)] == ["step-00000002"]
+    assert [record["step"] for record in log.records(config.out)] == [1, 2]
 
 
 def test_a_finished_run_returns_its_model_and_trains_nothing(short, monkeypatch):
@@ -185,7 +187,7 @@ def test_a_finished_run_returns_its_model_and_trains_nothing(short, monkeypatch)
 
 
 def _reversed(config: Config) -> Mixture:
-    mix = mixture.read(config.mixture)
+    mix = mixture.load(config.mixture)
     return Mixture(
         dict(reversed(mix.sources.items())), dict(zip(mix.names, mix.shares, strict=True))
     )
@@ -194,13 +196,13 @@ def _reversed(config: Config) -> Mixture:
 def _wider(config: Config) -> Mixture:
     changed = config.out.with_name("wider.toml")
     changed.write_text(Path(config.mixture).read_text().replace("views = 1", "views = 3"))
-    return mixture.read(changed)
+    return mixture.load(changed)
 
 
 @pytest.mark.parametrize(
     ("changed", "change"),
     [
-        (lambda config: mixture.read(config.mixture, seed=5), "stream_seed was 0, is 5"),
+        (lambda config: mixture.load(config.mixture, seed=5), "stream_seed was 0, is 5"),
         (_reversed, "sources/depth/place was 0, is 1"),
         (_wider, "sources/depth/origin/arguments/views was 1, is 3"),
     ],
@@ -222,7 +224,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_leaves_what_was_saved(shor
         patch.setattr(sft, "start", lambda config: vlm)
         with pytest.raises(FloatingPointError, match="step 4: loss nan.*lower lr"):
             sft.train(config, on_step=spoil)
-    assert [path.name for path in runs.checkpoints(config.out)] == ["step-00000002"]
+    assert [path.name for path in checkpoints.checkpoints(config.out)] == ["step-00000002"]
     sft.train(config)
     assert same(config, short)
 
@@ -252,7 +254,7 @@ def test_a_source_that_fails_is_named_with_the_step_and_the_run_goes_on_once_it_
     with pytest.raises(NoSample, match=fault):
         sft.train(config, samples, on_step=lambda record: record["step"] == 2 and gone.touch())
     gone.unlink()
-    assert runs.checkpoints(config.out)
+    assert checkpoints.checkpoints(config.out)
     sft.train(config, samples)
     undisturbed = replace(config, out=tmp_path / "undisturbed")
     sft.train(undisturbed, samples)
@@ -324,7 +326,7 @@ def test_lora_learns_adapters_only_resumes_and_leaves_a_plain_model(tmp_path, mo
         name for name in before if "language_model" in name and name.split(".")[-2] in ADAPTED
     }
     assert changed == adapted
-    batch = packing.collate([packing.pack(mixture.read(config.mixture)[0], vlm.tokenizer)])
+    batch = batching.collate([packing.pack(mixture.load(config.mixture)[0], vlm.tokenizer)])
     plain = model.load(config.out / "model", dtype=torch.float32).net
     attention.use(plain)
     with torch.no_grad():
@@ -364,7 +366,7 @@ def test_bfloat16_gives_about_the_same_losses(short, tmp_path):
 def test_the_loss_is_the_mean_over_what_is_said_to_count_the_same(tmp_path, weighting):
     config = small(tmp_path, steps=1, weighting=weighting)
     sft.train(config)
-    vlm, samples = sft.start(config), mixture.read(config.mixture, config.seed)
+    vlm, samples = sft.start(config), mixture.load(config.mixture, config.seed)
     found = [_answers(vlm, samples[i]) for i in range(config.batch)]
     assert len({len(answers) for answers in found}) > 1  # else two weightings agree
     by_hand = {
@@ -380,7 +382,7 @@ def test_the_loss_is_the_mean_over_what_is_said_to_count_the_same(tmp_path, weig
 @torch.no_grad()
 def _answers(vlm, sample) -> list[torch.Tensor]:
     """The cross-entropy of each token of each answer, by torch's own attention."""
-    batch = packing.collate([packing.pack(sample, vlm.tokenizer)])
+    batch = batching.collate([packing.pack(sample, vlm.tokenizer)])
     rows, logits = batch.supervised, vlm.net(**batch.inputs(masked=True), use_cache=False).logits
     entropy = cross_entropy(logits, batch.targets[rows], reduction="none")
     return [entropy[batch.branches[rows] == branch] for branch in batch.branches[rows].unique()]
@@ -392,7 +394,7 @@ def test_validation_is_told_for_each_source_and_changes_nothing(short, tmp_path)
     )
     sft.train(config)
     assert told(config.out) == told(short.out)
-    records = runs.read(config.out)
+    records = log.records(config.out)
     assert [record["step"] for record in records if "validation" in record] == [3, 6]
     assert records[2]["validation"]["losses"].keys() == {"depth", "pose"}
 
@@ -438,7 +440,7 @@ def test_the_command_trains_the_tiny_model_and_writes_event_files(monkeypatch, c
     ]
     assert vlm3(monkeypatch, "train", "--tensorboard", "tiny", *words) == 0
     assert capsys.readouterr().out == f"saved {tmp_path / 'run' / 'model'}\n"
-    assert [record["step"] for record in runs.read(tmp_path / "run")] == [1, 2]
+    assert [record["step"] for record in log.records(tmp_path / "run")] == [1, 2]
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "run" / "events")).Reload()

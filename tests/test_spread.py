@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from vlm3.qwen.decode import Answer
 from vlm3.scoring.spread import Spread, spread
+from vlm3.views import Answer
 
 
 def answers(*pairs):

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from vlm3.qwen import model
-from vlm3.training import checkpoints as runs
-from vlm3.training import sft
+from vlm3.training import checkpoints, log, sft
 from vlm3.training.config import Config
 
 NETWORK = dict(
@@ -82,16 +81,18 @@ def small(folder: Path, **changes) -> Config:
 
 
 def told(out: Path) -> list[dict]:
-    return [{name: record[name] for name in SAME} for record in runs.read(out)]
+    return [{name: record[name] for name in SAME} for record in log.records(out)]
 
 
 def losses(out: Path) -> np.ndarray:
-    return np.array([record["loss"] for record in runs.read(out)])
+    return np.array([record["loss"] for record in log.records(out)])
 
 
 def state(out: Path) -> dict[str, bytes]:
     """The last checkpoint to the bit, weights and optimiser."""
-    return {path.name: path.read_bytes() for path in runs.checkpoints(out)[-1].glob("*.distcp")}
+    return {
+        path.name: path.read_bytes() for path in checkpoints.checkpoints(out)[-1].glob("*.distcp")
+    }
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -159,8 +160,8 @@ def _train(
         os.environ |= {name: str(value) for name, value in place.items()}
 
     if dies_saving:
-        saves, save = itertools.count(1), runs.dcp.save
-        runs.dcp.save = lambda *a, **k: (
+        saves, save = itertools.count(1), checkpoints.dcp.save
+        checkpoints.dcp.save = lambda *a, **k: (
             save(*a, **k),
             next(saves) == dies_saving and signal.raise_signal(KILLED),
         )

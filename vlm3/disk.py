@@ -4,22 +4,19 @@ import errno
 import json
 import os
 import shlex
+import shutil
 import socket
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-_LOCKLESS = (
-    errno.ENOSYS,
-    errno.ENOTSUP,
-    errno.EOPNOTSUPP,
-    errno.ENOLCK,
-)  # what file systems without locks say
+# What file systems without locks say.
+_LOCKLESS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def text(path: Path) -> str:
@@ -42,12 +39,87 @@ def writing(path: Path) -> Iterator[None]:
         raise OSError(f"{path} could not be written: {error}") from error
 
 
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A draft beside a file or folder, which takes its place once all is written, and else goes.
+
+    What was there stays until then; a folder may only take the place of an empty one.
+    """
+    draft = path.with_name(f".{path.stem}.draft{path.suffix}")
+    try:
+        with writing(path):
+            yield draft
+            draft.replace(path)
+    finally:
+        if draft.is_dir():
+            shutil.rmtree(draft)
+        draft.unlink(missing_ok=True)
+
+
 def write(path: Path, text: str) -> None:
     """A text file, there in full or as it was before."""
-    draft = path.with_name(f".{path.name}")
-    with writing(path):
+    with whole(path) as draft:
         draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+
+
+def jsonl(path: Path, *names: str) -> list[dict]:
+    """The objects of a JSONL file, each with at least these names; errors and the last line as in
+    `read`."""
+    lines = _text(path).split("\n")[:-1] if path.exists() else []
+    return [_object(line, f"{path}:{n}", *names) for n, line in enumerate(lines, 1)]
+
+
+def _text(path: Path) -> str:
+    """With marks in place of bytes that are no text, so that the line that holds them can be named."""
+    return path.read_text(encoding="utf-8-sig", errors="replace")
+
+
+def _object(text: str, where: object, *names: str) -> dict:
+    try:
+        found = json.loads(text)
+        return {name: found[name] for name in names} | found
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{where} is damaged ({error!r}): restore it, or begin again in another folder"
+        ) from error
+
+
+def claim(out: Path, identity: Mapping, begun: bool) -> None:
+    """Make a folder that says in config.json what fills it, so that nothing else is ever mixed in.
+
+    begun: whether there is something to lose. Then ValueError where another configuration began,
+    naming the changes.
+    """
+    identity = json.loads(json.dumps(identity, default=str))
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "config.json"
+    if begun and (changed := _differences(_object(_text(path), path), identity)):
+        raise ValueError(
+            f"{out} was begun with another configuration: {'; '.join(changed)}. "
+            "Restore it to resume, or choose another folder"
+        )
+    write(path, json.dumps(identity, indent=1) + "\n")
+
+
+def flat(record: Mapping, prefix: str = "") -> dict[str, float]:
+    """Nested records as one: {"losses": {"depth": 1.2}} becomes {"losses/depth": 1.2}."""
+    found = {}
+    for name, value in record.items():
+        found |= (
+            flat(value, f"{prefix}{name}/")
+            if isinstance(value, Mapping)
+            else {prefix + name: value}
+        )
+    return found
+
+
+def _differences(old: Mapping, new: Mapping) -> list[str]:
+    a, b = flat(old), flat(new)
+    return [
+        f"{k} was {a.get(k)!r}, is {b.get(k)!r}"
+        for k in sorted(a.keys() | b.keys())
+        if a.get(k) != b.get(k)
+    ]
 
 
 @contextmanager

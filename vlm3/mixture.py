@@ -11,7 +11,7 @@ stream is all draws in order of time.
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from pkgutil import resolve_name
@@ -21,7 +21,7 @@ import numpy as np
 
 from vlm3 import disk, tasks
 from vlm3.focal import unify_focal, unify_pair
-from vlm3.tasks import text
+from vlm3.tasks.task import Task
 from vlm3.views import NothingToAsk, Pair, Sample, View
 
 PACKAGED = Path(__file__).parent / "mixtures"
@@ -30,10 +30,11 @@ _ATTEMPTS = 100  # items in a row that may have nothing to ask about
 
 @dataclass(frozen=True)
 class Source:
-    """A sequence of items, each a View, a Pair or a tuple of Views, and what is asked about them.
+    """A sequence of items, each a View, a Pair or a tuple of Views, and what is asked about them;
+    an item that is a Sample brings its own questions, and its views are left as they are.
 
     questions: how many per sample; focal_px: what the views are unified to; templates: what differs
-    from the task's own, see `vlm3.tasks.text.adapted`; options: further ones of `task.ask`; origin:
+    from the task's own, see `vlm3.tasks.get`; options: further ones of `task.ask`; origin:
     what made the items, as told by the file of a mixture.
     """
 
@@ -45,25 +46,24 @@ class Source:
     options: Mapping = field(default_factory=dict)
     origin: Mapping = field(default_factory=dict)
 
+    @cached_property
+    def bound(self) -> Task:
+        """The task, its templates bound."""
+        return tasks.get(self.task, self.templates)
+
     def sample(self, index: int, name: str, rng: np.random.Generator) -> Sample:
-        item, options = (
-            self.items[index],
-            {"templates": text.adapted(self.task, self.templates)} | dict(self.options),
-        )
+        item, options = self.items[index], dict(self.options)
+        if isinstance(item, Sample):
+            return replace(item, source=name)
         if isinstance(item, Pair):
             item = unify_pair(item, focal_px=self.focal_px)
-            options |= {"matches": (item.uv1, item.uv2)} if self.task == "correspondence" else {}
+            options |= {"matches": (item.uv1, item.uv2)} if self.bound.takes_matches else {}
             views = (item.view1, item.view2)
         else:
-            views = tuple(
-                unify_focal(v, self.focal_px) for v in ((item,) if isinstance(item, View) else item)
-            )
-        return Sample(
-            views,
-            tuple(tasks.get(self.task).ask(views, self.questions, rng, **options)),
-            self.task,
-            name,
-        )
+            views = (item,) if isinstance(item, View) else item
+            views = tuple(unify_focal(view, self.focal_px) for view in views)
+        qas = tuple(self.bound.ask(views, self.questions, rng, **options))
+        return Sample(views, qas, self.task, name)
 
 
 class NoSample(RuntimeError):
@@ -104,7 +104,7 @@ class Mixture:
         if empty := [name for name, source in sources.items() if not len(source.items)]:
             raise ValueError(f"nothing to draw from {', '.join(empty)}: leave empty sources out")
         for source in sources.values():
-            text.adapted(tasks.name(source.task), source.templates)
+            tasks.get(source.task, source.templates)  # raises for what no sample could be made of
         self.sources, self.seed, self.names = dict(sources), seed, tuple(sources)
         self.sizes = np.array([len(source.items) for source in sources.values()])
         weights = self._weights(weights)
@@ -268,7 +268,7 @@ def _hash(*key: int) -> int:
     return state
 
 
-def read(path: str | Path, seed: int = 0) -> Mixture:
+def load(path: str | Path, seed: int = 0) -> Mixture:
     """A mixture from a TOML file, or a packaged one by its name.
 
     `weights` may be a word or a power. `like` names a mixture, or a list of them, whose sources are

@@ -1,7 +1,7 @@
-"""The nouns of the book: Box, View, Pair, QA, Sample; and what a task says when a view has nothing
-for it."""
+"""The nouns of the book: Box, View, Pair, QA, Answer, Sample; and what a task says when a view has
+nothing for it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,9 +40,9 @@ class View:
     image: np.ndarray
     camera: Camera | None
     depth_m: np.ndarray | None = None
-    world_from_cam: np.ndarray | None = None
-    boxes: tuple[Box, ...] = ()
-    points: np.ndarray | None = None
+    points: np.ndarray | None = field(default=None, kw_only=True)
+    world_from_cam: np.ndarray | None = field(default=None, kw_only=True)
+    boxes: tuple[Box, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self):
         _check_image(self.image)
@@ -103,19 +103,32 @@ class Pair(NamedTuple):
 
 
 class QA(NamedTuple):
-    """A question, its answer as text, and the exact value behind the answer; and what answers are
-    read with.
+    """A question about views, and the answer that is right.
 
-    kind: what is asked, as the task calls it: "z", "match", "angle", "left_predicate", ...; ""
-    where nobody knows.
-    about: the pixels or boxes that the question names, each its numbers, in the units of the text.
+    kind: what is asked, as the task calls it: "z", "match", "angle", "left_predicate", ...; "" where
+    nobody knows. about: its subject, the pixels or boxes that the question names, each its numbers
+    in the units of the text. question, answer: the two texts; truth: the exact value behind the
+    answer, None where nobody knows it.
     """
 
+    kind: str
+    about: tuple[tuple[float, ...], ...]
     question: str
-    answer: str
-    truth: Any
-    kind: str = ""
-    about: tuple[tuple[float, ...], ...] = ()
+    answer: str = ""
+    truth: Any = None
+
+
+class Answer(NamedTuple):
+    """What was said to a question, and the logarithm of the probability of each of its tokens, the
+    end of the turn included. Its value is read by the task, which knows the question."""
+
+    text: str
+    logprobs: tuple[float, ...] = (0.0,)
+
+    @property
+    def logprob(self) -> float:
+        """Of the whole text."""
+        return sum(self.logprobs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,12 +23,12 @@ import numpy as np
 import torch
 
 from vlm3 import mixture
-from vlm3.qwen import model
-from vlm3.qwen.model import MERGE, PATCH
+from vlm3.pages import recorded
+from vlm3.qwen import model, patches
+from vlm3.qwen.architecture import MERGE, PATCH
 from vlm3.scoring import evaluate
 from vlm3.scoring.evaluate import Evaluation
-from vlm3.tasks import depth, text
-from vlm3.training import bench, sft
+from vlm3.training import sft
 from vlm3.training.config import Config
 from vlm3.views import View
 
@@ -52,8 +52,8 @@ class Eyes(torch.nn.Module):
 
     def forward(self, images: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """HxWx3 uint8 each -> (H, W) logarithms of depths in metres."""
-        grids = np.stack([model.grid(image) for image in images])
-        pixels = torch.cat([model.patches(torch.from_numpy(image)) for image in images])
+        grids = np.stack([patches.grid(image) for image in images])
+        pixels = torch.cat([patches.patches(torch.from_numpy(image)) for image in images])
         with torch.autocast("cpu", torch.bfloat16):
             seen = self.tower(pixels, grid_thw=torch.from_numpy(grids)).last_hidden_state
             said = self.head(self.norm(seen)).float() + MEAN
@@ -80,7 +80,7 @@ def learned(config: Config, steps: int, of: str | None) -> Eyes:
     """Trained on the samples of the toy's own lessons in depth, whose questions nobody reads."""
     eyes, lesson = (
         Eyes(config.seed, of).train(),
-        mixture.read("rooms", config.seed).sources["depth"],
+        mixture.load("rooms", config.seed).sources["depth"],
     )
     samples = mixture.Mixture({"depth": lesson}, seed=config.seed)
     optimizers = sft.optimizers(eyes, config)
@@ -103,17 +103,14 @@ def learned(config: Config, steps: int, of: str | None) -> Eyes:
 def scored(eyes: Eyes, samples: int) -> dict[str, float]:
     """At the pixels that the text task asks about, in the order of `vlm3 evaluate`."""
     source, found = evaluate.named(Evaluation("depth")), []
-    scale = text.adapted("depth", source.templates)["scale"]
     for _, sample in evaluate.samples(source, iter(range(samples)), 0):
         (view,) = sample.views
         depth_m = eyes([view.image])[0].exp().numpy()
         for qa in sample.qas:
-            x, y = text.tuples(qa.question)[0]
-            column, row = (
-                (place + 0.5) / scale * side for place, side in zip((x, y), view.size, strict=True)
-            )
+            scale, (place,) = source.bound.templates["scale"], qa.about
+            column, row = (np.array(place) + 0.5) / scale * view.size
             found.append((float(depth_m[int(row), int(column)]), qa.truth))
-    return depth.score(found)
+    return source.bound.score(found)
 
 
 def main() -> None:
@@ -144,11 +141,11 @@ def main() -> None:
     }
     print(found)
     if args.save:
-        told = bench.provenance(
+        told = recorded.provenance(
             shlex.join(["python", *sys.argv]), args.seed, time.perf_counter() - began
         )
         what = f"a linear layer for depth on the tower of {args.of or 'random:tiny, which learns, too'}, toy results"
-        bench.write(args.save, what, told, found)
+        recorded.write(args.save, what, told, found)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,7 @@ from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # a bare machine has no vlm3 installed
 GRACE_S = 15  # between being asked to end and being ended
@@ -182,14 +183,14 @@ def answer(job: Job) -> None:
     ties."""
     import torch
 
-    from vlm3.training import bench
+    from vlm3.scoring import speed
 
     s = job.sizes
     for dtype, asked, share in (
         (torch.bfloat16, s.asked, 0.4),
         (torch.float32, max(2, s.asked // 10), 0.3),
     ):
-        for found in bench.answer(s.model, s.image, asked, 1, s.device, share * job.left_s, dtype):
+        for found in speed.measured(s.model, s.image, asked, 1, s.device, share * job.left_s, dtype):
             job.tell(found)
 
 
@@ -198,8 +199,7 @@ def tiny(job: Job) -> None:
     ends at zero."""
     import numpy as np
 
-    from vlm3.training import checkpoints as runs
-    from vlm3.training import sft
+    from vlm3.training import log, sft
     from vlm3.training.config import PRESETS
 
     s = job.sizes
@@ -225,7 +225,7 @@ def tiny(job: Job) -> None:
         began = time.monotonic()
         sft.train(config)
         pace = float(
-            np.mean([record["seconds"] for record in runs.read(config.out)[-s.tiny_probe // 4 :]])
+            np.mean([record["seconds"] for record in log.records(config.out)[-s.tiny_probe // 4 :]])
         )
         start_s = max(0.0, time.monotonic() - began - pace * s.tiny_probe)
         steps = max(s.tiny_probe, min(s.tiny_steps, int(0.85 * (job.left_s - start_s) / pace)))
@@ -239,19 +239,19 @@ def tiny(job: Job) -> None:
         except SystemExit:  # asked to end: saved, but not finished
             ended = " of a run cut short, so that its learning rate has not reached zero"
             _finish(config)
-        log = runs.read(config.out)
+        records = log.records(config.out)
         _packed(config.out, job.out / "tiny.tar.gz")
-        seconds, wait_s = (sum(record[name] for record in log) for name in ("seconds", "wait_s"))
+        seconds, wait_s = (sum(record[name] for record in records) for name in ("seconds", "wait_s"))
         job.tell(
             {
                 "rung": "tiny" + ended,
-                "steps": len(log),
-                "samples": len(log) * config.batch,
+                "steps": len(records),
+                "samples": len(records) * config.batch,
                 "seconds": seconds,
-                "samples_per_s": len(log) * config.batch / seconds,
+                "samples_per_s": len(records) * config.batch / seconds,
                 "wait_share": wait_s / seconds,
                 "workers": workers,
-                "losses": runs.means(log, max(1, len(log) // 10)),
+                "losses": log.means(records, max(1, len(records) // 10)),
             }
         )
 
@@ -261,12 +261,11 @@ def _finish(config) -> None:
     import json
 
     from vlm3 import mixture
-    from vlm3.training import checkpoints as runs
-    from vlm3.training import sft
+    from vlm3.training import checkpoints, sft
 
-    vlm = replace(sft.start(config), taught=mixture.read(config.mixture, config.seed).taught)
+    vlm = replace(sft.start(config), taught=mixture.load(config.mixture, config.seed).taught)
     net = sft.prepared(vlm, config)
-    run = runs.Run(config.out, json.loads((config.out / "config.json").read_text()))
+    run = checkpoints.Run(config.out, json.loads((config.out / "config.json").read_text()))
     run.resume(net, sft.optimizers(net, config))
     run.finish(vlm)
 
@@ -282,9 +281,9 @@ def _packed(run: Path, path: Path) -> None:
 
 def machine(job: Job) -> None:
     """What the results say about their making."""
-    from vlm3.training import bench
+    from vlm3.pages import recorded
 
-    found = bench.provenance(
+    found = recorded.provenance(
         " ".join(["python", "book/record/gpu.py", *map(shlex.quote, sys.argv[1:])]), 0, 0.0
     )
     if job.sizes.device == "cuda" and "CPU" in found["device"]:
@@ -376,11 +375,14 @@ class Record:
         yield ended
 
     def _write(self) -> None:
-        from vlm3.training import bench
+        from vlm3.pages import recorded
 
-        what = "the tests that need CUDA, steps and answers of a 4B model with random weights, the tiny model trained on"
+        what = (
+            "the tests that need CUDA, steps and answers of a 4B model with random weights, the "
+            "tiny model trained on"
+        )
         made = self.made | {"wall_time_s": round(time.monotonic() - self.began, 1)}
-        bench.write(self.out / "gpu.json", what, made, self.results)
+        recorded.write(self.out / "gpu.json", what, made, self.results)
 
 
 def _child(
@@ -389,9 +391,9 @@ def _child(
     """A step in its own process: what it prints goes to the log."""
     with suppress(PermissionError):
         os.setpgid(0, 0)
-    with (out / "gpu.log").open("a") as log:
+    with (out / "gpu.log").open("a") as told:
         for stream in (1, 2):
-            os.dup2(log.fileno(), stream)
+            os.dup2(told.fileno(), stream)
     try:
         step(Job(sizes, out, conn.send, until))
         conn.send({"ended": "done"})
@@ -434,6 +436,7 @@ def _missing() -> str:
     if _numbers(found) < _numbers(oldest):
         return f"transformers {oldest} or later is needed, here is {found or 'none'}: {how}"
     try:
+        from vlm3.scoring import speed  # noqa: F401
         from vlm3.training import bench, sft  # noqa: F401
     except ModuleNotFoundError as error:
         return f"{error.name} is missing: {how}"

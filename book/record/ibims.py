@@ -17,12 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlm3.mixture import Mixture, Source
+from vlm3.pages import recorded
 from vlm3.qwen import model
-from vlm3.scoring import predictors as answerers
+from vlm3.scoring import predictors as predictors
 from vlm3.scoring.evaluate import Evaluation, evaluate
 from vlm3.sources.ibims import Ibims
-from vlm3.training import bench, sft
-from vlm3.training import checkpoints as runs
+from vlm3.training import log, sft
 from vlm3.training.config import Config
 
 RECORDED = Path(__file__).parents[2] / "book" / "recorded" / "ibims.json"
@@ -44,7 +44,7 @@ def sources(root: Path, name: str = "tiny") -> tuple[Source, Source]:
 def tuned(config: Config, learn: Source) -> tuple[Path, float]:
     """The finished model's folder, and the seconds that its steps took."""
     folder = sft.train(config, Mixture({"ibims": learn}, seed=config.seed), on_step=shown)
-    return folder, sum(record["seconds"] for record in runs.read(config.out))
+    return folder, sum(record["seconds"] for record in log.records(config.out))
 
 
 def shown(record: dict) -> None:
@@ -59,7 +59,7 @@ def scored(name: str, test: Source, out: Path) -> dict[str, float]:
     config = Evaluation(
         "depth", "ibims-test", name, out, len(test.items), LABELS, at_once=2, progress=False
     )
-    found = evaluate(config, test, answerers.get(name, test))
+    found = evaluate(config, test, predictors.get(name, test))
     return {score: round(value, 4) for score, value in found.items()}
 
 
@@ -105,7 +105,7 @@ def save(args: argparse.Namespace, found: dict, learned: dict, seconds: dict) ->
     command = " ".join(
         ["python book/record/ibims.py --root IBIMS", *(f"--{k} {v:g}" for k, v in given.items())]
     )
-    told = bench.provenance(command, args.seed, sum(seconds.values()))
+    told = recorded.provenance(command, args.seed, sum(seconds.values()))
     how = {
         "photos": TRAINED_ON,
         "steps": args.steps,
@@ -120,7 +120,7 @@ def save(args: argparse.Namespace, found: dict, learned: dict, seconds: dict) ->
         "fine_tuning": how,
         "seconds": {name: round(s) for name, s in seconds.items()},
     }
-    bench.write(
+    recorded.write(
         args.save,
         "metric depth on 20 photos of iBims-1, before and after fine-tuning a toy",
         told,

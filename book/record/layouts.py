@@ -19,12 +19,12 @@ import torch
 from mixing import FOCAL_PX, NETWORK, QUESTIONS, WORDS, ready, rooms, shown
 
 from vlm3.mixture import Mixture, Source
+from vlm3.pages import recorded
 from vlm3.qwen import model, packing
 from vlm3.scoring import evaluate
 from vlm3.scoring.evaluate import Evaluation
 from vlm3.scoring.predictors import network
-from vlm3.training import bench, sft
-from vlm3.training import checkpoints as runs
+from vlm3.training import log, sft
 from vlm3.training.config import Config
 
 UNSEEN = 480  # flats, a question each
@@ -63,10 +63,10 @@ def run(layout: str, seed: int, steps: int, batch: int, unseen: Source) -> dict:
             out=Path(folder) / "asked",
             progress=False,
         )
-        scores = evaluate.evaluate(asked, unseen, network.answerer(str(weights), unseen))
+        scores = evaluate.evaluate(asked, unseen, network.predictor(str(weights), unseen))
         points = [
             {"step": r["step"], "loss": round(r["validation"]["loss"], 4)}
-            for r in runs.read(out)
+            for r in log.records(out)
             if "validation" in r
         ]
     return {
@@ -98,11 +98,11 @@ def main() -> None:
             print(results["runs"][-1], flush=True)
             if args.save:
                 command = shlex.join(["python", *sys.argv])
-                told = bench.provenance(command, args.seeds[0], time.perf_counter() - began)
+                told = recorded.provenance(command, args.seeds[0], time.perf_counter() - began)
                 what = (
                     "depth learned from isolated questions and from chats, asked alone, toy results"
                 )
-                bench.write(args.save, what, told, results)
+                recorded.write(args.save, what, told, results)
 
 
 if __name__ == "__main__":

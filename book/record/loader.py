@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from vlm3 import parallel
+from vlm3.pages import recorded
 from vlm3.qwen.model import new
 from vlm3.training import bench
 from vlm3.training.config import PRESETS
@@ -72,8 +73,10 @@ def main() -> None:
         command = (
             f"python book/record/loader.py --samples {args.samples} --compute-s {args.compute_s:g}"
         )
-        told = bench.provenance(command, 0, time.monotonic() - began, "cpu")
-        bench.write(args.save, "memory and waiting of the loader at 1216x928 pixels", told, results)
+        told = recorded.provenance(command, 0, time.monotonic() - began, "cpu")
+        recorded.write(
+            args.save, "memory and waiting of the loader at 1216x928 pixels", told, results
+        )
 
 
 if __name__ == "__main__":

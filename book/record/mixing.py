@@ -20,10 +20,10 @@ from pathlib import Path
 import torch
 
 from vlm3.mixture import Mixture, Source
+from vlm3.pages import recorded
 from vlm3.qwen import model
 from vlm3.sources.rooms import COLLECTIONS, Lens, Rooms
-from vlm3.training import bench, sft
-from vlm3.training import checkpoints as runs
+from vlm3.training import log, sft
 from vlm3.training.config import Config
 from vlm3.views import View
 
@@ -107,11 +107,11 @@ def run(
             peak_tflops=1.0,
         )
         sft.train(config, samples, mixture(unseen, "uniform", seed + 1), shown)
-        log = runs.read(config.out)
+        records = log.records(config.out)
     points = [
         {"samples": record["step"] * batch}
         | {name: round(loss, 4) for name, loss in record["validation"]["losses"].items()}
-        for record in log
+        for record in records
         if "validation" in record
     ]
     return {
@@ -173,7 +173,7 @@ def keep(found: dict, path: Path) -> None:
         " ".join(f"{run['power']:g}" for run in kept),
         sum(run["wall_time_s"] for run in kept),
     )
-    told = bench.provenance(
+    told = recorded.provenance(
         f"python book/record/mixing.py --powers {powers}", found["seed"], seconds
     )
     what = "loss of depth on unseen toy rooms of three kinds, for several weightings of a mixture, toy results"
@@ -184,7 +184,7 @@ def keep(found: dict, path: Path) -> None:
         "questions": QUESTIONS,
         "runs": kept,
     }
-    bench.write(path, what, told, results)
+    recorded.write(path, what, told, results)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-from vlm3.training import bench
-from vlm3.training import checkpoints as runs
+from vlm3.pages import recorded
+from vlm3.training import log
 from vlm3.training.config import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,17 +62,17 @@ def main() -> None:
     ]
     command = "; ".join(found["command"] for found in stages)
     seconds = before["wall_time_s"] + args.wall_time_s
-    told = bench.provenance(command, stages[0]["settings"]["seed"], seconds) | {
+    told = recorded.provenance(command, stages[0]["settings"]["seed"], seconds) | {
         "device": args.device
     }
-    results = trained(before["results"], stages, [runs.read(run) for run in args.runs])
-    bench.write(TRAINING, "training of the packaged tiny model, toy results", told, results)
+    results = trained(before["results"], stages, [log.records(run) for run in args.runs])
+    recorded.write(TRAINING, "training of the packaged tiny model, toy results", told, results)
     (TINY / "README.md").write_text(card())
 
 
 def stage(number: int, run: Path, processes: int) -> dict:
     """What a run was asked to do, and how far it went."""
-    config, steps = json.loads((run / "config.json").read_text()), len(runs.read(run))
+    config, steps = json.loads((run / "config.json").read_text()), len(log.records(run))
     sources = config.pop("sources")
     config.pop("stream_seed", None)  # that of the settings
     if number > 1:
@@ -116,7 +116,7 @@ def trained(before: dict, stages: list[dict], logs: list[list[dict]]) -> dict:
         "samples": sum(s["samples"] for s in stages),
         "weights": _weights(),
         "seconds_in_steps": before["seconds_in_steps"] + round(sum(r["seconds"] for r in records)),
-        "training": before["training"] + runs.means(records, EVERY),
+        "training": before["training"] + log.means(records, EVERY),
         "validation": before["validation"] + unseen,
     }
 

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from vlm3 import tasks
+from vlm3.pages import recorded
 from vlm3.scoring.evaluate import Evaluation, evaluate
-from vlm3.training import bench
 
 BASELINES = ("constant", "random:tiny", "opencv")
 CLASSICAL = ("correspondence", "pose")  # what OpenCV solves without learning
@@ -50,10 +50,10 @@ def main() -> None:
                 results.setdefault(str(samples), {}).setdefault(task, {})[model] = found
                 print(samples, task, model, {k: round(v, 3) for k, v in found.items()}, flush=True)
     if args.save:
-        told = bench.provenance(" ".join(["python", *sys.argv]), 0, time.perf_counter() - began)
+        told = recorded.provenance(" ".join(["python", *sys.argv]), 0, time.perf_counter() - began)
         told["evaluations_found_on_disk"] = found_on_disk  # which take next to no time
         told["baselines_kept"] = args.keep
-        bench.write(
+        recorded.write(
             args.save,
             "the tiny model on the test split of the large toy rooms: toy results",
             told,

@@ -14,9 +14,9 @@ import json
 import time
 from pathlib import Path
 
+from vlm3.pages import recorded
 from vlm3.scoring.evaluate import Evaluation, evaluate, pairs
-from vlm3.training import bench
-from vlm3.training import checkpoints as runs
+from vlm3.training import log
 
 TASKS, BASELINES = ("correspondence", "pose"), ("constant", "opencv")
 EVERY = 100  # steps whose losses are told as one
@@ -38,8 +38,8 @@ def main() -> None:
     }
     if args.save:
         command = f"python book/record/turns.py RUN --samples {args.samples}"
-        told = bench.provenance(command, 0, time.perf_counter() - began)
-        bench.write(
+        told = recorded.provenance(command, 0, time.perf_counter() - began)
+        recorded.write(
             args.save,
             WHAT,
             told,
@@ -72,16 +72,16 @@ def asked(model: str, out: Path, samples: int) -> dict:
 def lesson(run: Path) -> dict:
     """What the run was asked to do, how long it took, and its losses, each on rooms not seen
     before."""
-    config, log = json.loads((run / "config.json").read_text()), runs.read(run)
+    config, records = json.loads((run / "config.json").read_text()), log.records(run)
     settings = {
         name: value for name, value in config.items() if name not in ("sources", "out", "model")
     }
-    seconds = round(sum(record["seconds"] for record in log))
+    seconds = round(sum(record["seconds"] for record in records))
     return {
         "settings": settings,
-        "steps": len(log),
+        "steps": len(records),
         "seconds": seconds,
-        "losses": runs.means(log, EVERY),
+        "losses": log.means(records, EVERY),
     }
 
 

@@ -15,8 +15,9 @@ from matplotlib.ticker import MaxNLocator
 from transformers import PreTrainedTokenizerFast
 
 from vlm3.pages.figures import BLUE, GREEN, GREY, ORANGE, RED
-from vlm3.qwen.model import MERGE, PATCH
-from vlm3.qwen.packing import SHARED, UNSUPERVISED, Packed, visible
+from vlm3.qwen.architecture import MERGE, PATCH
+from vlm3.qwen.batching import visible
+from vlm3.qwen.packing import SHARED, UNSUPERVISED, Packed
 
 ROLES = {  # of a token: ground, edge, text
     "image": ("#b79f7c", GREY, "black"),
@@ -176,7 +177,7 @@ def mask_key(ax: Axes) -> None:
 def losses(records: Sequence[Mapping], ax: Axes | None = None, over: int = 5) -> Axes:
     """The loss of each task, step by step: pale as it is, strong the mean of its last `over` steps.
 
-    records: those of a run's log, see `vlm3.training.checkpoints.read`.
+    records: those of a run's log, see `vlm3.training.log.records`.
     """
     ax = ax or plt.subplots(figsize=(6.5, 3.2))[1]
     names = sorted({name for record in records for name in record["losses"]})

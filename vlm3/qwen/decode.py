@@ -20,11 +20,11 @@ from typing import NamedTuple
 import torch
 from transformers import DynamicCache
 
-from vlm3 import tasks
 from vlm3.qwen import attention, packing
+from vlm3.qwen.batching import Batch, collate
 from vlm3.qwen.model import VLM
-from vlm3.qwen.packing import SHARED, Batch
-from vlm3.views import QA, Sample, View
+from vlm3.qwen.packing import SHARED
+from vlm3.views import QA, Answer, Sample, View
 
 LONGEST = 64  # tokens of an answer
 AT_ONCE = 256  # answers that grow side by side
@@ -40,35 +40,23 @@ class _Limits(NamedTuple):
     least: float
 
 
-class Answer(NamedTuple):
-    """What the model says, the logarithm of the probability of each of its tokens, the end of the
-    turn included, and the value that the task reads in it, None where it reads none or no task is
-    given."""
-
-    text: str
-    logprobs: tuple[float, ...]
-    value: object = None
-
-
 def answer(
     vlm: VLM,
     views: View | Sequence[View],
     questions: Sequence[str | QA],
-    task: str = "",
     longest: int = LONGEST,
 ) -> list[Answer]:
     """Greedy answers to all questions about one view or several, each as if it were asked alone.
 
-    task: reads the values of the answers, knowing what a QA says of its question; longest: tokens
-    after which an answer is cut off. ValueError for views that the model cannot read, see
-    `vlm3.qwen.model.grid`, and for questions with control tokens.
+    longest: tokens after which an answer is cut off. ValueError for views that the model cannot
+    read, see `vlm3.qwen.patches.grid`, and for questions with control tokens.
     """
     views = (views,) if isinstance(views, View) else tuple(views)
-    qas = tuple(asked if isinstance(asked, QA) else QA(asked, "", None) for asked in questions)
-    return answer_all(vlm, [Sample(views, qas, task, "")], longest)[0]
+    qas = tuple(asked if isinstance(asked, QA) else QA("", (), asked) for asked in questions)
+    return greedy(vlm, [Sample(views, qas, "", "")], longest)[0]
 
 
-def answer_all(vlm: VLM, samples: Sequence[Sample], longest: int = LONGEST) -> list[list[Answer]]:
+def greedy(vlm: VLM, samples: Sequence[Sample], longest: int = LONGEST) -> list[list[Answer]]:
     """Greedy answers to the questions of all samples, which go through the network side by side."""
     return [[found[0] for found in each] for each in likely(vlm, samples, 1, longest)]
 
@@ -93,21 +81,18 @@ def likely(
     asked = [sample for sample in samples if sample.qas]
     if not asked:
         return [[] for _ in samples]
-    batch = packing.collate([packing.ask(sample, vlm.tokenizer) for sample in asked]).to(vlm.device)
+    packs = [packing.pack_questions(sample, vlm.tokenizer) for sample in asked]
     with attention.using(vlm.net):
-        found = iter(_decoded(vlm, batch, _Limits(widest, longest, least)))
-    return [[_read(vlm, sample.task, qa, next(found)) for qa in sample.qas] for sample in samples]
+        found = _decoded(vlm, collate(packs).to(vlm.device), _Limits(widest, longest, least))
+    answers = (_texts(vlm, each) for each in found)
+    return [[next(answers) for _ in sample.qas] for sample in samples]
 
 
-def _read(vlm: VLM, task: str, qa: QA, found: list[tuple[list[int], list[float]]]) -> list[Answer]:
-    """Tokens as texts, and texts as values."""
-    answers, templates = [], vlm.lesson(task).templates if task else None
+def _texts(vlm: VLM, found: list[tuple[list[int], list[float]]]) -> list[Answer]:
+    end, answers = vlm.tokenizer.eos_token_id, []
     for tokens, logprobs in found:
-        ended = tokens[-1] == vlm.tokenizer.eos_token_id
-        text = vlm.tokenizer.decode(tokens[:-1] if ended else tokens)
-        answers.append(
-            Answer(text, tuple(logprobs), tasks.read(task, qa, text, templates) if task else None)
-        )
+        text = vlm.tokenizer.decode(tokens[:-1] if tokens[-1] == end else tokens)
+        answers.append(Answer(text, tuple(logprobs)))
     return answers
 
 

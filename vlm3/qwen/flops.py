@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import torch
 
-from vlm3.qwen.packing import Batch
+from vlm3.qwen import model
+from vlm3.qwen.batching import Batch
 
 # Dense bfloat16, from the makers' data sheets. The longer of two names that fit is taken.
 PEAK_TFLOPS = {
@@ -32,7 +33,7 @@ PEAK_TFLOPS = {
 
 def step(net: torch.nn.Module, batch: Batch) -> float:
     """Operations of one pass forward and backward."""
-    qwen = net.get_base_model() if hasattr(net, "get_base_model") else net
+    qwen = model.plain(net)
     text, vision = qwen.config.text_config, qwen.config.vision_config
     tower, language = qwen.model.visual, qwen.model.language_model
     images = batch.grids.prod(1).double()

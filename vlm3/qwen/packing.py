@@ -10,15 +10,14 @@ torchvision. Letters in shapes: L tokens, N patches, n images, T tokens of sever
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from transformers import PreTrainedTokenizerFast
 
-from vlm3.qwen.attention import Tree
-from vlm3.qwen.model import MERGE, VLM, grid, patches
+from vlm3.qwen.architecture import MERGE
+from vlm3.qwen.patches import grid
 from vlm3.views import Sample
 
 LAYOUTS = ("isolated", "chat")
@@ -48,7 +47,7 @@ class Packed:
     question; targets (L,): the token to predict after this one, UNSUPERVISED where none is; weights
     (L,): what it counts in the loss; images: each (H, W, 3) uint8, cut into patches where the
     network is, since patches in float32 take eight times the room; grids (n, 3): those of the
-    images, see `model.grid`.
+    images, see `vlm3.qwen.patches.grid`.
     """
 
     ids: np.ndarray
@@ -79,9 +78,8 @@ def pack(
     and for unknown names.
     """
     if layout not in LAYOUTS or weighting not in WEIGHTINGS:
-        raise ValueError(
-            f"layout is one of {LAYOUTS}, weighting one of {WEIGHTINGS}: got {layout!r}, {weighting!r}"
-        )
+        known = f"layout is one of {LAYOUTS}, weighting one of {WEIGHTINGS}"
+        raise ValueError(f"{known}: got {layout!r}, {weighting!r}")
     if not sample.qas:
         raise ValueError(f"a sample of {sample.task!r} from {sample.source!r} has no questions")
     turns = _turns(sample, tokenizer, chat=layout == "chat")
@@ -90,7 +88,7 @@ def pack(
     )
 
 
-def ask(sample: Sample, tokenizer: PreTrainedTokenizerFast) -> Packed:
+def pack_questions(sample: Sample, tokenizer: PreTrainedTokenizerFast) -> Packed:
     """A sample whose answers are still to come: each branch ends where its answer will begin."""
     turns = [(asked, []) for asked, _ in _turns(sample, tokenizer, chat=False)]
     return _packed(sample, tokenizer, *_tree(turns), "token")
@@ -99,9 +97,9 @@ def ask(sample: Sample, tokenizer: PreTrainedTokenizerFast) -> Packed:
 def _packed(sample: Sample, tokenizer, ids, branches, supervised, weighting: str) -> Packed:
     """Images in the place of their tokens, and all that goes with each token."""
     images = tuple(view.image for view in sample.views)
-    grids = _grids(images)
+    grids = grids_of(images)
     image_pad = tokenizer.convert_tokens_to_ids("<|image_pad|>")
-    copies = _copies(ids, grids, image_pad)
+    copies = copies_of(ids, grids, image_pad)
     ids, branches, supervised = (np.repeat(array, copies) for array in (ids, branches, supervised))
     targets = np.append(np.where(supervised[1:] > 0, ids[1:], UNSUPERVISED), UNSUPERVISED)
     where = _branch_positions(positions(ids, grids, image_pad), branches)
@@ -161,13 +159,13 @@ def _weights(supervised: np.ndarray, weighting: str) -> np.ndarray:
     return weights / (len(counts) - 1) if weighting == "sample" else weights
 
 
-def _grids(images: Sequence[np.ndarray]) -> np.ndarray:
+def grids_of(images: Sequence[np.ndarray]) -> np.ndarray:
     if len(images) == 0:
         raise ValueError("a question needs at least one image")
     return np.stack([grid(image) for image in images])
 
 
-def _copies(ids: np.ndarray, grids: np.ndarray, image_pad: int) -> np.ndarray:
+def copies_of(ids: np.ndarray, grids: np.ndarray, image_pad: int) -> np.ndarray:
     """How often each token stands in the row: an image's as often as it has blocks of patches."""
     copies = np.ones_like(ids)
     copies[ids == image_pad] = grids.prod(1) // MERGE**2
@@ -208,163 +206,3 @@ def positions(input_ids: np.ndarray, grids: np.ndarray, image_pad: int) -> np.nd
         count += block.max()
     result[:, end:] = np.arange(len(input_ids) - end) + count
     return result
-
-
-def inputs(vlm: VLM, images: list[np.ndarray], question: str) -> dict[str, torch.Tensor]:
-    """One question about one or more images, ready for `vlm.net(**inputs, use_cache=False)`.
-
-    Returns input_ids (1, L), position_ids (3, 1, L), pixel_values (N, 1536), image_grid_thw (n, 3).
-    """
-    grids = _grids(images)
-    ids = np.array(
-        vlm.tokenizer(prompt(question, len(images)), add_special_tokens=False)["input_ids"]
-    )
-    ids = np.repeat(ids, _copies(ids, grids, vlm.image_pad))
-    arrays = {
-        "input_ids": ids[None],
-        "position_ids": positions(ids, grids, vlm.image_pad)[:, None],
-        "image_grid_thw": grids,
-    }
-    pixels = torch.cat([patches(_tensor(image).to(vlm.device)) for image in images])
-    return {name: torch.from_numpy(array).to(vlm.device) for name, array in arrays.items()} | {
-        "pixel_values": pixels
-    }
-
-
-def _tensor(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(
-        np.array(image)
-    )  # a copy: torch warns of arrays that may not be written to
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Samples end to end in one row of T tokens, so that nothing is filled up: what `Packed` holds,
-    as tensors.
-
-    images: those of all samples, n of them; samples (T,): the number of each token's sample; tree:
-    who sees whom, see `vlm3.qwen.attention`; tasks, sources: of each sample.
-    """
-
-    ids: torch.Tensor  # (T,)
-    positions: torch.Tensor  # (3, T)
-    branches: torch.Tensor  # (T,)
-    targets: torch.Tensor  # (T,)
-    weights: torch.Tensor  # (T,) float32
-    samples: torch.Tensor  # (T,)
-    images: tuple[torch.Tensor, ...]  # each (H, W, 3) uint8
-    grids: torch.Tensor  # (n, 3)
-    tree: Tree
-    tasks: tuple[str, ...]
-    sources: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def supervised(self) -> torch.Tensor:
-        """(T,) bool, the tokens after which one is to be predicted."""
-        return self.targets != UNSUPERVISED
-
-    def to(self, device: torch.device | str) -> "Batch":
-        return self._with(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> "Batch":
-        """Where a GPU can fetch it by itself, while it computes."""
-        return self._with(torch.Tensor.pin_memory)
-
-    def _with(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
-        tensors = {k: change(v) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
-        return replace(
-            self,
-            **tensors,
-            images=tuple(map(change, self.images)),
-            tree=Tree(*map(change, self.tree)),
-        )
-
-    def inputs(self, masked: bool = False) -> dict[str, torch.Tensor]:
-        """For `net(**batch.inputs(), use_cache=False)`: logits (R, V) of the R supervised tokens
-        only.
-
-        masked: with a mask that any attention of transformers understands, (1, 1, T, T) and most of
-        it empty, instead of the tree, which needs `attention.use`.
-        """
-        seen = (
-            {"attention_mask": visible(self.samples, self.branches)}
-            if masked
-            else {"tree": self.tree}
-        )
-        return seen | {
-            "input_ids": self.ids[None],
-            "position_ids": self.positions[:, None],
-            "pixel_values": torch.cat([patches(image) for image in self.images]),
-            "image_grid_thw": self.grids,
-            "logits_to_keep": self.supervised[None],
-        }
-
-
-def visible(samples: torch.Tensor, branches: torch.Tensor) -> torch.Tensor:
-    """Who sees whom: (T,) samples and branches -> (1, 1, T, T) bool, [0, 0, i, j] where token i
-    sees token j.
-
-    A token sees what its sample shares and what is of its own branch, up to itself.
-    """
-    same = samples[:, None] == samples
-    near = (branches == SHARED) | (branches[:, None] == branches)
-    return (same & near).tril()[None, None]
-
-
-def collate(packs: Sequence[Packed]) -> Batch:
-    """Samples end to end."""
-    joined = {
-        f.name: np.concatenate([getattr(p, f.name) for p in packs], -1)
-        for f in fields(Packed)
-        if f.name not in ("images", "grids", "task", "source")
-    }
-    joined["samples"] = np.repeat(np.arange(len(packs)), [len(p) for p in packs])
-    joined["grids"] = np.concatenate([p.grids for p in packs])
-    tensors = {name: torch.from_numpy(array) for name, array in joined.items()}
-    tree = Tree(*map(torch.from_numpy, _tree_of(joined["samples"], joined["branches"])))
-    images = tuple(_tensor(image) for p in packs for image in p.images)
-    return Batch(
-        **tensors,
-        images=images,
-        tree=tree,
-        tasks=tuple(p.task for p in packs),
-        sources=tuple(p.source for p in packs),
-    )
-
-
-def _tree_of(samples: np.ndarray, branches: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Stems, twigs, owners and the way back, as `attention.Tree` has them."""
-    starts = np.flatnonzero(np.diff(samples, prepend=-1) | np.diff(branches, prepend=-1))
-    lengths = np.diff(starts, append=len(samples))
-    stem = branches[starts] == SHARED
-    stems, twigs = (_ranges(starts[part], lengths[part]) for part in (stem, ~stem))
-    laid = np.concatenate([stems.ravel(), twigs.ravel()])
-    back = np.empty(len(samples), np.int64)
-    back[laid[laid >= 0]] = np.flatnonzero(laid >= 0)
-    return stems, twigs, samples[starts[~stem]], back
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Rows start, start + 1, ..., filled up with -1."""
-    steps = np.arange(lengths.max(initial=0))
-    return np.where(steps < lengths[:, None], starts[:, None] + steps, -1)
-
-
-def batches(packs: Iterable[Packed], tokens: int) -> Iterator[Batch]:
-    """All samples in their order, in batches of at most `tokens`; a sample that is longer has one
-    of its own.
-
-    No more samples are asked for than the next batch needs, so a step need never be in memory as a
-    whole.
-    """
-    group: list[Packed] = []
-    for packed in packs:
-        if group and sum(map(len, group)) + len(packed) > tokens:
-            yield collate(group)
-            group = []
-        group.append(packed)
-    if group:
-        yield collate(group)

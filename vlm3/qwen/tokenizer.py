@@ -16,7 +16,9 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-CORPUS = Path(__file__).parent / "checkpoints" / "tiny" / "corpus.txt.gz"
+from vlm3.qwen import files
+
+CORPUS = files.PACKAGED / "corpus.txt.gz"
 VOCABULARY = 1536
 SPECIALS = (
     "<|endoftext|>",
@@ -78,3 +80,13 @@ def packaged_corpus() -> list[str]:
     """What the packaged tokenizer was made from: turns of users and assistants, two lines each."""
     lines = gzip.decompress(CORPUS.read_bytes()).decode().splitlines()
     return ["\n".join(turn) for turn in zip(lines[::2], lines[1::2], strict=True)]
+
+
+def load(folder: Path = files.PACKAGED) -> PreTrainedTokenizerFast:
+    """The tokenizer of a checkpoint, by default the packaged one."""
+    path = folder / "tokenizer.json"
+    files.read_json(path)
+    with files.reading(path):
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer.chat_template = tokenizer.chat_template or CHAT_TEMPLATE
+    return tokenizer

@@ -18,9 +18,9 @@ from tqdm.auto import tqdm
 
 from vlm3 import disk, mixture, parallel, tasks
 from vlm3.mixture import Source
-from vlm3.scoring import predictors as answerers
-from vlm3.scoring.predictors import Answerer
-from vlm3.training import checkpoints as runs
+from vlm3.scoring import predictors
+from vlm3.scoring.predictors import Predictor
+from vlm3.tasks.task import Task
 from vlm3.views import QA, NothingToAsk, Sample
 
 FREE = ("out", "at_once", "progress")  # may change on resume
@@ -33,9 +33,9 @@ class Evaluation:
     Args:
         task: depth, correspondence, pose or objects.
         source: a mixture, packaged or a TOML file, whose source of this task is asked about (see
-        the guide, Data).
+            the guide, Data).
         model: a folder, a hub name, tiny, random:tiny, or a baseline: constant, opencv; vllm:NAME
-        uses vLLM.
+            uses vLLM.
         out: folder for predictions and scores; what is there already is not asked again.
         samples: at most so many, the first ones of the source.
         questions: per sample; 0 leaves it to the source.
@@ -55,39 +55,39 @@ class Evaluation:
     progress: bool = True
 
     def __post_init__(self):
-        tasks.name(self.task)
+        tasks.get(self.task)  # raises for a name that is none
         for name, least in (("samples", 1), ("questions", 0), ("seed", 0), ("at_once", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
 
 
-@runs.alone
+@parallel.alone
 def evaluate(
-    config: Evaluation, source: Source | None = None, answerer: Answerer | None = None
+    config: Evaluation, source: Source | None = None, predictor: Predictor | None = None
 ) -> dict[str, float]:
     """Ask what has not been asked, and score all of it; the same scores for any number of
     processes.
 
-    source, answerer: made in Python, instead of those that the configuration names. Returns the
+    source, predictor: made in Python, instead of those that the configuration names. Returns the
     task's scores, with the number of `questions`. ValueError where the folder holds an evaluation
     of another configuration, BlockingIOError where another command works in it.
     """
     place = parallel.place()
     source = source or named(config)
-    answerer = answerer or answerers.get(config.model, source)
+    predictor = predictor or predictors.get(config.model, source)
     if parallel.leads():
-        described = mixture.Mixture({config.source: answerer.source}).description
+        described = mixture.Mixture({config.source: predictor.source}).description
         identity = {k: v for k, v in asdict(config).items() if k not in FREE} | {
-            "weights": answerer.identity
+            "weights": predictor.identity
         }
-        runs.claim(config.out, identity | {"asked": described}, begun=any(_files(config.out)))
+        disk.claim(config.out, identity | {"asked": described}, begun=any(_files(config.out)))
     parallel.wait()
     left = sorted(
-        set(range(min(config.samples, len(answerer.source.items))))
-        - {r["item"] for r in read(config.out)}
+        set(range(min(config.samples, len(predictor.source.items))))
+        - {r["item"] for r in predictions(config.out)}
     )
     parallel.wait()  # before any process writes
-    _ask(config, answerer, left[place.process_index :: place.num_processes], place.process_index)
+    _ask(config, predictor, left[place.process_index :: place.num_processes], place.process_index)
     parallel.wait()
     scores = score(config.out)
     if parallel.leads():
@@ -97,7 +97,7 @@ def evaluate(
 
 def named(config: Evaluation) -> Source:
     """The source of the task in the mixture that the configuration names."""
-    sources = mixture.read(config.source).sources
+    sources = mixture.load(config.source).sources
     found = {name: source for name, source in sources.items() if source.task == config.task}
     if len(found) != 1:
         known = ", ".join(f"{name} ({source.task})" for name, source in sources.items())
@@ -118,15 +118,15 @@ def samples(source: Source, items: Iterator[int], seed: int) -> Iterator[tuple[i
             yield item, None
 
 
-def _ask(config: Evaluation, answerer: Answerer, items: list[int], rank: int) -> None:
+def _ask(config: Evaluation, predictor: Predictor, items: list[int], rank: int) -> None:
     path = config.out / f"predictions-{rank}.jsonl"
     _mend(path)
     bar = tqdm(total=len(items), disable=not (config.progress and parallel.leads()), unit="sample")
-    made = samples(answerer.source, items, config.seed)
+    made = samples(predictor.source, items, config.seed)
     with bar:
         while some := list(islice(made, config.at_once)):
             asked = [sample for _, sample in some if sample]
-            answers = iter(answerer.answer(asked))
+            answers = iter(predictor.predict(asked))
             _append(
                 path,
                 [_line(item, sample, next(answers) if sample else []) for item, sample in some],
@@ -155,7 +155,7 @@ def _line(item: int, sample: Sample | None, answers: list) -> str:
             "kind": qa.kind,
             "about": qa.about,
             "text": a.text,
-            "logprob": sum(a.logprobs),
+            "logprob": a.logprob,
             "truth": qa.truth,
         }
         for qa, a in zip(qas, answers, strict=True)
@@ -167,7 +167,7 @@ def _files(out: Path) -> list[Path]:
     return sorted(Path(out).glob("predictions-*.jsonl"))
 
 
-def read(out: str | Path) -> list[dict]:
+def predictions(out: str | Path) -> list[dict]:
     """All predictions of a folder, by item: item, and answers with question, kind, about, text,
     logprob and truth.
 
@@ -176,7 +176,7 @@ def read(out: str | Path) -> list[dict]:
     """
     found: dict[int, tuple[dict, Path]] = {}
     for path in _files(Path(out)):
-        for record in runs.records(path, "item", "answers"):
+        for record in disk.jsonl(path, "item", "answers"):
             if not isinstance(item := record["item"], int):
                 raise ValueError(f"{path}: item {item!r} is not a whole number")
             first, origin = found.setdefault(item, (record, path))
@@ -190,39 +190,43 @@ def read(out: str | Path) -> list[dict]:
 
 def pairs(out: str | Path) -> list[tuple]:
     """(value, truth) of all questions, as the task scores them, from the files of a folder alone."""
-    config = json.loads(disk.text(Path(out) / "config.json"))
-    templates = config["asked"][config["source"]]["templates"]
-    answers = [answer for record in read(out) for answer in record["answers"]]
-    values = [tasks.read(config["task"], _asked(a), a["text"], templates) for a in answers]
-    return list(zip(values, (a["truth"] for a in answers), strict=True))
+    task, answers = _task(_config(out)), [a for r in predictions(out) for a in r["answers"]]
+    asked = [_asked(answer, out) for answer in answers]
+    return [(task.read(q, a["text"]), task.truth(q)) for q, a in zip(asked, answers, strict=True)]
 
 
-def _asked(answer: Mapping) -> QA:
-    """The question of a recorded answer; earlier records do not say of what kind and about what it
-    was."""
-    return QA(
-        answer["question"],
-        "",
-        answer["truth"],
-        answer.get("kind", ""),
-        tuple(map(tuple, answer.get("about", ()))),
-    )
+def _config(out: str | Path) -> dict:
+    return json.loads(disk.text(Path(out) / "config.json"))
+
+
+def _task(config: Mapping) -> Task:
+    return tasks.get(config["task"], config["asked"][config["source"]]["templates"])
+
+
+def _asked(answer: Mapping, out: str | Path) -> QA:
+    """The question of a recorded answer."""
+    if "kind" not in answer:
+        raise ValueError(
+            f"{out}: predictions of an earlier version, which do not say what was asked: "
+            "ask again, in another folder"
+        )
+    about = tuple(map(tuple, answer["about"]))
+    return QA(answer["kind"], about, answer["question"], truth=answer["truth"])
 
 
 def score(out: str | Path) -> dict[str, float]:
     """Scores of a folder's predictions; ValueError where they are not those of all items that are
     asked about."""
-    config, found = json.loads(disk.text(Path(out) / "config.json")), pairs(out)
+    config, found = _config(out), pairs(out)
     _demand_all(config, out)
     if not found:
         raise ValueError(f"{out}: the source gave no question")
-    templates: Mapping = config["asked"][config["source"]]["templates"]
-    return tasks.score(config["task"], found, templates) | {"questions": len(found)}
+    return _task(config).score(found) | {"questions": len(found)}
 
 
 def _demand_all(config: Mapping, out: str | Path) -> None:
     wanted = set(range(min(config["samples"], config["asked"][config["source"]]["size"])))
-    found = {record["item"] for record in read(out)}
+    found = {record["item"] for record in predictions(out)}
     if lacking := sorted(wanted - found):
         raise ValueError(
             f"{out} lacks the predictions of {len(lacking)} of {len(wanted)} samples, such as item "

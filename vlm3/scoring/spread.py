@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vlm3.qwen.decode import Answer
+from vlm3.views import Answer
 
 
 class Spread(NamedTuple):
@@ -40,10 +40,11 @@ class Spread(NamedTuple):
         return float(max(self.values, key=lambda value: self.within(value, factor)))
 
 
-def spread(answers: Sequence[Answer]) -> Spread | None:
-    """The distribution of one question's answers; None where none of them is a positive number."""
-    masses = np.exp([sum(a.logprobs) for a in answers])
-    numbers = np.array([a.value if isinstance(a.value, float) else np.nan for a in answers])
+def spread(values: Sequence[object], answers: Sequence[Answer]) -> Spread | None:
+    """The distribution of the values that were read in the answers to one question; None where none
+    of them is a positive number."""
+    masses = np.exp([answer.logprob for answer in answers])
+    numbers = np.array([value if isinstance(value, float) else np.nan for value in values])
     good = np.isfinite(numbers) & (numbers > 0)
     if not good.any():
         return None

@@ -43,8 +43,9 @@ def motorcycle() -> Pair:
     cameras = [
         Camera(FOCAL_PX, FOCAL_PX, cx + 0.5, CY + 0.5, width, height) for cx in (CX, CX + DOFFS_PX)
     ]
-    view1 = View(left, cameras[0], depth_m.astype(np.float32), np.eye(4))
-    return _kept(Pair(view1, View(right, cameras[1], None, world_from_right), *_matches(disparity)))
+    view1 = View(left, cameras[0], depth_m.astype(np.float32), world_from_cam=np.eye(4))
+    view2 = View(right, cameras[1], world_from_cam=world_from_right)
+    return _kept(Pair(view1, view2, *_matches(disparity)))
 
 
 @cache
@@ -63,7 +64,8 @@ def aloe() -> Pair:
     )  # focal length published, centre assumed
     world_from_right = np.eye(4)
     world_from_right[0, 3] = 0.16
-    views = View(left, camera, None, np.eye(4)), View(right, camera, None, world_from_right)
+    poses = np.eye(4), world_from_right
+    views = [View(i, camera, world_from_cam=p) for i, p in zip((left, right), poses, strict=True)]
     return _kept(Pair(*views, *_matches(np.where(disparity > 0, disparity, np.inf))))
 
 

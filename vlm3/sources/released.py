@@ -22,6 +22,8 @@ its task:
 import ast
 import json
 import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -67,7 +69,23 @@ class Labels(NamedTuple):
         return Sample(tuple(map(View, images, self.cameras)), self.qas, self.task, "released")
 
 
-def read(
+class Released(Sequence):
+    """The labels of a file as samples, whose images are read when they are asked for: what a
+    mixture may name as `from = "vlm3.sources.released:Released"`; see `labels`."""
+
+    def __init__(
+        self, path: str | Path, root: str | Path | None = None, prompt: str = "({x}, {y})"
+    ):
+        self.labels = labels(path, root, prompt)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.labels[index].sample()
+
+
+def labels(
     path: str | Path, root: str | Path | None = None, prompt: str = "({x}, {y})"
 ) -> list[Labels]:
     """All labels of a file, images relative to root (the folder of the file by default) and never
@@ -81,35 +99,31 @@ def read(
     root = path.parent if root is None else Path(root)
     found = []
     for where, entry in _entries(path):
-        kind = next(
-            (k for key, k in _KINDS.items() if isinstance(entry, dict) and key in entry), None
-        )
+        known = [k for key, k in _KINDS.items() if isinstance(entry, dict) and key in entry]
+        kind = next(iter(known), None)
         if kind is None:
             raise ValueError(f"{where}: not a json object with one of {', '.join(_KINDS)}")
-        try:
+        with _in(where):
             task, names, qas, cameras = kind(entry, prompt)
             if not qas:
                 raise ValueError("no question or point in it")
-        except KeyError as error:
-            raise ValueError(f"{where}: {error} is missing") from None
-        except (
-            ValueError,
-            TypeError,
-            AttributeError,
-            IndexError,
-            ArithmeticError,
-            SyntaxError,
-            RuntimeError,
-        ) as error:
-            raise ValueError(f"{where}: {error}") from None
-        found.append(
-            Labels(
-                task, tuple(inside(root, name, where) for name in names), tuple(qas), tuple(cameras)
-            )
-        )
+        images = tuple(inside(root, name, where) for name in names)
+        found.append(Labels(task, images, tuple(qas), tuple(cameras)))
     if not found:
         raise ValueError(f"{path}: no labels in it")
     return found
+
+
+@contextmanager
+def _in(where: str) -> Iterator[None]:
+    """Whatever a strange entry provokes becomes a ValueError that names it."""
+    odd = (ValueError, TypeError, AttributeError, IndexError, ArithmeticError, SyntaxError)
+    try:
+        yield
+    except KeyError as error:
+        raise ValueError(f"{where}: {error} is missing") from None
+    except (*odd, RuntimeError) as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _entries(path: Path) -> list[tuple[str, object]]:
@@ -158,7 +172,7 @@ def _depth_qa(pixel: object, depth_m: object, prompt: str) -> QA:
             f"pixel {pixel!r} must lie in [0, 2000) and its depth be positive, got {depth_m!r}"
         )
     question = prompt.replace("{x}", f"{x:.0f}").replace("{y}", f"{y:.0f}")
-    return QA(question, f"{metres:.2f}", float(metres), "z", ((round(x), round(y)),))
+    return QA("z", ((round(x), round(y)),), question, f"{metres:.2f}", float(metres))
 
 
 def _correspondence(entry: dict, _: str) -> tuple:
@@ -169,7 +183,7 @@ def _correspondence(entry: dict, _: str) -> tuple:
             raise ValueError(f"{match!r} is not in [0, 1000]")
         question = template.replace("{x1}", f"{x1:.0f}").replace("{y1}", f"{y1:.0f}")
         about = ((round(x1), round(y1)),)
-        qas.append(QA(question, f"({x2:.0f}, {y2:.0f})", (float(x2), float(y2)), "match", about))
+        qas.append(QA("match", about, question, f"({x2:.0f}, {y2:.0f})", (float(x2), float(y2))))
     return "correspondence", [entry["image_1"], entry["image_2"]], qas, [None, None]
 
 
@@ -190,7 +204,9 @@ def _pose(entry: dict, _: str) -> tuple:
         values = {field: truth[field] for field in POSE_FIELDS[asked]}
         if asked != "translation_direction":
             _numbers(list(values.values()), len(values))
-        qas.append(QA(_text(pair["question"]), _text(pair["answer"]), values, _POSE_KINDS[asked]))
+        qas.append(
+            QA(_POSE_KINDS[asked], (), _text(pair["question"]), _text(pair["answer"]), values)
+        )
     cameras = [
         _camera(entry.get(f"intrinsics_{k}_resized"), entry.get(f"image_{k}_size_resized"))
         for k in (1, 2)
@@ -201,33 +217,32 @@ def _pose(entry: dict, _: str) -> tuple:
 def _objects(entry: dict, _: str) -> tuple:
     info = _parsed(entry["qa_info"])
     category, names = _text(info["category"]), tuple(map(_text, info.get("class") or ()))
-    camera = _camera(
-        entry.get("intrinsics_after_focal_normalization_to_1000"), entry.get("image_size_resized")
-    )
-    image, turns = (
-        (entry["image"], [entry["prompt"], entry["answer"]])
-        if "prompt" in entry
-        else _benchmark(entry)
-    )
-    pairs = zip(turns[::2], turns[1::2], strict=True)
-    return (
-        "objects",
-        [image],
-        [QA(_text(q), _text(a), (category, a, names), category) for q, a in pairs],
-        [camera],
-    )
+    intrinsics = entry.get("intrinsics_after_focal_normalization_to_1000")
+    camera = _camera(intrinsics, entry.get("image_size_resized"))
+    plain = "prompt" in entry
+    image, turns = (entry["image"], _prompted(entry)) if plain else _benchmark(entry)
+    qas = [
+        QA(category, _boxes_in(q), _text(q), _text(a), (category, a, names))
+        for q, a in zip(turns[::2], turns[1::2], strict=True)
+    ]
+    return "objects", [image], qas, [camera]
+
+
+def _prompted(entry: dict) -> list[str]:
+    return [_text(entry["prompt"]), _text(entry["answer"])]
+
+
+def _boxes_in(question: str) -> tuple[tuple[float, ...], ...]:
+    found = re.findall(r"\(([0-9]{1,4}(?:, ?[0-9]{1,4}){3})\)", question)
+    return tuple(tuple(map(float, box.split(","))) for box in found)
 
 
 def _benchmark(entry: dict) -> tuple[str, list[str]]:
     """Image, questions and answers in turn; `text_q` replaces the question where there is one."""
-    about, turns = (
-        _parsed(entry["image_info"]),
-        [_text(turn["value"]) for turn in _parsed(entry["conversations"])],
-    )
-    boxes, masks = (
-        [_box_text(box, [about["width"], about["height"]]) for box in _parsed(entry["bbox"])],
-        count(),
-    )
+    about = _parsed(entry["image_info"])
+    turns = [_text(turn["value"]) for turn in _parsed(entry["conversations"])]
+    size, masks = [about["width"], about["height"]], count()
+    boxes = [_box_text(box, size) for box in _parsed(entry["bbox"])]
     if len(turns) == 2 and "text_q" in entry:
         turns[0] = _text(entry["text_q"])
     return about["file_path"], [_with_boxes(turn, boxes, masks) for turn in turns]

@@ -1,50 +1,32 @@
-"""The four tasks. Each is a module with the same four verbs and knows nothing else:
+"""Tasks: what is asked, how answers are read, how they are scored.
 
-`ask(views, n, rng) -> list[QA]`, `read(qa, text) -> value or None`, `parse(text) -> value or None`,
-which reads a text whose question nobody knows, and `score(pairs) -> dict[str, float]`. Where
-answers are places (`PLACES`), the last three take the `scale` that the templates count them in.
+A task is one file here with its templates beside it: `depth.py` holds the class `Depth`, and
+`depth.toml` its questions. Folders named in the environment variable VLM3_TASKS may hold more.
 """
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Mapping
+from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType
 
-from vlm3.tasks import text as words
-from vlm3.views import QA
+from vlm3.tasks import text
+from vlm3.tasks.task import Task
 
-NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("*.toml")))
+__path__ += filter(None, os.environ.get("VLM3_TASKS", "").split(os.pathsep))
+NAMES = tuple(sorted(file.stem for folder in __path__ for file in Path(folder).glob("*.toml")))
 
-
-def get(task: str) -> ModuleType:
-    """The module of a task by its name. ValueError for a name that is none."""
-    return import_module(f"vlm3.tasks.{name(task)}")
+_load = cache(text.load)  # the files of this folder do not change while it is used
 
 
-def name(task: str) -> str:
-    """The name itself, once it is known to be one."""
-    if task not in NAMES:
-        raise ValueError(f"no task {task!r}: take one of {', '.join(NAMES)}")
-    return task
+def get(name: str, changes: Mapping = MappingProxyType({})) -> Task:
+    """A task by its name, its templates changed in some values: {"z": {"answer": "{value:.1f}"}}.
 
-
-def read(task: str, qa: QA, text: str, templates: Mapping | None = None) -> object | None:
-    """What an answer says to its question, whether or not its truth is known; None for nothing.
-
-    templates: what differs from the task's own, see `vlm3.tasks.text.adapted`.
+    ValueError for a name that is none, and for a value that the templates do not have.
     """
-    module = get(task)
-    return module.read(qa, text, **_counting(module, task, templates))
-
-
-def score(task: str, pairs: Sequence[tuple], templates: Mapping | None = None) -> dict[str, float]:
-    """Scores of (value, truth) pairs, whose places, if any, are counted as the templates say."""
-    return get(task).score(pairs, **_counting(get(task), task, templates))
-
-
-def _counting(module: ModuleType, task: str, templates: Mapping | None) -> dict:
-    return (
-        {"scale": words.adapted(task, templates or {})["scale"]}
-        if getattr(module, "PLACES", False)
-        else {}
-    )
+    if name not in NAMES:
+        raise ValueError(f"no task {name!r}: take one of {', '.join(NAMES)}")
+    module = import_module(f"vlm3.tasks.{name}")
+    templates = _load(Path(module.__file__).with_suffix(".toml"))
+    return getattr(module, name.capitalize())(text.changed(templates, changes, name))

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from vlm3.geometry import invert, project, range_from_depth, relative_pose, transform, unproject
-from vlm3.reference import PixelText
 from vlm3.tasks import plain
 from vlm3.tasks import text as words
+from vlm3.tasks.task import Task
 from vlm3.views import QA, NothingToAsk, View
 
 Point = tuple[float, float]
-PLACES = True
 FRAME = (560, 420)
 _NAMED = re.compile(
     rf"""["']?\b[xu]["']?\s?[=:]\s?({words.COORDINATE})(?:\s?[,;]\s?|\s)(?:and )?"""
@@ -27,69 +26,96 @@ _NAMED = re.compile(
 )
 
 
-def ask(
-    views: Sequence[View],
-    n: int,
-    rng: np.random.Generator,
-    matches: tuple[np.ndarray, np.ndarray] | None = None,
-    templates: dict | None = None,
-    on: str = "all",
-) -> list[QA]:
-    """Up to n questions about different points that both views see.
+class Correspondence(Task):
+    """Where a pixel of the first view is in the second."""
 
-    matches: (uv1, uv2), each (N, 2) pixels; without them they come from the first view's points or
-    depth, see `covisible`; on: then "all", or "boxes" for points in the middle of a box of the
-    first view, which are mostly those of objects.
-    truth: (x, y), the exact place in the units of the text.
-    NothingToAsk, a ValueError, where nothing is seen by both views.
-    """
-    templates = templates or words.packaged("correspondence")
-    if on not in ("all", "boxes"):
-        raise ValueError(f"on must be 'all' or 'boxes', got {on!r}")
-    uv1, uv2 = matches or _sampled_matches(*views[:2], n, rng, on)
-    if not len(uv1):
-        raise NothingToAsk("the two views share no point: nothing to ask about")
-    chosen = rng.choice(len(uv1), min(n, len(uv1)), replace=False)
-    sizes = views[0].size, views[1].size
-    return [_qa(uv1[i], uv2[i], sizes, rng, templates) for i in chosen]
+    views = 2
+    headline = "epe_px"
+    takes_matches = True
 
+    def ask(
+        self,
+        views: Sequence[View],
+        n: int,
+        rng: np.random.Generator,
+        matches: tuple[np.ndarray, np.ndarray] | None = None,
+        on: str = "all",
+    ) -> list[QA]:
+        """Up to n questions about different points that both views see.
 
-def question(
-    uv1: Sequence[float],
-    size: tuple[int, int],
-    rng: np.random.Generator,
-    templates: dict | None = None,
-) -> str:
-    """What is asked about one pixel of the first image, in words; ValueError for a pixel outside
-    it."""
-    return unanswered(uv1, size, rng, templates).question
+        matches: (uv1, uv2), each (N, 2) pixels; without them they come from the first view's points
+        or depth, see `covisible`; on: then "all", or "boxes" for points in the middle of a box of
+        the first view, which are mostly those of objects.
+        truth: (x, y), the exact place in the units of the text. NothingToAsk where nothing is seen
+        by both views.
+        """
+        if on not in ("all", "boxes"):
+            raise ValueError(f"on must be 'all' or 'boxes', got {on!r}")
+        uv1, uv2 = matches or _sampled_matches(*views[:2], n, rng, on)
+        if not len(uv1):
+            raise NothingToAsk("the two views share no point: nothing to ask about")
+        chosen = rng.choice(len(uv1), min(n, len(uv1)), replace=False)
+        asked = self.unanswered(views, rng, uv1[chosen])
+        return [self._answered(qa, uv, views[1]) for qa, uv in zip(asked, uv2[chosen], strict=True)]
 
+    def unanswered(
+        self, views: Sequence[View], rng: np.random.Generator, about: Sequence[Point] = ()
+    ) -> list[QA]:
+        """A question about each of (N, 2) pixels of the first view."""
+        return self._about_pixels("match", views[0], rng, about)
 
-def unanswered(
-    uv1: Sequence[float],
-    size: tuple[int, int],
-    rng: np.random.Generator,
-    templates: dict | None = None,
-) -> QA:
-    """The question about one pixel of the first image, whose answer nobody knows."""
-    templates = templates or words.packaged("correspondence")
-    point = PixelText(templates["scale"]).encode(tuple(uv1), size)
-    return QA(
-        words.question(templates, "match", rng, point=point),
-        "",
-        None,
-        "match",
-        tuple(words.tuples(point)),
-    )
+    def _answered(self, qa: QA, uv2: np.ndarray, view2: View) -> QA:
+        place = tuple(uv2.tolist())
+        said = self.templates["match"]["answer"].format(
+            match=self.reference.encode(place, view2.size)
+        )
+        return qa._replace(answer=said, truth=self.reference.position(place, view2.size))
 
+    def read(self, qa: QA, text: str) -> Point | None:
+        """The one "(x, y)" of the answer, in units of the text; None without one, with several, or
+        outside [0, scale). The question's pixel, which an answer may repeat, is a match only if
+        nothing else is said."""
+        said = plain.said(text)
+        pairs = _pairs(said)
+        others = {pair for pair in pairs if pair not in qa.about}
+        alone = words.TUPLE.fullmatch(said.rstrip(".")) is not None
+        return self._only(others if others or not alone else pairs)
 
-def _qa(
-    uv1: np.ndarray, uv2: np.ndarray, sizes: tuple, rng: np.random.Generator, templates: dict
-) -> QA:
-    reference, uv2 = PixelText(templates["scale"]), tuple(uv2.tolist())
-    answer = templates["match"]["answer"].format(match=reference.encode(uv2, sizes[1]))
-    truth = reference.position(uv2, sizes[1])
-    return unanswered(uv1, sizes[0], rng, templates)._replace(answer=answer, truth=truth)
+    def _only(self, pairs: set[Point]) -> Point | None:
+        only = next(iter(pairs)) if len(pairs) == 1 else ()
+        return only if only and all(0 <= p < self.templates["scale"] for p in only) else None
+
+    def score(
+        self, pairs: Sequence[tuple[Point | None, Point]], frame: tuple[int, int] = FRAME
+    ) -> dict[str, float]:
+        """epe_px: mean distance in pixels of the frame over the parsed answers, as published;
+        epe_1000: the same in units of [0, 1000). epe_px_all: over all points, no answer counting as
+        the frame's diagonal.
+
+        pck_1, pck_3, pck_5, pck_10: share of all points closer than so many pixels; no answer
+        counts as wrong. parsed: share of answers. All pooled over points. Points are in the units
+        of the text, [0, scale).
+        """
+        if not pairs:
+            raise ValueError("nothing to score: no pairs")
+        gaps = [(p[0] - t[0], p[1] - t[1]) for p, t in pairs if p is not None]
+        off = np.array(gaps, float).reshape(-1, 2) / self.templates["scale"]
+        pixels = np.linalg.norm(off * frame, axis=-1)
+        unanswered = math.hypot(*frame) * (len(pairs) - len(off))
+        return {
+            "epe_px": _mean(pixels),
+            "epe_px_all": float((pixels.sum() + unanswered) / len(pairs)),
+            "epe_1000": _mean(np.linalg.norm(off * 1000, axis=-1)),
+            **{f"pck_{k}": float((pixels < k).sum() / len(pairs)) for k in (1, 3, 5, 10)},
+            "parsed": len(off) / len(pairs),
+        }
+
+    def place(self, value: Point, size: tuple[int, int]) -> np.ndarray:
+        """(2,) pixels of a second view of this size, the middle of what the value names."""
+        return (np.array(value) + 0.5) / self.templates["scale"] * size
+
+    def shown(self, value: Point) -> str:
+        return f"({value[0]:.5g}, {value[1]:.5g})"
 
 
 def _sampled_matches(
@@ -175,60 +201,9 @@ def _range_at(view: View, uv: np.ndarray) -> np.ndarray:
     return np.where(inside, upper * (1 - y + top) + lower * (y - top), np.nan)
 
 
-def parse(text: str, scale: int = 2000) -> Point | None:
-    """The one "(x, y)" of the answer, in units of the text; None without one, with several, or
-    outside [0, scale)."""
-    return _only(_pairs(plain.said(text)), scale)
-
-
-def read(qa: QA, text: str, scale: int = 2000) -> Point | None:
-    """The same of an answer that may repeat the question's pixel, which is a match only if nothing
-    else is said."""
-    said, asked = plain.said(text), words.about(qa)
-    pairs = _pairs(said)
-    others = {pair for pair in pairs if pair not in asked}
-    return _only(
-        others if others or words.TUPLE.fullmatch(said.rstrip(".")) is None else pairs, scale
-    )
-
-
 def _pairs(said: str) -> set[Point]:
     return {pair for pair in words.tuples(_NAMED.sub(r"(\1, \2)", said)) if len(pair) == 2}
 
 
-def _only(pairs: set[Point], scale: int) -> Point | None:
-    only = next(iter(pairs)) if len(pairs) == 1 else ()
-    return only if only and all(0 <= p < scale for p in only) else None
-
-
-def score(
-    pairs: Sequence[tuple[Point | None, Point]], scale: int = 2000, frame: tuple[int, int] = FRAME
-) -> dict[str, float]:
-    """epe_px: mean distance in pixels of the frame over the parsed answers, as published; epe_1000:
-    the same in units of [0, 1000). epe_px_all: over all points, no answer counting as the frame's
-    diagonal.
-
-    pck_1, pck_3, pck_5, pck_10: share of all points closer than so many pixels; no answer counts as
-    wrong.
-    parsed: share of answers. All pooled over points. Points are in the units of the text, [0,
-    scale).
-    """
-    if not pairs:
-        raise ValueError("nothing to score: no pairs")
-    off = (
-        np.array([(p[0] - t[0], p[1] - t[1]) for p, t in pairs if p is not None], float).reshape(
-            -1, 2
-        )
-        / scale
-    )
-    pixels = np.linalg.norm(off * frame, axis=-1)
-    mean = (lambda values: float(values.mean())) if len(off) else (lambda values: math.nan)
-    return {
-        "epe_px": mean(pixels),
-        "epe_px_all": float(
-            (pixels.sum() + math.hypot(*frame) * (len(pairs) - len(off))) / len(pairs)
-        ),
-        "epe_1000": mean(np.linalg.norm(off * 1000, axis=-1)),
-        **{f"pck_{k}": float((pixels < k).sum() / len(pairs)) for k in (1, 3, 5, 10)},
-        "parsed": len(off) / len(pairs),
-    }
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else math.nan

@@ -22,7 +22,7 @@ class Hour(int):
         return super().__new__(cls, hour)
 
 
-Answer = bool | str | float | Hour
+Value = bool | str | float | Hour
 
 _ODD = str.maketrans({"\u0131": "i", "\u0130": "i", "\u2039": None, "\u203a": None})
 WHOLE = {"yes": True, "yes.": True, "no": False, "no.": False, "first": "first", "second": "second"}
@@ -149,7 +149,7 @@ _CLAUSE = re.compile(
 _DROPPED = re.compile(rf"\b(?:not|rather than|instead of|over|than|opposed to)\s{_FILL}{_ONE}")
 
 
-def parse(text: str) -> Answer | None:
+def parse(text: str) -> Value | None:
     """What an answer says when its question is not at hand: bool, "first" or "second", metres, an
     Hour, or None.
 

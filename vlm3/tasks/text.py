@@ -9,13 +9,11 @@ length of the text, whatever it holds.
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from vlm3 import disk
-from vlm3.views import QA
 
 COORDINATE = r"(?<![\w.])[-+\u2212]?+(?>[0-9]++(?:\.[0-9]++)?+|\.[0-9]++)(?!\.?[0-9])"
 TUPLE = re.compile(
@@ -24,40 +22,22 @@ TUPLE = re.compile(
 )
 
 
-def load(path: str | Path) -> dict:
-    """Templates of a task from a TOML file; FileNotFoundError or ValueError, naming the file, where
-    it is none."""
+def load(path: Path) -> dict:
+    """Templates of a task; FileNotFoundError or ValueError, naming the file, where it is none."""
     try:
-        return tomllib.loads(disk.text(Path(path)))
+        return tomllib.loads(disk.text(path))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: not a file of question templates ({error})") from error
 
 
-@cache
-def packaged(task: str) -> dict:
-    """The templates of this book for a task."""
-    return load(Path(__file__).parent / f"{task}.toml")
-
-
-def adapted(task: str, changes: Mapping) -> dict:
-    """The templates of this book for a task with some values changed: {"z": {"answer":
-    "{value:.1f}"}}.
-
-    ValueError for a value that they do not have.
-    """
-    return _changed(packaged(task), changes, task)
-
-
-def _changed(values: dict, changes: Mapping, where: str) -> dict:
-    if unknown := changes.keys() - values.keys():
-        raise ValueError(
-            f"the templates of {where} have no {', '.join(sorted(unknown))}, only {', '.join(values)}"
-        )
-    found = {
-        k: _changed(values[k], v, f"{where}.{k}") if isinstance(v, Mapping) else v
-        for k, v in changes.items()
-    }
-    return values | found
+def changed(templates: dict, changes: Mapping, where: str) -> dict:
+    """Templates with some values changed; ValueError, saying where, for one that they lack."""
+    if unknown := changes.keys() - templates.keys():
+        lacking, known = ", ".join(sorted(unknown)), ", ".join(templates)
+        raise ValueError(f"the templates of {where} have no {lacking}, only {known}")
+    tables = {name: v for name, v in changes.items() if isinstance(v, Mapping)}
+    inner = {name: changed(templates[name], v, f"{where}.{name}") for name, v in tables.items()}
+    return templates | dict(changes) | inner
 
 
 def question(templates: dict, table: str, rng: np.random.Generator, **fills: object) -> str:
@@ -77,11 +57,6 @@ def number(written: str) -> float:
 def tuples(text: str) -> list[tuple[float, ...]]:
     """All "(x, y)" up to "(x, y, z, w)", in round or square brackets, in their order."""
     return [tuple(map(number, re.findall(COORDINATE, match[0]))) for match in TUPLE.finditer(text)]
-
-
-def about(qa: QA) -> tuple[tuple[float, ...], ...]:
-    """The pixels or boxes that a question names, read from its words where it does not say."""
-    return qa.about or tuple(tuples(qa.question))
 
 
 def without(text: str, about: Sequence[Sequence[float]]) -> str:

@@ -1,11 +1,11 @@
-"""What `vlm3 ask` takes, says and draws: one class for each task, whose fields are the options.
+"""What `vlm3 ask` takes and says: a subcommand for each task, whose fields are the options.
 
-Importing it costs no torch, so that help and most errors come at once.
+A task needs nothing here: what it says of itself gives it a subcommand. Those that have a class of
+their own say and draw more. Importing this costs no torch, so that help and most errors come at once.
 """
 
 import gc
 import math
-import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,20 +15,24 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple, Union
 import numpy as np
 import tyro
 
+from vlm3 import tasks
 from vlm3.sources.photo import open_photo
-from vlm3.tasks import objects, pose, text
-from vlm3.tasks.english import Hour
+from vlm3.tasks.task import Task
+from vlm3.terminal import shown
 from vlm3.views import QA, View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from vlm3.qwen.decode import Answer
     from vlm3.qwen.model import VLM
     from vlm3.scoring.spread import Spread
+    from vlm3.terminal.ask import Reading
 
 Several = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
-SURE = "sure: what the model itself gives, as a probability, to depths within a factor of 1.25 of its answer"
+SURE = (
+    "sure: what the model itself gives, as a probability, to depths within a factor of 1.25 of its "
+    "answer"
+)
 TOY = "tiny has seen nothing but toy rooms: it shows how asking works, not how well"
 
 
@@ -54,7 +58,7 @@ class Asking:
         seed: another seed, other wordings of the questions.
     """
 
-    wanted: ClassVar[int] = 1  # photos
+    name: ClassVar[str]
     photos: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     focal_px: float | None = None
     model: str = "tiny"
@@ -63,12 +67,11 @@ class Asking:
     seed: int = 0
 
     def opened(self) -> tuple[View, ...]:
-        """The photos. ValueError for another number of them than wanted."""
-        if len(self.photos) != self.wanted:
-            task = type(self).__name__.lower()
-            raise ValueError(
-                f"{task} asks about {self.wanted} photo{'s' * (self.wanted - 1)}, got {len(self.photos)}"
-            )
+        """The photos. ValueError for another number of them than the task asks about."""
+        wanted = tasks.get(self.name).views
+        if len(self.photos) != wanted:
+            photos = f"{wanted} photo{'s' * (wanted - 1)}"
+            raise ValueError(f"{self.name} asks about {photos}, got {len(self.photos)}")
         return tuple(open_photo(path, self.focal_px) for path in self.photos)
 
     def loaded(self) -> "VLM":
@@ -81,6 +84,27 @@ class Asking:
 
         cuda = torch.cuda.is_available()
         return model.load(self.model, "cuda" if cuda else "cpu", None if cuda else torch.float32)
+
+    def views(self, photos: Sequence[View]) -> Sequence[View]:
+        """The photos with what is asked about. ValueError where that is not said."""
+        return photos
+
+    def pixels(self) -> list[tuple[float, ...]]:
+        """Of the first photo, that are asked about."""
+        return []
+
+    def said(self, *photos: View) -> Said:
+        views, uv = self.views(photos), self.pixels()
+        vlm = self.loaded()
+        from vlm3.terminal import ask
+
+        task, found = vlm.task(self.name), ask.readings(vlm, self.name, views, uv, self.seed)
+        answers = [{"kind": r.qa.kind, "value": r.value, **_words(r)} for r in found]
+        for answer, pixel in zip(answers, uv, strict=False):
+            answer["pixel"] = pixel
+        told = [(shown.value(task, r.value), r.answer.text, r.qa.question) for r in found]
+        lines = shown.aligned([("answer", "in words", "question"), *told])
+        return Said({"answers": answers}, lines, lambda: shown.draw_lines(views, lines))
 
 
 @contextmanager
@@ -96,16 +120,47 @@ def _uncollected() -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Depth(Asking):
-    """How far pixels of a photo are along the optical axis, in metres.
+class AtPixels(Asking):
+    """What every task about pixels takes.
 
     Args:
         at: a pixel as u,v, counted from the left and from the top; once for each pixel.
-        dense: ask about the middle of every square of so many pixels, too: a map for --save or
-        --json.
     """
 
     at: Several = ()
+
+    def pixels(self) -> list[tuple[float, ...]]:
+        if not self.at:
+            raise ValueError("say which pixels, such as --at 300,200")
+        return [numbers(words, "u,v") for words in self.at]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfBoxes(Asking):
+    """What every task about objects takes.
+
+    Args:
+        box: an object as xmin,ymin,xmax,ymax in pixels of the photo; once for each object.
+    """
+
+    box: Several = ()
+
+    def views(self, photos: Sequence[View]) -> Sequence[View]:
+        if not self.box:
+            raise ValueError("say where the objects are: --box xmin,ymin,xmax,ymax for each")
+        first, *rest = photos
+        return [View(first.image, first.camera, boxes=boxes(self.box)), *rest]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depth(AtPixels):
+    """How far pixels of a photo are along the optical axis, in metres.
+
+    Args:
+        dense: ask about the middle of every square of so many pixels, too: a map for --save or
+            --json.
+    """
+
     dense: int = 0
 
     def said(self, view: View) -> Said:
@@ -113,146 +168,126 @@ class Depth(Asking):
             raise ValueError(
                 "say which pixels: --at 300,200 for one, or --dense 16 --save map.png for a map"
             )
-        uv = [numbers(words, "u,v") for words in self.at]
+        uv = self.pixels() if self.at else []
         vlm = self.loaded()
         from vlm3.terminal import ask
 
-        answers, spreads = (
-            ask.depth(vlm, view, uv, self.seed),
-            ask.depth_spreads(vlm, view, uv, seed=self.seed),
-        )
-        found = [_depth(*row) for row in zip(uv, answers, spreads, strict=True)]
+        found = ask.depth(vlm, view, uv, self.seed)
+        spreads = ask.depth_spreads(vlm, view, uv, seed=self.seed)
+        answers = [_depth(*row) for row in zip(uv, found, spreads, strict=True)]
         metres = ask.depth_map(vlm, view, self.dense) if self.dense else None
-        rows = [("pixel", "depth", "sure", "median", "in words")]
-        rows += [
-            (
-                _point(f["pixel"]),
-                _metres(f["depth_m"]),
-                _percent(f["sure"]),
-                _metres(f["median_m"]),
-                f["text"],
-            )
-            for f in found
-        ]
         told = {"stride": self.dense, "metres": _known(metres)} if self.dense else None
         return Said(
-            {"answers": found, "map": told},
-            [*aligned(rows), SURE] if found else [],
-            lambda: _draw_depth(view, found, metres, self.dense),
+            {"answers": answers, "map": told},
+            [*shown.depths(answers), SURE] if answers else [],
+            lambda: shown.draw_depth(view, answers, metres, self.dense),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Correspondence(Asking):
-    """Where pixels of a first photo are in a second one.
+class Correspondence(AtPixels):
+    """Where pixels of a first photo are in a second one."""
 
-    Args:
-        at: a pixel of the first photo as u,v, counted from the left and from the top; once for each
-        pixel.
-    """
-
-    wanted = 2
-    at: Several = ()
-
-    def said(self, *views: View) -> Said:
+    def pixels(self) -> list[tuple[float, ...]]:
         if not self.at:
             raise ValueError("say which pixels of the first photo, such as --at 300,200")
-        uv = [numbers(words, "u,v") for words in self.at]
+        return super().pixels()
+
+    def said(self, *views: View) -> Said:
+        uv = self.pixels()
         vlm = self.loaded()
         from vlm3.terminal import ask
 
-        answers = ask.correspondence(vlm, *views, uv, self.seed)
-        found = [
-            {"pixel": p, "match": a.value, **_words(a)} for p, a in zip(uv, answers, strict=True)
+        found = ask.correspondence(vlm, *views, uv, self.seed)
+        answers = [
+            {"pixel": p, "match": r.value, **_words(r)} for p, r in zip(uv, found, strict=True)
         ]
-        rows = [("pixel", "match", "in words")]
-        rows += [(_point(f["pixel"]), _point(f["match"]), f["text"]) for f in found]
-        return Said({"answers": found}, aligned(rows), lambda: _draw_matches(views, found))
+        return Said(
+            {"answers": answers},
+            shown.matches(answers),
+            lambda: shown.draw_matches(views, answers),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pose(Asking):
     """How the camera of a second photo stands to that of the first."""
 
-    wanted = 2
-
     def said(self, *views: View) -> Said:
         vlm = self.loaded()
         from vlm3.terminal import ask
 
-        merged, answers = ask.pose(vlm, *views, seed=self.seed)
-        found = [
-            {"about": part, "value": a.value, **_words(a)}
-            for part, a in zip(pose.PARTS, answers, strict=True)
-        ]
-        told = [_stated(f["value"] or {}) or "-" for f in found]
-        rows = [("about", "answer", "in words")]
-        rows += [(f["about"], said, f["text"]) for f, said in zip(found, told, strict=True)]
+        task, (merged, found) = vlm.task("pose"), ask.pose(vlm, *views, seed=self.seed)
+        answers = [{"about": r.qa.kind, "value": r.value, **_words(r)} for r in found]
+        told = [shown.value(task, r.value) for r in found]
+        rows = [(a["about"], said, a["text"]) for a, said in zip(answers, told, strict=True)]
         return Said(
-            {"answers": found, "pose": merged}, aligned(rows), lambda: _draw_pose(views, told)
+            {"answers": answers, "pose": merged},
+            shown.aligned([("about", "answer", "in words"), *rows]),
+            lambda: shown.draw_lines(views, told),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Objects(Asking):
+class Objects(OfBoxes):
     """How large objects are, how far apart and how they lie to each other; each is given by a box.
 
     Args:
-        box: an object as xmin,ymin,xmax,ymax in pixels of the photo; once for each object.
         question: such as "How far is {1} from {2}?", where {1} is the first box; without one, those
-        of the book.
+            of the book.
     """
 
-    box: Several = ()
     question: Several = ()
 
     def said(self, photo: View) -> Said:
-        if not self.box:
-            raise ValueError("say where the objects are: --box xmin,ymin,xmax,ymax for each")
-        view = View(photo.image, photo.camera, boxes=boxes(self.box))
+        (view,) = self.views([photo])
         vlm = self.loaded()
         from vlm3.terminal import ask
 
-        templates = text.adapted("objects", vlm.lesson("objects").templates)
-        asked = [QA(question, "", None) for question in self.question]
-        asked = asked or objects.unanswered(
-            len(view.boxes), np.random.default_rng(self.seed), templates
-        )
-        found = [
-            {"question": qa.question, "value": a.value, "unit": _unit(a.value), **_words(a)}
-            for qa, a in zip(asked, ask.objects(vlm, view, asked), strict=True)
+        task, rng = vlm.task("objects"), np.random.default_rng(self.seed)
+        asked = [QA("", (), q) for q in self.question] or task.questions(len(view.boxes), rng)
+        found = ask.objects(vlm, view, asked)
+        answers = [
+            {"question": q.question, "value": r.value, "unit": shown.unit(r.value), **_words(r)}
+            for q, r in zip(asked, found, strict=True)
         ]
-        rows = [("answer", "in words", "question")]
-        rows += [(_spoken(f["value"]), f["text"], f["question"]) for f in found]
+        told = [shown.value(task, r.value) for r in found]
+        rows = [(t, a["text"], a["question"]) for t, a in zip(told, answers, strict=True)]
         return Said(
-            {"boxes": [box[:4] for box in view.boxes], "answers": found},
-            aligned(rows),
-            lambda: _draw_objects(view, found),
+            {"boxes": [box[:4] for box in view.boxes], "answers": answers},
+            shown.aligned([("answer", "in words", "question"), *rows]),
+            lambda: shown.draw_objects(view, [(t, q) for t, _, q in rows]),
         )
+
+
+def _subcommand(name: str) -> Any:
+    own = {"depth": Depth, "correspondence": Correspondence, "pose": Pose, "objects": Objects}
+    kind = own.get(name) or _plain(tasks.get(name))
+    kind.name = name
+    return Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]
+
+
+def _plain(task: Task) -> type[Asking]:
+    """A subcommand for a task that has no class here."""
+    base = {"pixels": AtPixels, "boxes": OfBoxes, "": Asking}[task.subject]
+    return dataclass(frozen=True, kw_only=True)(
+        type(type(task).__name__, (base,), {"__doc__": type(task).__doc__, "__module__": __name__})
+    )
 
 
 Ask = tyro.conf.OmitArgPrefixes[
     Annotated[
-        Union[  # noqa: UP007, made from a list
-            tuple(
-                Annotated[task, tyro.conf.subcommand(task.__name__.lower(), prefix_name=False)]
-                for task in (Depth, Correspondence, Pose, Objects)
-            )
-        ],
+        Union[tuple(map(_subcommand, tasks.NAMES))],  # noqa: UP007, made from a list
         tyro.conf.arg(name=""),
     ]
 ]
 
 
-def report(asking: Depth | Correspondence | Pose | Objects) -> Said:
+def report(asking: Asking) -> Said:
     """Open the photos, load the model, ask, and say it with what was asked about."""
     views = asking.opened()
     said, photos = asking.said(*views), list(zip(map(str, asking.photos), views, strict=True))
-    facts = {
-        "task": type(asking).__name__.lower(),
-        "model": asking.model,
-        "photos": [_photo(*p) for p in photos],
-    }
+    facts = {"task": asking.name, "model": asking.model, "photos": [_photo(*p) for p in photos]}
     heads = [
         f"{path}: {v.size[0]}x{v.size[1]} px, focal length {v.camera.fx:.0f} px"
         for path, v in photos
@@ -277,117 +312,23 @@ def boxes(words: Sequence[str]) -> tuple[tuple[float, ...], ...]:
     return tuple(numbers(each, "xmin,ymin,xmax,ymax") for each in words)
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of words as lines whose columns stand below each other."""
-    rows = [
-        [textwrap.shorten(word, 160) for word in row] for row in rows
-    ]  # a model may say anything
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(f"{word:{width}}" for word, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
 def _photo(path: str, view: View) -> dict:
-    return {"path": path, "width": view.size[0], "height": view.size[1], "focal_px": view.camera.fx}
+    width, height = view.size
+    return {"path": path, "width": width, "height": height, "focal_px": view.camera.fx}
 
 
-def _words(a: "Answer") -> dict:
-    return {"text": a.text, "probability": math.exp(sum(a.logprobs))}
+def _words(reading: "Reading") -> dict:
+    answer = reading.answer
+    return {"text": answer.text, "probability": math.exp(answer.logprob)}
 
 
-def _depth(uv: tuple[float, ...], a: "Answer", spread: "Spread | None") -> dict:
-    sure = spread.within(a.value) if spread and a.value else None
+def _depth(uv: tuple[float, ...], reading: "Reading", spread: "Spread | None") -> dict:
+    value = reading.value
+    sure = spread.within(value) if spread and value else None
     middle = {"median_m": spread and spread.median(), "mean_m": spread and spread.mean()}
-    return {"pixel": uv, "depth_m": a.value, "sure": sure, **middle, **_words(a)}
+    return {"pixel": uv, "depth_m": value, "sure": sure, **middle, **_words(reading)}
 
 
 def _known(metres: np.ndarray) -> list[list[float | None]]:
     """A map for JSON, which has no NaN."""
     return [[round(m, 3) if math.isfinite(m) else None for m in row] for row in metres.tolist()]
-
-
-def _point(uv: Sequence[float] | None) -> str:
-    return f"({uv[0]:.5g}, {uv[1]:.5g})" if uv else "-"
-
-
-def _metres(value: float | None) -> str:
-    return f"{value:.2f} m" if value else "-"
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.0f} %"
-
-
-def _unit(value: object) -> str | None:
-    return "o'clock" if isinstance(value, Hour) else "m" if isinstance(value, float) else None
-
-
-def _spoken(value: object) -> str:
-    """What an answer about objects comes to."""
-    match value:
-        case bool():
-            return "yes" if value else "no"
-        case Hour():
-            return f"{value} o'clock"
-        case float():
-            return _metres(value)
-    return str(value or "-")
-
-
-def _stated(value: dict) -> str:
-    """What a part of a pose comes to."""
-    match value:
-        case {"rotation_angle_deg": angle}:
-            return f"turned by {angle:g} degrees"
-        case {"yaw_deg": yaw, "pitch_deg": pitch, "roll_deg": roll}:
-            return f"yaw {yaw:+g}, pitch {pitch:+g}, roll {roll:+g} degrees"
-        case {"direction": direction}:
-            named = pose.in_words(direction, text.packaged("pose"))
-            return f"{named} ({', '.join(f'{part:+.2f}' for part in direction)})"
-        case {"distance_m": distance}:
-            return _metres(distance)
-    return ""
-
-
-def _draw_depth(view: View, found: list[dict], metres: np.ndarray | None, stride: int) -> "Figure":
-    from vlm3.pages import figures
-
-    if metres is None:
-        ax = figures.show(view.image)
-    else:
-        blocks = metres.repeat(stride, 0).repeat(stride, 1)
-        known = np.full(view.image.shape[:2], np.nan, np.float32)
-        known[: blocks.shape[0], : blocks.shape[1]] = blocks
-        ax = figures.depth_map(View(view.image, view.camera, known))
-    for f in found:
-        figures.mark(ax, f["pixel"], _metres(f["depth_m"]))
-    return ax.figure
-
-
-def _draw_matches(views: Sequence[View], found: list[dict]) -> "Figure":
-    from vlm3.pages import figures
-
-    uv1, uv2 = (
-        np.reshape([f[end] for f in found if f["match"]], (-1, 2)) for end in ("pixel", "match")
-    )
-    return figures.matches(views, uv1, uv2, uv2).figure
-
-
-def _draw_pose(views: Sequence[View], told: list[str]) -> "Figure":
-    from vlm3.pages import figures
-
-    return figures.to_scale(views, ["camera 1", "\n".join(["camera 2", *told])], width=10)[0].figure
-
-
-def _draw_objects(view: View, found: list[dict]) -> "Figure":
-    from vlm3.pages import figures
-
-    ax = figures.boxes(view, [str(n) for n in range(1, len(view.boxes) + 1)])
-    lines = [
-        textwrap.fill(f"{_spoken(f['value'])}: {f['question']}", 90, subsequent_indent="   ")
-        for f in found
-    ]
-    ax.set_xlabel("\n".join(lines), loc="left", fontsize=8)
-    return ax.figure

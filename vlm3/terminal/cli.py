@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union
 
@@ -12,9 +12,10 @@ import tyro
 from PIL import Image
 
 import vlm3
-from vlm3 import tasks
+from vlm3 import disk, tasks
 from vlm3.mixture import NoSample
-from vlm3.terminal import asking as terminal
+from vlm3.terminal import asking, shown
+from vlm3.terminal.benching import Benches
 from vlm3.terminal.doctor import doctor
 from vlm3.training.config import PRESETS, Config
 
@@ -63,14 +64,14 @@ def unify(
     return 0
 
 
-def ask(about: terminal.Ask) -> int:
+def ask(about: asking.Ask) -> int:
     """Ask a model about photos of yours.
 
     Args:
         about: the task, with the photos.
     """
     _writable(about.save, *about.photos)
-    said = terminal.report(about)
+    said = asking.report(about)
     if about.save:
         _draw(said.draw, about.save)
     saved = {"saved": str(about.save)} if about.save else {}
@@ -82,7 +83,7 @@ def ask(about: terminal.Ask) -> int:
 
 def questions(
     photos: Annotated[tuple[Path, ...], tyro.conf.Positional],
-    task: Literal["depth", "correspondence", "pose", "objects"] = "depth",
+    task: Literal[tasks.NAMES] = "depth",
     n: int = 4,
     focal_px: float | None = None,
     box: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
@@ -93,14 +94,14 @@ def questions(
 
     Args:
         photos: one, or two for correspondence and pose.
-        task: depth, correspondence, pose or objects.
+        task: what is asked.
         n: how many questions.
         focal_px: focal length of the photos in pixels; without it, EXIF must know.
         box: an object as xmin,ymin,xmax,ymax in pixels of the photo; say it at least twice for
-        objects.
+            objects.
         seed: another seed, other pixels and other wordings.
     """
-    wanted = 2 if task in ("correspondence", "pose") else 1
+    wanted = tasks.get(task).views
     if len(photos) != wanted:
         raise ValueError(f"{task} asks about {wanted} photo{'s' * (wanted - 1)}, got {len(photos)}")
     rng = np.random.default_rng(seed)
@@ -118,13 +119,9 @@ def _labelled(view: vlm3.View, boxes: tuple[str, ...], shift_m: float) -> vlm3.V
     ever shown."""
     pose = np.eye(4)
     pose[0, 3] = shift_m
-    return vlm3.View(
-        view.image,
-        view.camera,
-        np.ones(view.image.shape[:2], np.float32),
-        pose,
-        terminal.boxes(boxes),
-    )
+    depth_m = np.ones(view.image.shape[:2], np.float32)
+    boxes = asking.boxes(boxes)
+    return vlm3.View(view.image, view.camera, depth_m, world_from_cam=pose, boxes=boxes)
 
 
 def rooms(
@@ -170,7 +167,7 @@ def evaluate(
     scores = measured(config)
     if parallel.leads():
         rows = [(name, f"{value:.4g}") for name, value in scores.items()]
-        print(*terminal.aligned(rows), f"saved {config.out}", sep="\n")
+        print(*shown.aligned(rows), f"saved {config.out}", sep="\n")
     return 0
 
 
@@ -184,12 +181,11 @@ def train(config: Presets, tensorboard: bool = False) -> int:
     import torch
 
     from vlm3 import parallel
-    from vlm3.training import checkpoints as runs
-    from vlm3.training import sft
+    from vlm3.training import log, sft
 
     try:
         folder = sft.train(
-            config, on_step=runs.events(config.out) if tensorboard else lambda record: None
+            config, on_step=log.events(config.out) if tensorboard else lambda record: None
         )
     except torch.OutOfMemoryError as error:
         raise ValueError(
@@ -201,90 +197,27 @@ def train(config: Presets, tensorboard: bool = False) -> int:
     return 0
 
 
-def bench(
-    what: Annotated[Literal["train", "answer"], tyro.conf.Positional] = "train",
-    model: str = "random:tiny",
-    task: Literal["depth", "correspondence"] = "depth",
-    size: tuple[int, int] | None = None,
-    batch: int = 8,
-    questions: int | None = None,
-    tokens: int = 8192,
-    steps: int = 3,
-    share: int = 1,
-    device: str | None = None,
-    save: Path | None = None,
-) -> int:
-    """Measure on this machine, rung by rung from a first attempt to what this package does.
+def bench(what: Benches) -> int:
+    """Measure on this machine, rung by rung.
 
     Args:
-        what: a step of fine-tuning (train), or many depth questions about one image (answer).
-        model: random:tiny, random:4b, or a checkpoint.
-        task: train: depth (one image) or correspondence (two).
-        size: width and height of the images in pixels; 128 96 where the tiny model trains, else
-        1215 920, as the 4B
-            model's depth task.
-        batch: train: samples per step.
-        questions: train: per sample, 10; answer: about the image, 100.
-        tokens: train: at most so many at once.
-        steps: how often each rung is measured; the median counts.
-        share: train: measure as one of so many GPUs that hold the network together computes,
-        without what they send
-            each other.
-        device: cpu or cuda; the GPU where there is one, without it.
-        save: write the measures to this .json, too, after each rung.
+        what: is measured.
     """
-    import torch
+    from vlm3.pages import recorded
 
-    from vlm3.training import bench as measure
-
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    size = size or ((128, 96) if what == "train" and model.endswith("tiny") else (1215, 920))
-    questions = {"train": 10, "answer": 100}[what] if questions is None else questions
-    if what == "answer" and (task, batch, tokens, share) != ("depth", 8, 8192, 1):
-        raise ValueError(
-            "task, batch, tokens and share are of `bench train`; answers are about depth, all questions at once"
-        )
-    if min(batch, questions, steps, share) < 1:
-        raise ValueError(
-            f"batch, questions, steps and share must be positive, got {batch}, {questions}, {steps}, {share}"
-        )
-    if what == "train":
-        config, told = (
-            Config(model=model, batch=batch, tokens=tokens),
-            f"a step of fine-tuning {model} on {task}",
-        )
-        try:
-            network = measure.network(config, device, share)
-        except torch.OutOfMemoryError as error:
-            raise ValueError(
-                f"{error} The weights alone do not fit: try --share 8, or a smaller --model"
-            ) from error
-        rungs = measure.train(network, config, task, size, questions, steps, share)
-    else:
-        told = f"answers of {model} to {questions} depth questions about one image"
-        rungs = measure.answer(model, size, questions, steps, device)
-    _measured(rungs, f"{told}, {size[0]}x{size[1]} px", device, save)
+    began, results, (width, height) = time.perf_counter(), [], what.pixels()
+    for found in what.rungs():
+        results.append(found)
+        print("  ".join(_measure(*each) for each in found.items()), flush=True)
+        if what.save:
+            command, wall_s = " ".join(["vlm3", *sys.argv[1:]]), time.perf_counter() - began
+            made = recorded.provenance(command, 0, wall_s, what.place())
+            recorded.write(what.save, f"{what.what()}, {width}x{height} px", made, results)
     return 0
 
 
-def _measured(rungs: Iterator[dict], what: str, device: str, save: Path | None) -> None:
-    """Print measures as they come, and save those so far with how they were made."""
-    from vlm3.training import bench as measure
-
-    began, results = time.perf_counter(), []
-    for found in rungs:
-        results.append(found)
-        print(
-            "  ".join(
-                f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()
-            ),
-            flush=True,
-        )
-        if save:
-            told = measure.provenance(
-                " ".join(["vlm3", *sys.argv[1:]]), 0, time.perf_counter() - began, device
-            )
-            measure.write(save, what, told, results)
+def _measure(name: str, value: object) -> str:
+    return f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
 
 
 COMMANDS = {
@@ -338,14 +271,9 @@ def _writable(path: Path | None, *photos: Path) -> None:
 
 
 def _write(path: Path, save: Callable[[Path], object]) -> None:
-    """Save to a draft beside the file and move it, so that the file is there in full or not at all."""
     _writable(path)
-    draft = path.with_name(f".{path.stem}.draft{path.suffix}")
-    try:
+    with disk.whole(path) as draft:
         save(draft)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""How fast a step of fine-tuning is on this machine, or many answers about one image, and what
-brought it there.
+"""How fast a step of fine-tuning is on this machine, and what brought it there.
 
 Weights and images may be random, since speed does not depend on them. Every rung of the ladder does
 the same work on the same samples, but for one thing more than the rung before; in the ablation, but
@@ -7,10 +6,6 @@ for one thing less.
 """
 
 import gc
-import json
-import math
-import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,23 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from torch.nn.functional import cross_entropy
 
-import vlm3
-from vlm3.geometry import Camera
+from vlm3 import parallel, tasks
 from vlm3.mixture import Mixture, Source
 from vlm3.qwen import attention, flops, model, packing
-from vlm3.qwen import decode as answering
+from vlm3.qwen.batching import Batch, collate
 from vlm3.qwen.model import VLM
-from vlm3.qwen.packing import Batch
+from vlm3.sources.noise import noise
 from vlm3.training import head, sft
 from vlm3.training.config import Config
-from vlm3.views import Sample, View
-
-PAIRS = "correspondence"
-LONGEST = 5  # tokens of an answer: a depth of two decimals, and the end of its turn
-WIDEST = 32  # beginnings that a distribution follows
 
 
 @dataclass(frozen=True)
@@ -108,7 +96,7 @@ def network(config: Config, device: str, share: int = 1) -> VLM:
     others, and gradients go as soon as they are made, as they leave for the others; `train` has
     more of what one of them does.
     """
-    with model.usable(device):
+    with parallel.usable(device):
         vlm = sft.start(config)
     vlm = replace(vlm, net=vlm.net.to(device))
     for weight in vlm.net.parameters() if share > 1 else ():
@@ -227,13 +215,7 @@ def waiting(
 
 
 def _mixture(task: str, size: tuple[int, int], questions: int) -> Mixture:
-    """Noise in the place of photographs, with labels that any task can ask about."""
-    rng, (width, height) = np.random.default_rng(0), size
-    camera = Camera(1000.0, 1000.0, width / 2, height / 2, width, height)
-    depth_m = np.full((height, width), 3.0, np.float32)
-    images = rng.integers(0, 256, (2, height, width, 3), np.uint8)
-    views = tuple(View(image, camera, depth_m, np.eye(4)) for image in images)
-    items = [views if task == PAIRS else views[:1]]
+    items = [noise(size, tasks.get(task).views)]
     return Mixture({"noise": Source(items, task, questions, focal_px=1000.0)})
 
 
@@ -244,7 +226,7 @@ def _batches(mixture: Mixture, packed: bool, config: Config, tokenizer) -> list[
         samples = [replace(s, qas=(qa,)) for s in samples for qa in s.qas]
     packs = [packing.pack(s, tokenizer) for s in samples]
     some = max(1, config.tokens // max(map(len, packs)))
-    return [packing.collate(packs[k : k + some]) for k in range(0, len(packs), some)]
+    return [collate(packs[k : k + some]) for k in range(0, len(packs), some)]
 
 
 def _measured(
@@ -289,15 +271,13 @@ def _kept(net: torch.nn.Module, share: int) -> list[torch.nn.Parameter]:
 def _prepared(vlm: VLM, rung: Rung, config: Config) -> torch.nn.Module:
     """The network as the rung has it, whatever the rung before made of it."""
     vlm.net.activation_checkpointing_disable()
-    for layer in vlm.net.model.language_model.layers:
+    for layer in model.text_layers(vlm.net):
         layer._compiled_call_impl = None
     net = sft.prepared(
         vlm, replace(config, checkpointing=rung.checkpointing, compiled=rung.compiled)
     )
     attention.use(net, rung.tree)
-    net.model.visual.patch_embed.proj.__class__ = (
-        model.LinearPatches if rung.linear else torch.nn.Conv3d
-    )
+    model.use_linear_patches(net, rung.linear)
     return net
 
 
@@ -307,8 +287,8 @@ def _loss(net: torch.nn.Module, batch: Batch, rung: Rung, config: Config) -> tor
     with sft.autocast(net.device, config.precision):
         if rung.fused:
             del inputs["logits_to_keep"]
-            hidden = net.model(**inputs, use_cache=False).last_hidden_state[0, rows]
-            losses = head.losses(hidden, net.lm_head.weight, targets)
+            hidden, weight = model.last_hidden(net, **inputs, use_cache=False)
+            losses = head.losses(hidden[0, rows], weight, targets)
         else:
             inputs |= (
                 {} if rung.rows else {"logits_to_keep": torch.ones_like(inputs["logits_to_keep"])}
@@ -332,167 +312,3 @@ def _clock(taken: dict[str, float], name: str, device: torch.device) -> Iterator
 def _timed(call: Callable[[], list]) -> tuple[list, float]:
     began = time.perf_counter()
     return call(), time.perf_counter() - began
-
-
-def answer(
-    name: str,
-    size: tuple[int, int],
-    questions: int,
-    repeats: int,
-    device: str,
-    limit_s: float = math.inf,
-    dtype: torch.dtype | None = None,
-) -> Iterator[dict]:
-    """Measures of three ways to have depth questions about one image answered, the first as the
-    released notebook does.
-
-    Seconds (the median of `repeats`), questions per second, how many times those of the first way,
-    the share of questions for which the first way's text is among the answers, tokens of the image
-    and of a question, and peak memory on a GPU. Answers are cut off after LONGEST tokens, since
-    random weights never end one.
-    limit_s: the first way is asked no more questions than it should answer in so many seconds;
-    texts of these are compared. dtype: of the weights, by default float32 on a CPU and bfloat16
-    elsewhere, where rounding depends on what is computed together, so that near ties may be decided
-    otherwise.
-    """
-    dtype = dtype or (torch.float32 if device.startswith("cpu") else torch.bfloat16)
-    vlm, sample = _answering(name, device, dtype), _mixture("depth", size, questions)[0]
-    sizes = _sizes(vlm, sample) | {"dtype": str(dtype).removeprefix("torch.")}
-    rates, texts, few = [], [], replace(sample, qas=sample.qas[:2])
-    for rung, way in _ways(vlm).items():
-        each_s = [_timed(lambda way=way: way(few))[1] for _ in range(2)][1] / len(
-            few.qas
-        )  # the first one warms up
-        asked = sample if texts else _limited(sample, limit_s / repeats / each_s)
-        if device.startswith("cuda"):
-            torch.cuda.reset_peak_memory_stats()
-        timed = [
-            _timed(lambda way=way, asked=asked: _done(way(asked), vlm.device))
-            for _ in range(repeats)
-        ]
-        found, seconds = timed[0][0], float(np.median([seconds for _, seconds in timed]))
-        rates, texts = [*rates, len(found) / seconds], texts or [among[0] for among in found]
-        yield {
-            "rung": rung,
-            "questions": len(found),
-            "seconds": seconds,
-            "questions_per_s": rates[-1],
-            "times_faster": rates[-1] / rates[0],
-            "same_texts": float(
-                np.mean([text in among for text, among in zip(texts, found, strict=False)])
-            ),
-            **sizes,
-            "memory_gb": torch.cuda.max_memory_allocated() / 1e9
-            if device.startswith("cuda")
-            else None,
-        }
-
-
-def _limited(sample: Sample, questions: float) -> Sample:
-    """With no more questions, but for two."""
-    return replace(sample, qas=sample.qas[: int(min(max(questions, 2), len(sample.qas)))])
-
-
-def _answering(name: str, device: str, dtype: torch.dtype) -> VLM:
-    vlm = network(Config(model=name), device)
-    for weight in vlm.net.parameters():  # net.to(dtype) would round the rotary frequencies, too
-        weight.data = weight.data.to(dtype)
-    vlm.net.eval()
-    return vlm
-
-
-def _sizes(vlm: VLM, sample: Sample) -> dict[str, float]:
-    ids = packing.ask(sample, vlm.tokenizer).ids
-    alone = [packing.ask(replace(sample, qas=(qa,)), vlm.tokenizer).ids for qa in sample.qas]
-    image = int((ids == vlm.image_pad).sum())
-    return {
-        "image_tokens": image,
-        "question_tokens": float(np.mean([len(each) - image for each in alone])),
-    }
-
-
-def _ways(vlm: VLM) -> dict[str, Callable[[Sample], list[list[str]]]]:
-    """From a sample to the texts of the answers to each of its questions."""
-
-    def together(sample: Sample, widest: int) -> list[list[str]]:
-        found = answering.likely(
-            vlm, [sample], widest, LONGEST, least=0
-        )  # the dearest case, whatever the weights are
-        return [[a.text for a in answers] for answers in found[0]]
-
-    return {
-        "generate, question by question": lambda sample: [
-            [_generated(vlm, sample, qa.question)] for qa in sample.qas
-        ],
-        "answer, all at once": lambda sample: together(sample, 1),
-        f"distributions of {WIDEST}, all at once": lambda sample: together(sample, WIDEST),
-    }
-
-
-def _generated(vlm: VLM, sample: Sample, question: str) -> str:
-    """transformers' own way: image and question are read, positions are found, tokens are added one
-    by one."""
-    inputs = packing.inputs(vlm, [view.image for view in sample.views], question)
-    del inputs["position_ids"]
-    inputs |= {
-        "attention_mask": torch.ones_like(inputs["input_ids"]),
-        "mm_token_type_ids": (inputs["input_ids"] == vlm.image_pad).int(),
-    }
-    (tokens,) = vlm.net.generate(**inputs, max_new_tokens=LONGEST)[
-        :, inputs["input_ids"].shape[1] :
-    ].tolist()
-    return vlm.tokenizer.decode([token for token in tokens if token != vlm.tokenizer.eos_token_id])
-
-
-def _done(found: list, device: torch.device) -> list:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return found
-
-
-def provenance(command: str, seed: int, wall_time_s: float, device: str | None = None) -> dict:
-    """What a recorded result says about its making; device: cpu or cuda, the GPU where there is one
-    without it."""
-    gpu = device.startswith("cuda") if device else torch.cuda.is_available()
-    n = torch.get_num_threads()
-    cores = f"{n} CPU core{'s' * (n > 1)}, {platform.machine()}"
-    return {
-        "command": command,
-        "commit": _commit(),
-        "date": time.strftime("%Y-%m-%d"),
-        "device": torch.cuda.get_device_name() if gpu else cores,
-        "versions": {
-            "vlm3": vlm3.__version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        "seed": seed,
-        "wall_time_s": round(wall_time_s, 1),
-    }
-
-
-def _commit() -> str:
-    """Of the code that runs; empty where there is no git, or the repository around this file does
-    not hold it."""
-    place = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        subprocess.run(
-            [*place, "ls-files", "--error-unmatch", Path(__file__).name],
-            capture_output=True,
-            check=True,
-        )
-        asked = subprocess.run(
-            [*place, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return asked.stdout.strip()
-
-
-def write(path: Path, what: str, found: dict, results: object) -> None:
-    """A recorded result: what, provenance, results."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(json.dumps({"what": what, **found, "results": results}, indent=1) + "\n")
-    draft.replace(path)

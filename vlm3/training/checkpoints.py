@@ -9,12 +9,10 @@ import copy
 import json
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from functools import wraps
 from pathlib import Path
-from statistics import mean
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -28,9 +26,10 @@ from torch.distributed.checkpoint.state_dict import (
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from vlm3 import parallel
-from vlm3.disk import held, write
+from vlm3.disk import claim, write
 from vlm3.qwen import model
 from vlm3.qwen.model import VLM
+from vlm3.training import log
 
 
 class Run:
@@ -45,14 +44,13 @@ class Run:
         if self.leads:
             self._claim(identity)
         last = [int(path.name.removeprefix("step-")) for path in checkpoints(self.out)[-1:]]
-        seen = (
-            [sum(last), self.model.is_dir()] if self.leads else [0, 0]
-        )  # shared disks may show others less
+        # Only the leading process counts: shared disks may show others less.
+        seen = [sum(last), self.model.is_dir()] if self.leads else [0, 0]
         self.step, self.finished = map(int, parallel.total(seen))
 
     def _claim(self, identity: Mapping) -> None:
         claim(self.out, identity, begun=bool(checkpoints(self.out)) or self.model.exists())
-        for draft in (*self._place(0).parent.glob(".step-*"), self.out / ".model"):
+        for draft in (*self._place(0).parent.glob(".step-*"), self.out / ".model.draft"):
             shutil.rmtree(draft, ignore_errors=True)
 
     def resume(self, net: torch.nn.Module, optimizers: Sequence[torch.optim.Optimizer]) -> None:
@@ -60,7 +58,7 @@ class Run:
         on."""
         self.net, self.optimizers = net, optimizers
         if self.leads:  # the log ends where the checkpoint does; later steps will be made again
-            kept = [record for record in read(self.out) if record["step"] <= self.step]
+            kept = [record for record in log.records(self.out) if record["step"] <= self.step]
             write(self.out / "log.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
         if self.step:
             self._load(self._place(self.step))
@@ -131,12 +129,7 @@ class Run:
                 for name, w in weights.items()
                 if "lora_" not in name
             }
-            draft = _hidden(self.model)
-            draft.mkdir()
-            with model.without_bars():
-                model.save(replace(vlm, net=_network(vlm.net.config, plain)), draft / "model")
-            (draft / "model").rename(self.model)
-            draft.rmdir()
+            model.save(replace(vlm, net=_network(vlm.net.config, plain)), self.model)
         parallel.wait()
 
 
@@ -151,134 +144,9 @@ def _network(
     return net
 
 
-def alone(act: Callable) -> Callable:
-    """Of a function that fills the folder `config.out`: it holds the folder as long as it works,
-    see `vlm3.disk.held`.
-
-    Several processes that work as one count as one: the leading one holds the folder, and what
-    refuses it ends all.
-    """
-
-    @wraps(act)
-    def holding(config: object, *args: object, **kwargs: object) -> object:
-        parallel.place()
-        with _held_by_the_leading(config.out):
-            return act(config, *args, **kwargs)
-
-    return holding
-
-
-@contextmanager
-def _held_by_the_leading(out: Path) -> Iterator[None]:
-    with ExitStack() as stack:
-        refusal = None
-        try:
-            if parallel.leads():
-                stack.enter_context(held(out))
-        except OSError as error:
-            refusal = error
-        if parallel.total([refusal is not None])[0]:
-            raise refusal or BlockingIOError(
-                f"{out}: the leading process could not hold it, and says why"
-            )
-        yield
-
-
-def claim(out: Path, identity: Mapping, begun: bool) -> None:
-    """Make a folder that says in config.json what fills it, so that nothing else is ever mixed in.
-
-    begun: whether there is something to lose. Then ValueError where another configuration began,
-    naming the changes.
-    """
-    identity = json.loads(json.dumps(identity, default=str))
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "config.json"
-    if begun and (changed := _differences(_object(_text(path), path), identity)):
-        raise ValueError(
-            f"{out} was begun with another configuration: {'; '.join(changed)}. "
-            "Restore it to resume, or choose another folder"
-        )
-    write(path, json.dumps(identity, indent=1) + "\n")
-
-
 def checkpoints(out: str | Path) -> list[Path]:
     """The whole checkpoints of a run, oldest first."""
     return sorted((Path(out) / "checkpoints").glob("step-*"))
-
-
-def events(out: str | Path) -> Callable[[Mapping], None]:
-    """Writes records as TensorBoard's event files, into out/events; what an earlier run wrote of a
-    step is hidden."""
-    from torch.utils.tensorboard import SummaryWriter
-
-    writers = []
-
-    def tell(record: Mapping) -> None:
-        if not writers:
-            writers.append(SummaryWriter(Path(out) / "events", purge_step=record["step"]))
-        for name, value in flat(record).items():
-            writers[0].add_scalar(name, value, record["step"])
-        writers[0].flush()
-
-    return tell
-
-
-def flat(record: Mapping, prefix: str = "") -> dict[str, float]:
-    """Nested records as one: {"losses": {"depth": 1.2}} becomes {"losses/depth": 1.2}."""
-    found = {}
-    for name, value in record.items():
-        found |= (
-            flat(value, f"{prefix}{name}/")
-            if isinstance(value, Mapping)
-            else {prefix + name: value}
-        )
-    return found
-
-
-def read(out: str | Path) -> list[dict]:
-    """The log of a run, one record for each step; a last line that is still being written is left
-    out.
-
-    Raises ValueError, naming file and line, for a line that is no record.
-    """
-    return records(Path(out) / "log.jsonl", "step")
-
-
-def records(path: Path, *names: str) -> list[dict]:
-    """The objects of a JSONL file, each with at least these names; errors and the last line as in
-    `read`."""
-    lines = _text(path).split("\n")[:-1] if path.exists() else []
-    return [_object(line, f"{path}:{n}", *names) for n, line in enumerate(lines, 1)]
-
-
-def _text(path: Path) -> str:
-    """With marks in place of bytes that are no text, so that the line that holds them can be named."""
-    return path.read_text(encoding="utf-8-sig", errors="replace")
-
-
-def means(log: Sequence[Mapping], every: int) -> list[dict]:
-    """The mean loss of each task over each so many records, as records; what is left over at the
-    end is left out."""
-    parts = [log[end - every : end] for end in range(every, len(log) + 1, every)]
-    return [
-        {"step": part[-1]["step"], "losses": _mean([record["losses"] for record in part])}
-        for part in parts
-    ]
-
-
-def _mean(losses: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    names = sorted({name for each in losses for name in each})
-    return {name: round(mean(each[name] for each in losses if name in each), 4) for name in names}
-
-
-def _object(text: str, where: object, *names: str) -> dict:
-    try:
-        found = json.loads(text)
-        return {name: found[name] for name in names} | found
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{where} is damaged ({error!r}): restore it, or begin again in another folder"
-        ) from error
 
 
 @contextmanager
@@ -308,12 +176,3 @@ def _hidden(path: Path) -> Path:
 def _plain(name: str) -> str:
     """The name that a weight had before adapters were put around it."""
     return name.removeprefix("base_model.model.").replace(".base_layer.", ".")
-
-
-def _differences(old: Mapping, new: Mapping) -> list[str]:
-    a, b = flat(old), flat(new)
-    return [
-        f"{k} was {a.get(k)!r}, is {b.get(k)!r}"
-        for k in sorted(a.keys() | b.keys())
-        if a.get(k) != b.get(k)
-    ]

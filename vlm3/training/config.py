@@ -8,14 +8,8 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-PARTS = {  # what may be frozen, by its place in the network
-    "vision": "model.visual",
-    "merger": "model.visual.merger",
-    "deepstack": "model.visual.deepstack_merger_list",
-    "text": "model.language_model",
-    "embeddings": "model.language_model.embed_tokens",
-}
-ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+from vlm3.qwen.architecture import PARTS
+
 # What may change on resume.
 FREE = ("out", "shard", "workers", "patience_s", "save_every", "keep", "progress", "peak_tflops")
 
@@ -27,7 +21,7 @@ class Config:
     Args:
         out: folder of the run; what is there already is resumed.
         model: a folder, a hub name, "tiny", or "random:tiny" and "random:4b" for new weights.
-        mixture: a packaged one or a TOML file, see `vlm3.mixture.read`.
+        mixture: a packaged one or a TOML file, see `vlm3.mixture.load`.
         validation: another one, whose loss is logged every validate_every steps.
         layout: "isolated" or "chat", see `vlm3.qwen.packing.pack`.
         weighting: what counts the same in the loss: each "token", each "answer" or each "sample".
@@ -42,12 +36,12 @@ class Config:
         seed: of new weights, of the stream, and of the questions.
         precision: "bf16" (autocast) or "fp32"; weights and optimiser are float32 in both.
         checkpointing: one layer of so many forgets its activations and computes them again, to save
-        memory; 0: none.
+            memory; 0: none.
         compiled: compile the layers of the language model (torch.compile): minutes of waiting, then
-        faster steps.
+            faster steps.
         freeze: parts that stay as they are: vision, text, merger, deepstack, embeddings.
         lora: rank of adapters on the language model, merged at the end; 0 trains the weights
-        themselves.
+            themselves.
         shard: how many processes hold one copy of the network together; 0: those of one machine.
         workers: processes that prepare samples.
         patience_s: seconds without a sample after which a run ends instead of waiting on.

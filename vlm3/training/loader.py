@@ -24,8 +24,9 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedTokenizerFast
 
 from vlm3.mixture import Mixture, NoSample
-from vlm3.qwen import packing
-from vlm3.qwen.packing import Batch, Packed
+from vlm3.qwen import batching, packing
+from vlm3.qwen.batching import Batch
+from vlm3.qwen.packing import Packed
 from vlm3.training.config import Config
 
 TOGETHER = 4  # samples that a worker hands on at once: fewer cost time where samples are small, more cost memory
@@ -132,7 +133,7 @@ class Feed:
             if self._device is not None:
                 torch.cuda.set_device(self._device)  # else a thread pins memory for the first GPU
             for step in self.steps:
-                for batch in packing.batches(self._packs(step), self.share.config.tokens):
+                for batch in batching.batches(self._packs(step), self.share.config.tokens):
                     self._put(batch if self._device is None else batch.pin_memory())
                 self._put(None)
             next(self._loader, None)  # lets the workers go

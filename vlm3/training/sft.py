@@ -25,14 +25,16 @@ from tqdm.auto import tqdm
 from vlm3 import mixture, parallel
 from vlm3.mixture import Mixture, NoSample
 from vlm3.qwen import attention, flops, model
+from vlm3.qwen.architecture import ADAPTED, PARTS
+from vlm3.qwen.batching import Batch
 from vlm3.qwen.model import VLM
-from vlm3.qwen.packing import Batch
-from vlm3.training.checkpoints import Run, alone
-from vlm3.training.config import ADAPTED, FREE, PARTS, Config
+from vlm3.training import sharding
+from vlm3.training.checkpoints import Run
+from vlm3.training.config import FREE, Config
 from vlm3.training.loader import Feed, Share, Stop
 
 
-@alone
+@parallel.alone
 def train(
     config: Config,
     samples: Mixture | None = None,
@@ -88,12 +90,12 @@ def _learn(
         for step in steps:
             try:
                 record = learner.step(step, feed)
-            except parallel.Stopped:
+            except sharding.Stopped:
                 if step > saved:
                     run.save(step)
                 raise _reason(stop, step) from None
             if checked and (step + 1) % config.validate_every == 0:
-                with suppress(parallel.Stopped):  # the next step will stop, too
+                with suppress(sharding.Stopped):  # the next step will stop, too
                     record["validation"] = learner.validate(checked, stop)
             run.log(record)
             if run.leads:
@@ -122,7 +124,7 @@ def _named(kind: str, config: Config) -> Mixture:
             f"no {kind} is given: name a TOML file of your data, --{kind} data.toml (the guide, Scaling, "
             f"shows one), or try the packaged --{kind} rooms"
         )
-    return mixture.read(path, config.seed)
+    return mixture.load(path, config.seed)
 
 
 class Learner:
@@ -132,16 +134,16 @@ class Learner:
         self, config: Config, net: torch.nn.Module, place: parallel.PartialState, tasks: list[str]
     ):
         self.config, self.place, self.tasks = config, place, tasks
-        self.net = parallel.sharded(net, place.device, config.shard, config.precision)
+        self.net = sharding.sharded(net, place.device, config.shard, config.precision)
         self.optimizers = optimizers(self.net, config)
         self.peak = config.peak_tflops * 1e12 or flops.peak(place.device, config.precision)
 
     def step(self, step: int, feed: Feed) -> dict:
-        """One change of the weights. Returns what there is to tell; raises parallel.Stopped before
+        """One change of the weights. Returns what there is to tell; raises sharding.Stopped before
         it is made."""
         began, waited = time.perf_counter(), feed.wait_s
         sums, size, weight = torch.zeros(len(self.tasks), 2), np.zeros(3), 0.0
-        for batch, counts in parallel.evened(feed.step(), self.net, feed.stop.is_set):
+        for batch, counts in sharding.evened(feed.step(), self.net, feed.stop.is_set):
             losses = self.losses(batch)
             (losses.sum() * counts).backward()
             sums += counts * self._by(batch, losses, self.tasks, batch.tasks)
@@ -168,11 +170,11 @@ class Learner:
 
         Only now, since how much the losses of a step weigh is known with its last batch.
         """
-        parallel.averaged(self.net)
+        sharding.averaged(self.net)
         for parameter in self.net.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(self.place.num_processes / weight)
-        return parallel.whole(
+        return sharding.whole(
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)
         ).item()
 
@@ -189,10 +191,10 @@ class Learner:
 
     @torch.no_grad()
     def validate(self, share: Share, stop: Stop) -> dict:
-        """Mean loss of each source over one step's worth of samples; raises parallel.Stopped."""
+        """Mean loss of each source over one step's worth of samples; raises sharding.Stopped."""
         names, sums = share.samples.names, torch.zeros(len(share.samples.names), 2)
         with Feed(share, range(1), 0, stop) as feed:
-            for batch, counts in parallel.evened(feed.step(), stopping=stop.is_set):
+            for batch, counts in sharding.evened(feed.step(), stopping=stop.is_set):
                 sums += counts * self._by(batch, self.losses(batch), names, batch.sources)
         return self._told(sums, names)
 
@@ -279,10 +281,7 @@ def learning_rate(step: int, config: Config) -> float:
 
 def start(config: Config) -> VLM:
     """The network that a run begins with, in float32 on the CPU."""
-    kind, _, size = config.model.partition(":")
-    if kind == "random":
-        return model.new(size, config.seed)
-    return model.load(config.model, dtype=torch.float32)
+    return model.named(config.model, dtype=torch.float32, seed=config.seed)
 
 
 def prepared(vlm: VLM, config: Config) -> torch.nn.Module:
@@ -297,7 +296,7 @@ def prepared(vlm: VLM, config: Config) -> torch.nn.Module:
             {"use_reentrant": False}, every_n_layers=config.checkpointing
         )
     if config.compiled:
-        for layer in net.model.language_model.layers:
+        for layer in model.text_layers(net):
             layer.compile(dynamic=True)
     return _adapted(net, config) if config.lora else net
 

@@ -1,34 +1,40 @@
-"""Who answers: one file for each, with `answerer(model, source) -> Answerer`.
+"""Who answers: one file for each, with `predictor(model, source) -> Predictor`.
 
-`network` is a Qwen3-VL, read by this package; `vllm` the same served by vLLM; `constant` and
-`opencv` see no network and are what a model has to beat. A file more in this folder is one more
-that `--model NAME` or `--model NAME:MODEL` knows.
+`network` is a Qwen3-VL, decoded by this package; `vllm` the same served by vLLM; `constant` and
+`opencv` see no network and are baselines that a model has to beat. A file more in this folder is
+one more that `--model NAME` or `--model NAME:MODEL` knows.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
 from vlm3.mixture import Source
-from vlm3.qwen.decode import Answer
-from vlm3.views import Sample
+from vlm3.views import Answer, Sample
 
 NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
 
 
-class Answerer(NamedTuple):
-    """answer: samples to the answers of all their questions; source: as this one is to be asked;
-    identity: what tells its answers from those of another of the same name."""
+class Predictor(NamedTuple):
+    """predict: samples to the answers to all their questions; source: as this one is to be asked;
+    identity: what tells its predictions from those of another of the same name."""
 
-    answer: Callable[[Sequence[Sample]], list[list[Answer]]]
+    predict: Callable[[Sequence[Sample]], list[list[Answer]]]
     source: Source
     identity: str = ""
 
 
-def get(model: str, source: Source) -> Answerer:
+def get(model: str, source: Source) -> Predictor:
     """By name: "constant", "opencv", "vllm:Qwen/Qwen3-VL-4B-Instruct"; anything else is a model for
-    `vlm3.qwen.model`."""
+    `vlm3.qwen.model.load`."""
     kind, _, rest = model.partition(":")
     kind, rest = (kind, rest) if kind in NAMES else ("network", model)
-    return import_module(f"vlm3.scoring.predictors.{kind}").answerer(rest, source)
+    return import_module(f"vlm3.scoring.predictors.{kind}").predictor(rest, source)
+
+
+def as_taught(source: Source, taught: Mapping[str, Mapping]) -> Source:
+    """The source with the focal length and the templates of a model's lessons, where they are
+    known, see `vlm3.qwen.model.VLM`."""
+    return replace(source, **taught.get(source.task, {}))

@@ -10,7 +10,7 @@ motion cannot be seen in two views, so the distance of the cameras gets no answe
 on which too few matches agree.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -19,12 +19,10 @@ import numpy as np
 
 from vlm3.geometry import invert, project, rays, transform, unproject
 from vlm3.mixture import Source
-from vlm3.qwen.decode import Answer
-from vlm3.reference import PixelText
-from vlm3.scoring.predictors import Answerer
-from vlm3.tasks import pose as pose_task
-from vlm3.tasks import text as words
-from vlm3.views import QA, Sample, View
+from vlm3.scoring.predictors import Predictor
+from vlm3.tasks.pose_text import PARTS
+from vlm3.tasks.task import Task
+from vlm3.views import QA, Answer, Sample, View
 
 SMALL_PX, ENLARGED = 256, 2  # views whose sides are all below this are enlarged so much
 CONTRAST = 0.01  # of keypoints; OpenCV's own 0.04 finds too few in plain rooms
@@ -43,24 +41,22 @@ class Motion(NamedTuple):
     cam2_from_cam1: np.ndarray | None
 
 
-def answerer(model: str, source: Source) -> Answerer:
+def predictor(model: str, source: Source) -> Predictor:
     """model: nothing to choose. ValueError for a task that it does not solve."""
     if source.task not in _SAY:
         raise ValueError(
             f"opencv answers {' and '.join(_SAY)}, not {source.task}: leave it out there"
         )
-    templates = words.adapted(source.task, source.templates)
-    return Answerer(
-        partial(_answers, _SAY[source.task], templates), source, f"OpenCV {_cv2().__version__}"
-    )
+    predict = partial(_answers, _SAY[source.task], source.bound)
+    return Predictor(predict, source, f"OpenCV {_cv2().__version__}")
 
 
-def _answers(say, templates: Mapping, samples: Sequence[Sample]) -> list[list[Answer]]:
-    texts = [
-        say(sample.views[:2], motion(*sample.views[:2]), sample.qas, templates)
-        for sample in samples
-    ]
-    return [[Answer(text, (0.0,)) for text in each] for each in texts]
+def _answers(say: Callable, task: Task, samples: Sequence[Sample]) -> list[list[Answer]]:
+    found = []
+    for sample in samples:
+        views = sample.views[:2]
+        found.append([Answer(said) for said in say(task, views, motion(*views), sample.qas)])
+    return found
 
 
 def motion(view1: View, view2: View) -> Motion:
@@ -131,48 +127,27 @@ def _matches(first: tuple, second: tuple) -> tuple[np.ndarray, np.ndarray]:
     return found[:, :2], found[:, 2:]
 
 
-def _say_pose(
-    views: Sequence[View], found: Motion, qas: Sequence[QA], templates: Mapping
-) -> list[str]:
+def _say_pose(task: Task, views: Sequence[View], found: Motion, qas: Sequence[QA]) -> list[str]:
     if found.cam2_from_cam1 is None:
         return [""] * len(qas)
-    cam1_from_cam2 = invert(found.cam2_from_cam1)
-    posed = [
-        replace(v, world_from_cam=p)
-        for v, p in zip(views, (np.eye(4), cam1_from_cam2), strict=True)
-    ]
-    told = pose_task.ask(
-        posed, len(pose_task.PARTS), np.random.default_rng(0), metric=False, templates=templates
-    )
-    texts = {part: qa.answer for part, qa in zip(pose_task.PARTS, told, strict=False)}
-    return [texts.get(_part(qa.question, templates), "") for qa in qas]
+    poses = np.eye(4), invert(found.cam2_from_cam1)
+    posed = [replace(v, world_from_cam=pose) for v, pose in zip(views, poses, strict=True)]
+    told = task.ask(posed, len(PARTS), np.random.default_rng(0), metric=False)
+    texts = {qa.kind: qa.answer for qa in told}
+    return [texts.get(qa.kind, "") for qa in qas]
 
 
-def _part(question: str, templates: Mapping) -> str:
-    """What a question about the pose asks for."""
-    return next(
-        (p for p in pose_task.PARTS if question.endswith(tuple(templates[p]["questions"]))), ""
-    )
-
-
-def _say_match(
-    views: Sequence[View], found: Motion, qas: Sequence[QA], templates: Mapping
-) -> list[str]:
+def _say_match(task: Task, views: Sequence[View], found: Motion, qas: Sequence[QA]) -> list[str]:
     if not len(found.uv1):
         return [""] * len(qas)
-    reference, (size1, size2) = PixelText(templates["scale"]), (view.size for view in views)
+    size1, size2 = (view.size for view in views)
     texts = []
     for qa in qas:
-        x, y = [pair for pair in words.tuples(qa.question) if len(pair) == 2][-1]
-        uv2 = moved(np.array(reference.decode(f"({x:.0f}, {y:.0f})", size1)), found, *views)
-        inside = np.clip(
-            uv2, 0, np.nextafter(size2, 0)
-        )  # what is asked about is seen by both views
-        texts.append(
-            templates["match"]["answer"].format(
-                match=reference.encode(tuple(inside.tolist()), size2)
-            )
-        )
+        ((x, y),) = qa.about
+        uv2 = moved(np.array(task.reference.decode(f"({x:.0f}, {y:.0f})", size1)), found, *views)
+        inside = np.clip(uv2, 0, np.nextafter(size2, 0))  # both views see what is asked about
+        match = task.reference.encode(tuple(inside.tolist()), size2)
+        texts.append(task.templates["match"]["answer"].format(match=match))
     return texts
 
 

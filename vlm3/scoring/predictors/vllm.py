@@ -11,8 +11,7 @@ against vLLM.
 """
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,17 +19,18 @@ from PIL import Image
 
 from vlm3 import parallel
 from vlm3.mixture import Source
-from vlm3.qwen.decode import LONGEST, Answer
-from vlm3.qwen.model import MERGE, PATCH, PREPROCESSING, TAUGHT
+from vlm3.qwen.architecture import MERGE, PATCH, PREPROCESSING
+from vlm3.qwen.decode import LONGEST
+from vlm3.qwen.lessons import read_taught
 from vlm3.qwen.packing import prompt
-from vlm3.scoring.predictors import Answerer
-from vlm3.scoring.predictors.network import worded
-from vlm3.views import Sample
+from vlm3.scoring.predictors import Predictor, as_taught
+from vlm3.views import Answer, Sample
 
-CONTEXT = 16384  # tokens of images, question and answer; Qwen3-VL's own limit asks for more memory than most GPUs have
+# Tokens of images, question and answer: Qwen3-VL's own limit asks for more memory than most GPUs have.
+CONTEXT = 16384
 
 
-def answerer(model: str, source: Source) -> Answerer:
+def predictor(model: str, source: Source) -> Predictor:
     """model: a folder in hub format, whose lessons are followed, or a hub name. ValueError without
     vLLM or a model."""
     if not model:
@@ -58,7 +58,8 @@ def answerer(model: str, source: Source) -> Answerer:
         temperature=0.0, max_tokens=LONGEST, stop_token_ids=[end], logprobs=1
     )
     identity = f"vLLM {vllm.__version__} {_fingerprint(Path(model))}".strip()
-    return Answerer(partial(_answers, llm, greedy), worded(source, _taught(Path(model))), identity)
+    asked = as_taught(source, read_taught(Path(model)))
+    return Predictor(partial(_answers, llm, greedy), asked, identity)
 
 
 def _answers(llm, greedy, samples: Sequence[Sample]) -> list[list[Answer]]:
@@ -95,11 +96,6 @@ def _check(tokens: int, sample: Sample) -> None:
             f"vLLM made {tokens} tokens of images of {sizes} pixels, not {expected:g}: it resized them, "
             "so their focal length is wrong; look at its mm_processor_kwargs"
         )
-
-
-def _taught(folder: Path) -> Mapping:
-    path = folder / TAUGHT
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _fingerprint(folder: Path) -> str:

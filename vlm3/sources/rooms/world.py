@@ -172,7 +172,8 @@ class Rooms(Sequence):
 
 
 def _view(scene: Scene, camera: Camera, pose: np.ndarray, shot: Shot) -> View:
-    return View(shot.rgb, camera, shot.depth_m, pose, visible_boxes(scene, camera, pose, shot.ids))
+    boxes = visible_boxes(scene, camera, pose, shot.ids)
+    return View(shot.rgb, camera, shot.depth_m, world_from_cam=pose, boxes=boxes)
 
 
 def visible_boxes(

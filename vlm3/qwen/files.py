@@ -1,0 +1,71 @@
+"""The files of a checkpoint, read with errors that name the file and the way out."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+
+from vlm3 import disk
+
+PACKAGED = Path(__file__).parent / "checkpoints" / "tiny"
+COPY = "copy it again from where the checkpoint came from"
+
+
+def folder_of(name_or_path: str | Path) -> Path:
+    """The folder itself, the packaged one, or where the hub's files are cached.
+
+    FileNotFoundError or ValueError, naming it, for what is no folder and no name of the hub.
+    """
+    name = str(name_or_path)
+    path = PACKAGED if name == "tiny" else Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ValueError(
+            f"{path} is a file: give the folder with config.json, tokenizer.json and weights"
+        )
+    if isinstance(name_or_path, Path) or not re.fullmatch(r"\w[\w.-]*/[\w.-]+", name):
+        raise FileNotFoundError(
+            f"no folder {name!r}, nor a hub name (owner/name); 'tiny' is packaged"
+        )
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.jinja", "*.safetensors"]))
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(f"no folder {name!r}, and the hub gave none: {error}") from error
+
+
+def weights(folder: Path) -> list[Path]:
+    """The safetensors files of a folder; FileNotFoundError or ValueError where there are none."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.exists():
+        return [single]
+    if index.exists():
+        with reading(index):
+            return [folder / name for name in sorted(set(read_json(index)["weight_map"].values()))]
+    if pickles := sorted(path.name for path in folder.glob("*.bin")):
+        raise ValueError(
+            f"{folder} has weights only in {', '.join(pickles)}, a format that can run code: "
+            "where you trust it, convert it to safetensors with save_pretrained"
+        )
+    raise FileNotFoundError(f"{single} is missing: {COPY}")
+
+
+def read_json(path: Path) -> dict:
+    """The object in a JSON file."""
+    with reading(path):
+        return dict(json.loads(disk.text(path)))
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Whatever a library raises about a bad file, readers get one of two errors, with the file's
+    name."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path} is missing: {COPY}") from error
+    except Exception as error:
+        raise ValueError(f"{path} does not hold what it should, {COPY}: {error}") from error

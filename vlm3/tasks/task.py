@@ -1,0 +1,94 @@
+"""What every task is: questions about views, the reading of answers, and scores."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from vlm3.reference import PixelText
+from vlm3.tasks import text
+from vlm3.views import QA, View
+
+
+class Task(ABC):
+    """A task with its templates, see `vlm3.tasks.get`; what others must know of it, it says itself.
+
+    views: how many a question is about. subject: what of the first view a question names, "pixels",
+    "boxes", or "" for nothing. headline: the score by which models are compared. focal_px: what
+    views are unified to where a model does not say how it was taught (the paper's values).
+    takes_matches: whether `ask` takes `matches`, the points that a Pair knows in both views.
+    """
+
+    views: ClassVar[int] = 1
+    subject: ClassVar[str] = "pixels"
+    headline: ClassVar[str]
+    focal_px: ClassVar[float] = 1000.0
+    takes_matches: ClassVar[bool] = False
+
+    def __init__(self, templates: Mapping):
+        self.templates = templates
+
+    @property
+    def reference(self) -> PixelText:
+        """How this task writes pixels and boxes."""
+        return PixelText(self.templates["scale"])
+
+    @abstractmethod
+    def ask(
+        self, views: Sequence[View], n: int, rng: np.random.Generator, **options: Any
+    ) -> list[QA]:
+        """Up to n questions about views whose labels answer them, drawn with rng.
+
+        ValueError for views without the labels that the task needs, and its kind NothingToAsk for
+        those that have them and still give no question.
+        """
+
+    @abstractmethod
+    def unanswered(
+        self, views: Sequence[View], rng: np.random.Generator, about: Sequence = ()
+    ) -> list[QA]:
+        """Questions about views of which nothing is known.
+
+        about: (N, 2) pixels of the first view where pixels are the subject; boxes are the view's
+        own. ValueError for pixels outside the view.
+        """
+
+    @abstractmethod
+    def read(self, qa: QA, text: str) -> Any | None:
+        """The value that an answer gives to its question, whether or not its truth is known; None
+        where it says none, or several that differ.
+
+        A QA of kind "" reads what the text says to whatever question.
+        """
+
+    @abstractmethod
+    def score(self, pairs: Sequence[tuple[Any | None, Any]]) -> dict[str, float]:
+        """Scores of (value, truth) pairs; what was not answered counts as wrong in all that compare
+        models, and `parsed` is the share that was."""
+
+    def truth(self, qa: QA) -> Any:
+        """The exact value behind the right answer, where files may state it in words."""
+        return qa.truth
+
+    def numbers(self, truth: Any) -> list[float] | None:
+        """A truth as numbers, of which a best constant answer is the median; None for a word."""
+        return np.atleast_1d(truth).tolist()
+
+    def shown(self, value: Any) -> str:
+        """A value in a few words, for people."""
+        return str(value)
+
+    def _worded(self, kind: str, rng: np.random.Generator, **fills: object) -> str:
+        return text.question(self.templates, kind, rng, **fills)
+
+    def _about_pixels(
+        self, kind: str, view: View, rng: np.random.Generator, uv: Sequence[Sequence[float]]
+    ) -> list[QA]:
+        """A question about each of (N, 2) pixels of a view."""
+        points = [self.reference.encode(tuple(map(float, place)), view.size) for place in uv]
+        abouts = [tuple(text.tuples(point)) for point in points]
+        return [
+            QA(kind, about, self._worded(kind, rng, point=point))
+            for about, point in zip(abouts, points, strict=True)
+        ]
