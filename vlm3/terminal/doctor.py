@@ -7,13 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
-
-import psutil
-from packaging.requirements import Requirement
+from typing import TYPE_CHECKING
 
 import vlm3
 
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
 GB = 1e9
+PACKAGES = (
+    *("numpy", "pillow", "torch", "torchvision", "transformers", "accelerate"),
+    *("jupyter-book", "papermill"),
+)
 
 
 @dataclass(frozen=True)
@@ -36,33 +41,21 @@ PROFILES = {
 
 def doctor() -> int:
     """Say what this machine has, what is missing for which profile, and what to type."""
-    names = (
-        "numpy",
-        "pillow",
-        "torch",
-        "torchvision",
-        "transformers",
-        "accelerate",
-        "jupyter-book",
-        "papermill",
-    )
-    found = [f"{name} {v}" for name in names if (v := _version(name))]
+    import psutil
+
+    found = [f"{name} {v}" for name in PACKAGES if (v := _version(name))]
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
+    free = f"({memory.available / GB:.0f} free), {disk.free / GB:.0f} GB disk free"
+    gpus = _gpus()
+    told = ", ".join(f"{name}, {size:.0f} GB" for name, size in gpus)
     print(f"vlm3 {vlm3.__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(f"packages     {', '.join(found)}")
-    print(
-        f"machine      {os.cpu_count()} cores, {memory.total / GB:.0f} GB memory ({memory.available / GB:.0f} free), "
-        f"{disk.free / GB:.0f} GB disk free"
-    )
-    gpus = _gpus()
-    print(
-        f"GPU          {', '.join(f'{name}, {size:.0f} GB' for name, size in gpus) or 'no CUDA device'}"
-    )
+    print(f"machine      {os.cpu_count()} cores, {memory.total / GB:.0f} GB memory {free}")
+    print(f"GPU          {told or 'no CUDA device'}")
     wanting = {name: list(_wanting(profile, gpus)) for name, profile in PROFILES.items()}
     for name, missing in wanting.items():
-        print(
-            f"profile {name:4} {'ready: make book PROFILE=' + name if not missing else 'needs ' + '; '.join(missing)}"
-        )
+        ready = f"ready: make book PROFILE={name}"
+        print(f"profile {name:4} {'needs ' + '; '.join(missing) if missing else ready}")
     return 1 if wanting["ci"] else 0
 
 
@@ -82,6 +75,8 @@ def _gpus() -> list[tuple[str, float]]:
 
 
 def _wanting(profile: Profile, gpus: list[tuple[str, float]]) -> Iterator[str]:
+    import psutil
+
     for extra in ("", *profile.extras):
         lacking = [str(r).split(";")[0].strip() for r in _requirements(extra) if not _satisfied(r)]
         if lacking:
@@ -92,17 +87,17 @@ def _wanting(profile: Profile, gpus: list[tuple[str, float]]) -> Iterator[str]:
         yield f"a CUDA GPU with {profile.gpu_gb:.0f} GB"
 
 
-def _satisfied(requirement: Requirement) -> bool:
+def _satisfied(requirement: "Requirement") -> bool:
     found = _version(requirement.name)
     return found is not None and requirement.specifier.contains(found, prereleases=True)
 
 
-def _requirements(extra: str) -> list[Requirement]:
+def _requirements(extra: str) -> list["Requirement"]:
     """What an extra of vlm3 adds to the base, or the base itself for ""."""
+    from packaging.requirements import Requirement
+
     found = list(map(Requirement, requires("vlm3") or []))
     base = [r for r in found if not r.marker or r.marker.evaluate({"extra": ""})]
-    return (
-        base
-        if not extra
-        else [r for r in found if r not in base and r.marker.evaluate({"extra": extra})]
-    )
+    if not extra:
+        return base
+    return [r for r in found if r not in base and r.marker.evaluate({"extra": extra})]

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vlm3.tasks.english import Hour
 from vlm3.tasks.task import Task
 from vlm3.views import View
 
@@ -31,6 +30,8 @@ def value(task: Task, found: Any) -> str:
 
 def unit(found: Any) -> str | None:
     """Of a value about objects."""
+    from vlm3.tasks.english import Hour  # its patterns take a while to compile
+
     return "o'clock" if isinstance(found, Hour) else "m" if isinstance(found, float) else None
 
 

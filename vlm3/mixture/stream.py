@@ -9,61 +9,18 @@ stream is all draws in order of time.
 """
 
 import math
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
-from pkgutil import resolve_name
 from typing import NamedTuple
 
 import numpy as np
 
-from vlm3 import disk, tasks
-from vlm3.focal import unify_focal, unify_pair
-from vlm3.tasks.task import Task
-from vlm3.views import NothingToAsk, Pair, Sample, View
+from vlm3 import tasks
+from vlm3.mixture.source import Source
+from vlm3.views import NothingToAsk, Sample
 
-PACKAGED = Path(__file__).parent / "mixtures"
 _ATTEMPTS = 100  # items in a row that may have nothing to ask about
-
-
-@dataclass(frozen=True)
-class Source:
-    """A sequence of items, each a View, a Pair or a tuple of Views, and what is asked about them;
-    an item that is a Sample brings its own questions, and its views are left as they are.
-
-    questions: how many per sample; focal_px: what the views are unified to; templates: what differs
-    from the task's own, see `vlm3.tasks.get`; options: further ones of `task.ask`; origin:
-    what made the items, as told by the file of a mixture.
-    """
-
-    items: Sequence
-    task: str
-    questions: int = 10
-    focal_px: float = 1000.0
-    templates: Mapping = field(default_factory=dict)
-    options: Mapping = field(default_factory=dict)
-    origin: Mapping = field(default_factory=dict)
-
-    @cached_property
-    def bound(self) -> Task:
-        """The task, its templates bound."""
-        return tasks.get(self.task, self.templates)
-
-    def sample(self, index: int, name: str, rng: np.random.Generator) -> Sample:
-        item, options = self.items[index], dict(self.options)
-        if isinstance(item, Sample):
-            return replace(item, source=name)
-        if isinstance(item, Pair):
-            item = unify_pair(item, focal_px=self.focal_px)
-            options |= {"matches": (item.uv1, item.uv2)} if self.bound.takes_matches else {}
-            views = (item.view1, item.view2)
-        else:
-            views = (item,) if isinstance(item, View) else item
-            views = tuple(unify_focal(view, self.focal_px) for view in views)
-        qas = tuple(self.bound.ask(views, self.questions, rng, **options))
-        return Sample(views, qas, self.task, name)
+_POWERS = {"uniform": 0.0, "size": 1.0}
 
 
 class NoSample(RuntimeError):
@@ -111,16 +68,13 @@ class Mixture:
         self.shares = weights / weights.sum()
 
     def _weights(self, weights: str | float | Mapping[str, float]) -> np.ndarray:
-        power = (
-            {"uniform": 0.0, "size": 1.0}.get(weights, weights)
-            if isinstance(weights, str)
-            else weights
-        )
+        power = _POWERS.get(weights, weights) if isinstance(weights, str) else weights
         if isinstance(power, (int, float)) and math.isfinite(power):
             return (self.sizes / self.sizes.max()) ** power
         if not isinstance(power, Mapping):
             raise ValueError(
-                f"weights are 'uniform', 'size', a power of the size, or a number for each: {weights!r}"
+                "weights are 'uniform', 'size', a power of the size, or a number for each: "
+                f"{weights!r}"
             )
         if power.keys() != self.sources.keys():
             wrong = ", ".join(sorted(power.keys() ^ self.sources.keys()))
@@ -144,12 +98,9 @@ class Mixture:
             except NothingToAsk as nothing:
                 reason = nothing
             except Exception as error:
-                reason = (
-                    " ".join(str(error).split()) or type(error).__name__
-                )  # in one line, whatever it says
-                raise NoSample(
-                    f"sample {index}, item {place} of source {name!r}: {reason}"
-                ) from error
+                reason = " ".join(str(error).split()) or type(error).__name__  # one line of any
+                where = f"sample {index}, item {place} of source {name!r}"
+                raise NoSample(f"{where}: {reason}") from error
         raise NoSample(
             f"{_ATTEMPTS} items of source {name!r} from {item} on give no question: {reason}"
         )
@@ -157,12 +108,10 @@ class Mixture:
     def draw(self, index: int) -> Draw:
         """Where sample `index` comes from, without making it."""
         source, count, _ = self._find(index)
-        passes, place = divmod(count, int(self.sizes[source]))
-        return Draw(
-            self.names[source],
-            shuffled(place, int(self.sizes[source]), (self.seed, source, passes)),
-            passes,
-        )
+        size = int(self.sizes[source])
+        passes, place = divmod(count, size)
+        item = shuffled(place, size, (self.seed, source, passes))
+        return Draw(self.names[source], item, passes)
 
     def counts(self, n: int) -> dict[str, int]:
         """How many of the first n samples come from each source."""
@@ -172,10 +121,8 @@ class Mixture:
     def passes(self, n: int) -> dict[str, float]:
         """How often each source has been gone through after n samples: much above 1, and
         over-fitting sets in."""
-        return {
-            name: count / size
-            for (name, count), size in zip(self.counts(n).items(), self.sizes, strict=True)
-        }
+        counts = self.counts(n)
+        return {k: counts[k] / size for k, size in zip(counts, self.sizes, strict=True)}
 
     @cached_property
     def description(self) -> dict[str, dict]:
@@ -202,12 +149,9 @@ class Mixture:
 
         Where several sources have a task, those of the one with the largest share.
         """
-        ordered = sorted(
-            zip(self.shares, self.sources.values(), strict=True), key=lambda pair: pair[0]
-        )
-        return {
-            s.task: {"focal_px": s.focal_px, "templates": dict(s.templates)} for _, s in ordered
-        }
+        shares = dict(zip(self.names, self.shares, strict=True))
+        ordered = [self.sources[name] for name in sorted(shares, key=shares.get)]
+        return {s.task: {"focal_px": s.focal_px, "templates": dict(s.templates)} for s in ordered}
 
     def _find(self, index: int) -> tuple[int, int, float]:
         """Sample `index` of the stream: its source, the number of its draw there, its time.
@@ -246,7 +190,7 @@ def shuffled(place: int, size: int, key: tuple[int, ...]) -> int:
     side = math.isqrt(size - 1) + 1
     while True:
         left, right = divmod(place, side)
-        for turn in range(4):
+        for turn in range(4):  # rounds of a Feistel network: three mix, the fourth is for safety
             left, right = right, (left + _hash(*key, turn, right)) % side
         place = left * side + right
         if place < size:
@@ -266,73 +210,3 @@ def _hash(*key: int) -> int:
         state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
         state ^= state >> 31
     return state
-
-
-def load(path: str | Path, seed: int = 0) -> Mixture:
-    """A mixture from a TOML file, or a packaged one by its name.
-
-    `weights` may be a word or a power. `like` names a mixture, or a list of them, whose sources are
-    taken, with the file's `arguments` added to those of each, and with what tables of the same
-    names change. Each table under `sources` names what makes the items, as "module:callable" in
-    `from`, with its arguments in `arguments`, and may set task, questions, focal_px, options and
-    weight. Raises FileNotFoundError or ValueError, naming the file and the source.
-    """
-    path = _path(path)
-    weights, tables = _parts(path)
-    given = {name: table.pop("weight") for name, table in tables.items() if "weight" in table}
-    if given and weights is not None:
-        raise ValueError(f"{path}: either `weights` or a weight for each source, not both")
-    sources = {name: _source(table, f"{path}, source {name!r}") for name, table in tables.items()}
-    try:
-        return Mixture(sources, given or ("size" if weights is None else weights), seed)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _path(path: str | Path) -> Path:
-    packaged = PACKAGED / f"{path}.toml"
-    path = packaged if packaged.exists() else Path(path)
-    if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in PACKAGED.glob("*.toml")))
-        raise FileNotFoundError(f"{path}: no such mixture; give a TOML file, or one of {known}")
-    return path
-
-
-def _parts(path: Path) -> tuple[str | float | dict | None, dict[str, dict]]:
-    """What the file says of `weights`, and its table of each source."""
-    try:
-        found = tomllib.loads(disk.text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path}: not a mixture ({error})") from error
-    weights, tables = found.pop("weights", None), found.pop("sources", {})
-    like, arguments = found.pop("like", None), found.pop("arguments", {})
-    if found:
-        raise ValueError(
-            f"{path}: unknown {', '.join(found)}: a mixture has `weights`, `like`, `sources`"
-        )
-    if like:
-        names = like if isinstance(like, list) else [like]
-        if not all(isinstance(name, str) for name in names):
-            raise ValueError(f"{path}: `like` must name a mixture or a list of them, got {like!r}")
-        shared = [_parts(_path(name)) for name in names]
-        others = {name: table for _, known in shared for name, table in known.items()}
-        others = {
-            name: t | {"arguments": t.get("arguments", {}) | arguments}
-            for name, t in others.items()
-        }
-        tables = others | {name: others.get(name, {}) | table for name, table in tables.items()}
-        weights = shared[0][0] if weights is None else weights
-    if not (isinstance(tables, dict) and all(isinstance(table, dict) for table in tables.values())):
-        raise ValueError(f"{path}: `sources` must hold a table for each source")
-    return weights, tables
-
-
-def _source(table: dict, where: str) -> Source:
-    table = dict(table)
-    try:
-        origin = {"from": table.pop("from"), "arguments": table.pop("arguments", {})}
-        return Source(resolve_name(origin["from"])(**origin["arguments"]), **table, origin=origin)
-    except KeyError as error:
-        raise ValueError(f"{where}: {error} is missing") from error
-    except (ImportError, AttributeError, TypeError, ValueError, OSError) as error:
-        raise ValueError(f"{where}: {error}") from error

@@ -1,0 +1,85 @@
+"""Mixtures as TOML files: the packaged ones by their names, and those of readers."""
+
+import tomllib
+from pathlib import Path
+from pkgutil import resolve_name
+
+from vlm3 import disk
+from vlm3.mixture.source import Source
+from vlm3.mixture.stream import Mixture
+
+PACKAGED = Path(__file__).parent / "packaged"
+
+
+def load(path: str | Path, seed: int = 0) -> Mixture:
+    """A mixture from a TOML file, or a packaged one by its name.
+
+    `weights` may be a word or a power. `like` names a mixture, or a list of them, whose sources are
+    taken, with the file's `arguments` added to those of each, and with what tables of the same
+    names change. Each table under `sources` names what makes the items, as "module:callable" in
+    `from`, with its arguments in `arguments`, and may set task, questions, focal_px, options and
+    weight. Raises FileNotFoundError or ValueError, naming the file and the source.
+    """
+    path = _path(path)
+    weights, tables = _parts(path)
+    given = {name: table.pop("weight") for name, table in tables.items() if "weight" in table}
+    if given and weights is not None:
+        raise ValueError(f"{path}: either `weights` or a weight for each source, not both")
+    sources = {name: _source(table, f"{path}, source {name!r}") for name, table in tables.items()}
+    try:
+        return Mixture(sources, given or ("size" if weights is None else weights), seed)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _path(path: str | Path) -> Path:
+    packaged = PACKAGED / f"{path}.toml"
+    path = packaged if packaged.exists() else Path(path)
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PACKAGED.glob("*.toml")))
+        raise FileNotFoundError(f"{path}: no such mixture; give a TOML file, or one of {known}")
+    return path
+
+
+def _parts(path: Path) -> tuple[str | float | dict | None, dict[str, dict]]:
+    """What the file says of `weights`, and its table of each source."""
+    try:
+        found = tomllib.loads(disk.text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: not a mixture ({error})") from error
+    weights, tables = found.pop("weights", None), found.pop("sources", {})
+    like, arguments = found.pop("like", None), found.pop("arguments", {})
+    if found:
+        lacking = ", ".join(found)
+        raise ValueError(f"{path}: unknown {lacking}: a mixture has `weights`, `like`, `sources`")
+    if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
+        raise ValueError(f"{path}: `sources` must hold a table for each source")
+    if not like:
+        return weights, tables
+    first, others = _shared(like, arguments, path)
+    tables = others | {name: others.get(name, {}) | table for name, table in tables.items()}
+    return first if weights is None else weights, tables
+
+
+def _shared(like: object, arguments: dict, path: Path) -> tuple[object, dict[str, dict]]:
+    """The weights of the first of the mixtures that a file is like, and the tables of all."""
+    names = like if isinstance(like, list) else [like]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path}: `like` must name a mixture or a list of them, got {like!r}")
+    shared = [_parts(_path(name)) for name in names]
+    tables = {name: table for _, known in shared for name, table in known.items()}
+    more = {
+        name: t | {"arguments": t.get("arguments", {}) | arguments} for name, t in tables.items()
+    }
+    return shared[0][0], more
+
+
+def _source(table: dict, where: str) -> Source:
+    table = dict(table)
+    try:
+        origin = {"from": table.pop("from"), "arguments": table.pop("arguments", {})}
+        return Source(resolve_name(origin["from"])(**origin["arguments"]), **table, origin=origin)
+    except KeyError as error:
+        raise ValueError(f"{where}: {error} is missing") from error
+    except (ImportError, AttributeError, TypeError, ValueError, OSError) as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -1,0 +1,50 @@
+"""What is asked about the items of a data set: the samples that a mixture draws from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from vlm3 import tasks
+from vlm3.focal import unify_focal, unify_pair
+from vlm3.tasks.task import Task
+from vlm3.views import Pair, Sample, View
+
+
+@dataclass(frozen=True)
+class Source:
+    """A sequence of items, each a View, a Pair or a tuple of Views, and what is asked about them;
+    an item that is a Sample brings its own questions, and its views are left as they are.
+
+    questions: how many per sample; focal_px: what the views are unified to; templates: what differs
+    from the task's own, see `vlm3.tasks.get`; options: further ones of `task.ask`; origin:
+    what made the items, as told by the file of a mixture.
+    """
+
+    items: Sequence
+    task: str
+    questions: int = 10
+    focal_px: float = 1000.0
+    templates: Mapping = field(default_factory=dict)
+    options: Mapping = field(default_factory=dict)
+    origin: Mapping = field(default_factory=dict)
+
+    @cached_property
+    def bound(self) -> Task:
+        """The task, its templates bound."""
+        return tasks.get(self.task, self.templates)
+
+    def sample(self, index: int, name: str, rng: np.random.Generator) -> Sample:
+        item, options = self.items[index], dict(self.options)
+        if isinstance(item, Sample):
+            return replace(item, source=name)
+        if isinstance(item, Pair):
+            item = unify_pair(item, focal_px=self.focal_px)
+            options |= {"matches": (item.uv1, item.uv2)} if self.bound.takes_matches else {}
+            views = (item.view1, item.view2)
+        else:
+            views = (item,) if isinstance(item, View) else item
+            views = tuple(unify_focal(view, self.focal_px) for view in views)
+        qas = tuple(self.bound.ask(views, self.questions, rng, **options))
+        return Sample(views, qas, self.task, name)
