@@ -1,18 +1,19 @@
-"""What figures and widgets put on a page."""
+"""What figures and tables put on a page."""
 
 import base64
+import io
 import json
-import re
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from myst_nb.ext.glue import GLUE_PREFIX, extract_glue_data_cell
 from nbformat.v4 import new_code_cell, new_output
+from PIL import Image
 
 from vlm3 import QA, Box, Camera, View
 from vlm3.focal import unify_pair
-from vlm3.pages import figures, widgets
+from vlm3.pages import figures
 from vlm3.sources import photos
 
 
@@ -50,6 +51,15 @@ def test_pictures_carry_their_alt_text_escaped():
     assert 'alt="&lt;f&gt; &quot;x&quot;"' in figures.img(np.zeros((4, 4, 3), np.uint8), '<f> "x"')
 
 
+def test_an_encoded_picture_is_the_picture_and_closes_a_figure():
+    image = np.random.default_rng(0).integers(0, 255, (4, 6, 4), np.uint8)
+    data = base64.b64decode(figures.encoded(image, "png"))
+    np.testing.assert_array_equal(Image.open(io.BytesIO(data)), image)
+    figure = plt.figure()
+    assert figures.encoded(figure).startswith("UklGR")  # "RIFF", as WebP begins
+    assert figure.number not in plt.get_fignums()
+
+
 def test_tables_escape_their_cells():
     assert "&lt;b&gt;" in figures.table([{"x": "<b>"}]).data
 
@@ -63,25 +73,6 @@ def test_views_to_scale_are_drawn_in_proportion_to_their_pixels():
     axes[0].figure.canvas.draw()
     widths = [ax.get_window_extent().width for ax in axes]
     assert widths[1] / widths[0] == pytest.approx(2, rel=0.05)
-
-
-def test_the_slider_starts_at_the_frame_it_shows():
-    box = widgets.slider({"a": "<i>1</i>", "b": "<i>2</i>"}, "letter", start=1)
-    knob, stack = box.children
-    assert (knob.index, stack.selected_index) == (1, 1)
-    assert [child.value for child in stack.children] == ["<i>1</i>", "<i>2</i>"]
-
-
-def test_two_pickers_on_a_page_do_not_share_an_id():
-    view = View(
-        np.zeros((8, 16, 3), np.uint8),
-        Camera(9, 9, 8, 4, 16, 8),
-        np.full((8, 16), np.nan, np.float32),
-    )
-    first, second = (widgets.pixel_picker(view, "a picture").data for _ in range(2))
-    assert first != second
-    assert 'alt="a picture"' in first
-    assert "NaN" not in first
 
 
 @pytest.fixture
@@ -99,21 +90,13 @@ def test_a_depth_map_names_its_unit_and_its_points(pair):
     assert any("(m)" in other.get_ylabel() for other in ax.figure.axes)
 
 
-def test_right_matches_are_blue_and_wrong_ones_carry_their_error(pair):
-    truth = pair.uv2[:2]
-    ax = figures.matches(pair[:2], pair.uv1[:2], truth + [[0, 0], [30, 40]], truth)
-    assert texts(ax) == ["50 px"]
-    assert {line.get_color() for line in ax.lines} >= {figures.BLUE, figures.RED}
-
-
-def test_a_frustum_opens_the_way_the_camera_looks(pair):
-    back = np.diag([-1.0, 1.0, -1.0, 1.0])
-    ax = figures.frusta({"forward": np.eye(4), "backward": back}, pair.view1.camera, size_m=1.0)
-    forward, backward = (
-        np.array(line.get_data_3d())[1] for line in ax.lines
-    )  # z is drawn as the second axis
-    assert forward.max() == pytest.approx(1.0)
-    assert backward.min() == pytest.approx(-1.0)
+def test_answered_maps_have_the_colours_of_the_truth():
+    depth_m = np.linspace(2, 4, 96, dtype=np.float32).reshape(8, 12)
+    view = View(np.zeros((8, 12, 3), np.uint8), Camera(9, 9, 6, 4, 12, 8), depth_m)
+    axes = figures.depth_maps([view], [np.array([[1.0, 5.0], [2.0, np.nan]])])
+    truth, found = (ax.images[-1] for ax in axes[1:])
+    assert truth.get_clim() == found.get_clim() == (2, 4)
+    assert list(found.get_extent()) == [0, 12, 8, 0]
 
 
 def test_boxes_say_their_name_and_distance_or_the_given_words(pair):
@@ -127,13 +110,6 @@ def test_the_question_and_the_answer_stand_below_the_picture(pair):
     qa = QA("", (), "How deep is it, in metres?", "2.41", 2.41)
     ax = figures.asked(plt.subplots()[1], "depth", pair[:1], qa) or plt.gca()
     assert texts(ax) == [qa.question, qa.answer]
-
-
-def test_a_point_cloud_holds_a_point_for_every_known_pixel_it_takes(pair):
-    page = widgets.point_cloud(pair.view1, "a cloud", step=5).data
-    rgb = base64.b64decode(re.search(r'read\("([^"]*)", Uint8Array', page)[1])
-    assert len(rgb) == 3 * np.isfinite(pair.view1.depth_m[2::5, 2::5]).sum()
-    assert 'aria-label="a cloud"' in page
 
 
 def test_the_stream_has_a_mark_for_every_sample_in_the_row_of_its_source():

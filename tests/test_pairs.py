@@ -1,7 +1,4 @@
-"""What figures and interactives of two views put on a page."""
-
-import json
-import re
+"""What figures of two views and their cameras put on a page."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,7 +6,8 @@ import pytest
 
 from vlm3 import Camera, View
 from vlm3.geometry import rotation_from_ypr
-from vlm3.pages import figures, pair_widgets, pairs
+from vlm3.pages import pairs
+from vlm3.pages.palette import BLUE, RED
 from vlm3.tasks.pose import auc
 
 CAMERA = Camera(100, 100, 64, 48, 128, 96)
@@ -49,6 +47,29 @@ def test_without_truths_the_answers_carry_the_numbers():
     right = pairs.matches(VIEWS, UV1, [(30.0, 30.0), (1.0, 2.0)])[1]
     assert [text.get_text() for text in right.texts] == ["1", "2"]
     assert not signs(right, "o", pairs.TRUTH)
+
+
+def test_joined_places_are_blue_where_right_and_carry_their_error_where_wrong():
+    ax = pairs.joined(VIEWS, UV1, TRUTH2 + [[0, 0], [30, 40]], TRUTH2)
+    assert [text.get_text() for text in ax.texts] == ["50 px"]
+    right, wrong, off, *_ = ax.lines
+    assert (right.get_color(), wrong.get_color()) == (BLUE, RED)
+    assert right.get_xydata().tolist() == [[20, 30], [128 + 25, 30]]
+    assert off.get_xydata().tolist() == [[128 + 100, 84], [128 + 70, 44]]  # back to the truth
+
+
+def test_without_truths_all_joined_places_are_blue():
+    ax = pairs.joined(VIEWS, UV1, TRUTH2)
+    assert {line.get_color() for line in ax.lines} == {BLUE}
+    assert not ax.texts
+
+
+def test_a_sheet_is_clear_where_no_view_is():
+    low = View(np.full((48, 64, 3), 7, np.uint8), Camera(50, 50, 32, 24, 64, 48))
+    sheet = pairs.sheet((VIEWS[0], low), gap=3)
+    assert sheet.shape == (96, 128 + 3 + 64, 4)
+    assert (sheet[..., 3] == 255).sum() == 96 * 128 + 48 * 64
+    assert (sheet[:48, 131:] == [7, 7, 7, 255]).all()
 
 
 def test_a_belief_has_its_bars_beside_the_places_that_they_are_of():
@@ -105,6 +126,21 @@ def test_a_trend_is_the_median_of_groups_of_equal_size():
     assert double.get_linestyle() != gaps.get_linestyle()
 
 
+def test_a_frustum_opens_the_way_the_camera_looks():
+    ax = pairs.frusta({"forward": pose(), "backward": pose(yaw_deg=180)}, CAMERA, size_m=1.0)
+    # z is drawn as the second axis
+    forward, backward = (np.array(line.get_data_3d())[1] for line in ax.lines)
+    assert forward.max() == pytest.approx(1.0)
+    assert backward.min() == pytest.approx(-1.0)
+
+
+def test_the_roof_of_a_frustum_is_above_its_rim():
+    apex, rim, roof = pairs.frustum(pose(x=2), CAMERA, 0.5)
+    assert apex.tolist() == [2, 0, 0]
+    np.testing.assert_allclose(rim[:, 2], 0.5)
+    assert roof[1] < rim[:, 1].min()  # y is down
+
+
 def test_on_a_floor_plan_forward_is_up_and_right_is_right():
     ax = pairs.floor_plan(pose(yaw_deg=90, x=1), pose(z=2), CAMERA)
     wedges = {
@@ -124,70 +160,3 @@ def test_a_floor_plan_draws_what_is_known(missing):
     drawn = {line.get_label() for line in pairs.floor_plan(**known, camera=CAMERA).lines}
     assert drawn >= {"camera 1"} | known.keys() - {missing}
     assert missing not in drawn
-
-
-def spec(page: str, name: str) -> list:
-    """What the script of a page is given."""
-    return json.JSONDecoder().raw_decode(page, page.index(f"{name} = [") + len(f"{name} = "))[0]
-
-
-def test_a_match_to_follow_moves_to_the_second_picture_and_is_clipped_to_it():
-    page = pair_widgets.follow(
-        VIEWS, UV1, [(500.0, 30.0), None], TRUTH2, ["<b>off</b>", "no answer"], "two rooms"
-    ).data
-    first, second = spec(page, "matches")
-    gap = 4  # 3 % of the width
-    assert first["a"] == [20, 30]
-    assert first["t"] == [25 + 128 + gap, 30]
-    assert first["b"] == [128 + 128 + gap, 30]
-    assert first["words"] == "&lt;b&gt;off&lt;/b&gt;"
-    assert second["b"] is None
-    assert 'alt="two rooms"' in page
-
-
-def test_words_cannot_end_the_script_they_stand_in():
-    page = pair_widgets.turn_cameras(
-        {"a": (pose(x=1), None)}, ["</script><i>"], CAMERA, "cameras"
-    ).data
-    assert page.count("</script>") == 1
-    assert "<i>" not in page.replace("<\\/script><i>", "")
-
-
-def test_cameras_to_turn_show_truth_and_answer_in_metres():
-    page = pair_widgets.turn_cameras(
-        {"near": (pose(x=1), pose(z=2)), "far": (pose(x=3), None)},
-        ["one", "two"],
-        CAMERA,
-        "two cameras",
-    ).data
-    near, far = spec(page, "pairs")
-    assert [0.0, 0.0, 2.0] in near["lines"][1]["points"]
-    assert (
-        len(near["lines"]) - len(far["lines"]) == 7
-    )  # the way to a camera, its rim, four edges and its roof
-    assert page.count("<option>") == 2
-    assert 'aria-label="two cameras"' in page
-
-
-def test_the_still_is_there_before_the_browser_draws():
-    page = pair_widgets.turn_cameras(
-        {"a": (pose(x=1), pose(x=1))}, ["words"], CAMERA, "cameras"
-    ).data
-    still = re.search(r"<svg[^>]*>(.*?)</svg>", page, re.S)[1]
-    assert still.count("<path") == len(spec(page, "pairs")[0]["lines"])
-    numbers = np.array(re.findall(r"(-?\d+\.\d\d),(-?\d+\.\d\d)", still), float)
-    assert np.abs(numbers).max() < 50  # of a drawing 100 wide
-
-
-def test_two_interactives_on_a_page_do_not_share_an_id():
-    ids = set()
-    for _ in range(2):
-        page = pair_widgets.follow(VIEWS, UV1, [None, None], TRUTH2, ["", ""], "x").data
-        ids.add(re.search(r'id="([^"]+)"', page)[1])
-        page = pair_widgets.turn_cameras({"a": (pose(x=1), None)}, [""], CAMERA, "x").data
-        ids.add(re.search(r'id="([^"]+)"', page)[1])
-    assert len(ids) == 4
-
-
-def test_truth_and_answer_have_colours_for_all_kinds_of_colour_vision():
-    assert {pairs.TRUTH, pairs.ANSWER} == {figures.GREEN, figures.RED}

@@ -14,12 +14,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from vlm3.pages.figures import BLUE, GREEN, GREY, ORANGE, RED, show
-from vlm3.views import Box, View
+from vlm3.pages.palette import BLUE, GREEN, GREY, MODELS, ORANGE, RED, Look, looks
+from vlm3.views import Box
 
-_SERIES = tuple(
-    zip((BLUE, ORANGE, GREY, GREEN, RED), "os^Dv", ("-", "--", "-.", ":", "-"), strict=True)
-)
 _FEW = 5  # values, fewer of which have no mean
 _EDGES = (0.25, 0.5, 1, 2, 4)
 
@@ -34,30 +31,6 @@ class Binned(NamedTuple):
     counts: np.ndarray
 
 
-def depth_maps(views: Sequence[View], answered: Sequence[np.ndarray]) -> list[Axes]:
-    """A row for each view with depth: its image, its true depth, and depth that was answered, in
-    the same colours.
-
-    answered: (rows, columns) metres over the whole image, as `vlm3.terminal.ask.depth_map` gives
-    them.
-    """
-    fig, axes = plt.subplots(len(views), 3, figsize=(7.5, 2.1 * len(views)), squeeze=False)
-    for row, view, found in zip(axes, views, answered, strict=True):
-        span = {
-            "vmin": np.nanmin(view.depth_m),
-            "vmax": np.nanmax(view.depth_m),
-            "cmap": "cividis_r",
-        }
-        show(view.image, row[0], "image")
-        for ax, depth_m, title in zip(
-            row[1:], (view.depth_m, found), ("true depth", "answers"), strict=True
-        ):
-            show(np.full_like(view.image, 255), ax, title)
-            drawn = ax.imshow(depth_m, extent=(0, view.size[0], view.size[1], 0), **span)
-        fig.colorbar(drawn, ax=row, label="depth (m)", shrink=0.85)
-    return list(axes.flat)
-
-
 def binned(x: np.ndarray, values: np.ndarray, edges: Sequence[float]) -> Binned:
     """Values (N,) averaged over bins of x (N,), lower edges included; bins of fewer than 5 values
     are left out."""
@@ -68,9 +41,8 @@ def binned(x: np.ndarray, values: np.ndarray, edges: Sequence[float]) -> Binned:
     for k in range(len(edges) - 1):
         here = known & (place == k)
         if (n := here.sum()) >= _FEW:
-            rows.append(
-                (np.median(x[here]), values[here].mean(), values[here].std() / np.sqrt(n), n)
-            )
+            some = values[here]
+            rows.append((np.median(x[here]), some.mean(), some.std() / np.sqrt(n), n))
     return Binned(*np.array(rows, float).reshape(-1, 4).T)
 
 
@@ -88,33 +60,21 @@ def by_distance(
     questions.
     """
     ax = ax or plt.subplots(figsize=(6.5, 3.2))[1]
-    for (name, values), (color, shape, line) in zip(found.items(), cycle(_SERIES), strict=False):
-        some = binned(truth_m, values, edges_m)
-        ax.errorbar(
-            some.middles,
-            some.means,
-            2 * some.errors,
-            color=color,
-            marker=shape,
-            ls=line,
-            label=name,
-        )
+    for (name, values), look in looks(found.items(), MODELS):
+        _with_errors(ax, binned(truth_m, values, edges_m), name, look)
+    words = {"color": GREY, "fontsize": 7.5, "ha": "center", "va": "bottom"}
     counts = np.histogram(truth_m, edges_m)[0]
     for low, high, count in zip(edges_m[:-1], edges_m[1:], counts, strict=True):
-        ax.text(
-            (low + high) / 2,
-            1.01,
-            f"{count}",
-            transform=ax.get_xaxis_transform(),
-            color=GREY,
-            fontsize=7.5,
-            ha="center",
-            va="bottom",
-        )
+        ax.text((low + high) / 2, 1.01, f"{count}", transform=ax.get_xaxis_transform(), **words)
     ax.set(xlabel="true depth (m)", ylabel=ylabel, xlim=(edges_m[0], edges_m[-1]), xticks=edges_m)
     ax.xaxis.set_major_formatter("{x:g}")
     ax.figure.legend(loc="outside lower center", ncols=len(found))
     return ax
+
+
+def _with_errors(ax: Axes, some: Binned, name: str, look: Look) -> None:
+    """Two standard errors: about 19 times in 20, the true mean lies within."""
+    ax.errorbar(some.middles, some.means, 2 * some.errors, label=name, **look._asdict())
 
 
 def by_place(
@@ -164,16 +124,12 @@ def ratios(
     ax = ax or plt.subplots(figsize=(6.5, 3))[1]
     ax.axvspan(*right, color=GREEN, alpha=0.15, label="counts as right")
     edges = np.geomspace(_EDGES[0], _EDGES[-1], 33)
-    for (name, values), (color, _, line) in zip(found.items(), cycle(_SERIES), strict=False):
+    for (name, values), look in looks(found.items(), MODELS):
         values = np.clip(np.asarray(values, float), edges[0] * 1.001, edges[-1] * 0.999)
         shares = 100 * np.histogram(values[np.isfinite(values)], edges)[0] / max(1, len(values))
-        ax.stairs(shares, edges, color=color, ls=line, lw=2, label=name)
-    ax.set(
-        xscale="log",
-        xlabel="answer / truth",
-        ylabel="share of the questions (%)",
-        xlim=(edges[0], edges[-1]),
-    )
+        ax.stairs(shares, edges, color=look.color, ls=look.ls, lw=2, label=name)
+    ax.set(xscale="log", xlim=(edges[0], edges[-1]))
+    ax.set(xlabel="answer / truth", ylabel="share of the questions (%)")
     _plain(ax, _EDGES)
     ax.figure.legend(loc="outside lower center", ncols=len(found) + 1)
     return ax
@@ -198,31 +154,20 @@ def against(
     """Answers (N,) against the truth (N,), a point each, on logarithmic axes; in the band an answer
     counts as right."""
     ax = ax or plt.subplots(figsize=(4.6, 4.2))[1]
-    known = [np.asarray(values, float) for values in (truth, *found.values())]
-    low, high = (
-        limit([limit(v[v > 0]) for v in known if (v > 0).any()]) for limit in (np.min, np.max)
-    )
-    ends = np.array([low / 1.15, high * 1.15])
-    ax.fill_between(
-        ends, ends * right[0], ends * right[1], color=GREEN, alpha=0.15, label="counts as right"
-    )
+    known = np.concatenate([np.asarray(values, float) for values in (truth, *found.values())])
+    known = known[known > 0]  # the others have no place on a logarithmic axis
+    ends = np.array([known.min() / 1.15, known.max() * 1.15])
+    band = {"color": GREEN, "alpha": 0.15, "label": "counts as right"}
+    ax.fill_between(ends, ends * right[0], ends * right[1], **band)
     ax.plot(ends, ends, color=GREEN, lw=1)
-    for (name, values), (color, shape, _) in zip(found.items(), cycle(_SERIES), strict=False):
-        ax.plot(truth, values, shape, color=color, ms=4, mew=0, alpha=0.5)
-        ax.plot([], [], shape, color=color, ms=5, mew=0, label=name)
-    ax.set(
-        xscale="log",
-        yscale="log",
-        xlim=ends,
-        ylim=ends,
-        xlabel=f"truth ({unit})",
-        ylabel=f"answer ({unit})",
-    )
-    _plain(
-        ax,
-        [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50) if ends[0] <= tick <= ends[1]],
-        "xy",
-    )
+    for (name, values), look in looks(found.items(), MODELS):
+        ax.plot(truth, values, look.marker, color=look.color, ms=4, mew=0, alpha=0.5)
+        # Many points are pale, one in the legend must not be.
+        ax.plot([], [], look.marker, color=look.color, ms=5, mew=0, label=name)
+    ax.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    ax.set(xlabel=f"truth ({unit})", ylabel=f"answer ({unit})")
+    ticks = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50)
+    _plain(ax, [tick for tick in ticks if ends[0] <= tick <= ends[1]], "xy")
     ax.figure.legend(loc="outside lower center", ncols=2)
     return ax
 
@@ -239,15 +184,12 @@ def distribution(
     ax = ax or plt.subplots(figsize=(6.5, 2.8))[1]
     ax.vlines(values, 0, 100 * np.asarray(probabilities), color=BLUE, lw=3)
     top = 100 * np.max(probabilities)
-    looks = zip(marks.items(), cycle((ORANGE, RED, GREEN, GREY)), cycle("vdo*"), strict=False)
-    for n, ((name, value), color, shape) in enumerate(looks):
-        look = {"color": color, "marker": shape, "ls": "", "ms": 8, "mec": "black", "mew": 0.5}
+    signs = cycle(zip((ORANGE, RED, GREEN, GREY), "vdo*", strict=True))
+    for n, ((name, value), (color, sign)) in enumerate(zip(marks.items(), signs, strict=False)):
+        look = {"color": color, "marker": sign, "ls": "", "ms": 8, "mec": "black", "mew": 0.5}
         ax.plot(value, top * (1.1 + 0.1 * n), label=f"{name}, {value:.2f}", **look)
-    ax.set(
-        xlabel=f"answer ({unit})",
-        ylabel="probability (%)",
-        ylim=(0, top * (1.15 + 0.1 * len(marks))),
-    )
+    ax.set(xlabel=f"answer ({unit})", ylabel="probability (%)")
+    ax.set_ylim(0, top * (1.15 + 0.1 * len(marks)))
     ax.figure.legend(loc="outside right center", fontsize=8.5)
     return ax
 
@@ -263,30 +205,15 @@ def reliability(
     """
     ax = ax or plt.subplots(figsize=(4.4, 4.2))[1]
     ax.plot([0, 1], [0, 1], color=GREEN, lw=1.5, label="honest")
-    for n, ((name, (said, right)), (color, shape, line)) in enumerate(
-        zip(found.items(), cycle(_SERIES), strict=False)
-    ):
+    for n, ((name, (said, right)), look) in enumerate(looks(found.items(), MODELS)):
         said, right = np.asarray(said, float), np.asarray(right, float)
         edges = np.quantile(said, np.linspace(0, 1, bins + 1))
-        edges[-1] += 1e-9
-        some = binned(said, right, edges)
-        ax.errorbar(
-            some.middles,
-            some.means,
-            2 * some.errors,
-            color=color,
-            marker=shape,
-            ls=line,
-            label=name,
-        )
-        ax.plot(said, np.full(len(said), -0.03 - 0.03 * n), "|", color=color, ms=5, alpha=0.3)
-    ax.set(
-        xlabel="said probability of being right",
-        ylabel="share that is right",
-        xlim=(0, 1),
-        ylim=(-0.03 - 0.03 * len(found), 1),
-        aspect="equal",
-    )
+        edges[-1] += 1e-9  # bins leave out their upper edge, and the surest answer is on the last
+        _with_errors(ax, binned(said, right, edges), name, look)
+        below = np.full(len(said), -0.03 - 0.03 * n)
+        ax.plot(said, below, "|", color=look.color, ms=5, alpha=0.3)
+    ax.set(xlabel="said probability of being right", ylabel="share that is right")
+    ax.set(xlim=(0, 1), ylim=(-0.03 - 0.03 * len(found), 1), aspect="equal")
     ax.figure.legend(loc="outside lower center", ncols=len(found) + 1)
     return ax
 
@@ -303,25 +230,15 @@ def bars(
     """
     models = list(dict.fromkeys(model for row in found.values() for model in row))
     ax = ax or plt.subplots(figsize=(6.5, 0.9 + (0.12 + 0.17 * len(models)) * len(found)))[1]
-    thick, asked = (
-        0.8 / len(models),
-        np.array([counts[category] for category in found]) if counts else None,
-    )
-    for k, (name, (color, _, _)) in enumerate(zip(models, cycle(_SERIES), strict=False)):
+    thick, errors = 0.8 / len(models), None
+    for k, (name, look) in enumerate(looks(models, MODELS)):
         shares = np.array([row.get(name, np.nan) for row in found.values()])
-        errors = (
-            None if asked is None else 2 * np.sqrt(shares * (1 - shares) / np.maximum(asked, 1))
-        )
+        if counts:
+            asked = np.array([counts[category] for category in found])
+            errors = 2 * np.sqrt(shares * (1 - shares) / np.maximum(asked, 1))
         rows = np.arange(len(found)) + (k - (len(models) - 1) / 2) * thick
-        ax.barh(
-            rows,
-            shares,
-            thick,
-            color=color,
-            label=name,
-            xerr=errors,
-            error_kw={"lw": 1, "ecolor": "black"},
-        )
+        whiskers = {"xerr": errors, "error_kw": {"lw": 1, "ecolor": "black"}}
+        ax.barh(rows, shares, thick, color=look.color, label=name, **whiskers)
     ax.set(xlabel=xlabel, xlim=(0, 1), yticks=range(len(found)), yticklabels=list(found))
     ax.invert_yaxis()
     ax.grid(False, axis="y")
@@ -341,14 +258,8 @@ def clock(boxes: Sequence[Box], here: int, there: int, ax: Axes | None = None) -
     far = np.linalg.norm(plan[there] - plan[here])
     for hour in range(1, 13):
         way = np.array([np.sin(np.radians(30 * hour)), np.cos(np.radians(30 * hour))])
-        ax.text(
-            *(plan[here] + 0.55 * far * way),
-            f"{hour}",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color=GREY,
-        )
+        words = {"ha": "center", "va": "center", "fontsize": 7, "color": GREY}
+        ax.text(*(plan[here] + 0.55 * far * way), f"{hour}", **words)
     ax.add_patch(plt.Circle(plan[here], 0.65 * far, fill=False, ec=GREY))
     ax.annotate("", plan[there], plan[here], arrowprops={"arrowstyle": "->", "color": RED, "lw": 2})
     for k, (box, place) in enumerate(zip(boxes, plan, strict=True)):
@@ -368,14 +279,12 @@ def hours(found: Mapping[str, np.ndarray], ax: Axes | None = None) -> Axes:
     ax.set(theta_zero_location="N", theta_direction=-1)
     ax.bar(0, 1, np.radians(90), color=GREEN, alpha=0.15, label="counts as right")
     around, width, highest = np.radians(30 * np.arange(12)), np.radians(30 * 0.8 / len(found)), 0.0
-    for k, ((name, errors), (color, _, _)) in enumerate(
-        zip(found.items(), cycle(_SERIES), strict=False)
-    ):
+    for k, ((name, errors), look) in enumerate(looks(found.items(), MODELS)):
         errors = np.asarray(errors, float)
-        shares = np.bincount(errors[np.isfinite(errors)].astype(int) % 12, minlength=12) / max(
-            1, len(errors)
-        )
-        ax.bar(around + (k - (len(found) - 1) / 2) * width, shares, width, color=color, label=name)
+        counts = np.bincount(errors[np.isfinite(errors)].astype(int) % 12, minlength=12)
+        shares = counts / max(1, len(errors))  # of all questions, those without an answer too
+        places = around + (k - (len(found) - 1) / 2) * width
+        ax.bar(places, shares, width, color=look.color, label=name)
         highest = max(highest, shares.max())
     ax.set(xticks=around, ylim=(0, highest * 1.05))
     ax.set_xticklabels(["0 h", *(f"{h - 12 if h > 6 else h:+d}" for h in range(1, 12))])

@@ -2,7 +2,6 @@
 they fall."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import cycle
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,7 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from transformers import PreTrainedTokenizerFast
 
-from vlm3.pages.figures import BLUE, GREEN, GREY, ORANGE, RED
+from vlm3.pages.palette import BLUE, GREEN, GREY, ORANGE, RED, looks
 from vlm3.qwen.architecture import MERGE, PATCH
 from vlm3.qwen.batching import visible
 from vlm3.qwen.packing import SHARED, UNSUPERVISED, Packed
@@ -31,7 +30,6 @@ _SEEN = {
     "its own question and answer": ORANGE,
     "another question or answer": RED,
 }
-_LINES = tuple(zip((BLUE, ORANGE, GREEN, RED), ("-", "--", "-.", ":"), strict=True))
 _TALL = 3  # lines of text that an image's token is high
 
 
@@ -69,38 +67,30 @@ def tokens(
     """
     kinds, blocks = roles(packed, tokenizer), _blocks(images)
     words = [tokenizer.decode(token).replace("\n", "↵") for token in packed.ids]
-    widths = [
-        9 if kind == "image" else len(word) + 1.3 for kind, word in zip(kinds, words, strict=True)
-    ]
+    widths = np.where(kinds == "image", 9, [len(word) + 1.3 for word in words])
     lines = list(_lines(packed.branches, kinds == "image", widths, wide))
     heights = [_TALL if kinds[line[0]] == "image" else 1.2 for line in lines]
     ax = plt.subplots(figsize=(7.8, 0.155 * sum(heights) + 0.35))[1]
     for line, top, height in zip(lines, np.cumsum(heights) - heights, heights, strict=True):
         left = 0
         for i in line:
-            cell = {
-                "x": left + 0.15,
-                "y": top + 0.1,
-                "width": widths[i] - 0.3,
-                "height": height - 0.2,
-            }
+            cell = (left + 0.15, top + 0.1, widths[i] - 0.3, height - 0.2)
             _draw(ax, cell, words[i], kinds[i], next(blocks) if kinds[i] == "image" else None)
             left += widths[i]
-        number = packed.branches[line[0]]
-        if line[0] == 0 or number != packed.branches[line[0] - 1]:
-            name = f"branch {number}" if number else "shared"
-            ax.text(
-                -1, top + height / 2, name, ha="right", va="center", fontsize=7.5, weight="bold"
-            )
+        if line[0] == 0 or packed.branches[line[0]] != packed.branches[line[0] - 1]:
+            _name(ax, packed.branches[line[0]], top + height / 2)
     ax.set(xlim=(-11, wide), ylim=(sum(heights), 0), aspect="auto")
     ax.axis("off")
-    keys = [
-        Patch(fc=ground, ec=edge, label=name)
-        for name, (ground, edge, _) in ROLES.items()
-        if name in kinds
-    ]
+    drawn = {name: look for name, look in ROLES.items() if name in kinds}
+    keys = [Patch(fc=ground, ec=edge, label=name) for name, (ground, edge, _) in drawn.items()]
     ax.figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), fontsize=7.5)
     return ax
+
+
+def _name(ax: Axes, branch: int, y: float) -> None:
+    """What a line and those below it belong to, at the left of them."""
+    name = f"branch {branch}" if branch else "shared"
+    ax.text(-1, y, name, ha="right", va="center", fontsize=7.5, weight="bold")
 
 
 def _lines(
@@ -109,9 +99,8 @@ def _lines(
     """Tokens line by line: a branch begins a line of its own, and so does an image."""
     line, used = [], 0.0
     for i, width in enumerate(widths):
-        if line and (
-            used + width > wide or branches[i] != branches[i - 1] or image[i] != image[i - 1]
-        ):
+        other = branches[i] != branches[i - 1] or image[i] != image[i - 1]
+        if line and (other or used + width > wide):
             yield line
             line, used = [], 0.0
         line.append(i)
@@ -120,24 +109,22 @@ def _lines(
 
 
 def _draw(
-    ax: Axes, cell: Mapping[str, float], word: str, role: str, block: np.ndarray | None
+    ax: Axes,
+    cell: tuple[float, float, float, float],
+    word: str,
+    role: str,
+    block: np.ndarray | None,
 ) -> None:
-    x, y, width, height = cell.values()
+    """A token in its cell (x, y, width, height): its block of pixels, where it has one, or its
+    word."""
+    x, y, width, height = cell
     if block is not None:
         ax.imshow(block, extent=(x, x + width, y + height, y), interpolation="antialiased")
         return
     ground, edge, color = ROLES[role]
     ax.add_patch(plt.Rectangle((x, y), width, height, fc=ground, ec=edge, lw=0.7))
-    ax.text(
-        x + width / 2,
-        y + height / 2,
-        word,
-        ha="center",
-        va="center",
-        color=color,
-        fontsize=6,
-        family="monospace",
-    )
+    words = {"ha": "center", "va": "center", "fontsize": 6, "family": "monospace"}
+    ax.text(x + width / 2, y + height / 2, word, color=color, **words)
 
 
 def _blocks(images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
@@ -154,13 +141,8 @@ def mask(packed: Packed, tokenizer: PreTrainedTokenizerFast, ax: Axes, title: st
     number, branches = turns(packed, tokenizer), torch.from_numpy(packed.branches)
     seen = visible(torch.zeros_like(branches), branches)[0, 0].numpy()
     whose = np.where(number == SHARED, 1, np.where(number[:, None] == number, 2, 3))
-    ax.imshow(
-        seen * whose,
-        cmap=ListedColormap(["white", *_SEEN.values()]),
-        vmin=0,
-        vmax=3,
-        interpolation="nearest",
-    )
+    cells = {"cmap": ListedColormap(["white", *_SEEN.values()]), "interpolation": "nearest"}
+    ax.imshow(seen * whose, vmin=0, vmax=3, **cells)
     for edge in np.flatnonzero(np.diff(number)) + 0.5:
         ax.axhline(edge, color=GREY, lw=0.5)
         ax.axvline(edge, color=GREY, lw=0.5)
@@ -181,13 +163,12 @@ def losses(records: Sequence[Mapping], ax: Axes | None = None, over: int = 5) ->
     """
     ax = ax or plt.subplots(figsize=(6.5, 3.2))[1]
     names = sorted({name for record in records for name in record["losses"]})
-    for name, (color, line) in zip(names, cycle(_LINES), strict=False):
-        steps, values = np.array(
-            [(r["step"], r["losses"][name]) for r in records if name in r["losses"]]
-        ).T
+    for name, look in looks(names):
+        seen = [(r["step"], r["losses"][name]) for r in records if name in r["losses"]]
+        steps, values = np.array(seen).T
         means = [values[max(0, i - over) : i].mean() for i in range(1, len(values) + 1)]
-        ax.plot(steps, values, color=color, lw=1, alpha=0.3)
-        ax.plot(steps, means, line, color=color, lw=2, label=name)
+        ax.plot(steps, values, color=look.color, lw=1, alpha=0.3)
+        ax.plot(steps, means, look.ls, color=look.color, lw=2, label=name)
     ax.set(xlabel="step", ylabel="loss (nats per token)")
     ax.legend()
     return ax
@@ -213,9 +194,9 @@ def shares(found: Mapping[str, Mapping[str, float]]) -> Axes:
     part."""
     ax, left = plt.subplots(figsize=(7, 0.9 + 0.45 * len(found)))[1], np.zeros(len(found))
     plate = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none"}
-    for name, (color, _) in zip(next(iter(found.values())), cycle(_LINES), strict=False):
+    for name, look in looks(next(iter(found.values()))):
         percent = np.array([100 * row[name] for row in found.values()])
-        bars = ax.barh(list(found), percent, left=left, color=color, ec="white", label=name)
+        bars = ax.barh(list(found), percent, left=left, color=look.color, ec="white", label=name)
         ax.bar_label(bars, fmt="%.0f", label_type="center", fontsize=8, bbox=plate)
         left += percent
     ax.set(xlabel="share of the loss (%)", xlim=(0, 100))

@@ -7,7 +7,6 @@ import io
 import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,15 +14,11 @@ import numpy as np
 from IPython.display import HTML, Markdown, display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.image import AxesImage
 from PIL import Image
 
-from vlm3.geometry import Camera, rays, transform
+from vlm3.pages.palette import BLUE, GREEN, GREY, ON_PHOTOS, ORANGE, RED, looks
 from vlm3.views import QA, Box, View
-
-# Okabe and Ito's colours for all kinds of colour vision.
-BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6b6b6b"
-_SERIES = BLUE, ORANGE, GREEN, RED
 
 
 def style() -> None:
@@ -60,7 +55,7 @@ def show(image: np.ndarray, ax: Axes | None = None, title: str = "") -> Axes:
 
 
 def to_scale(views: Sequence[View], titles: Sequence[str], width: float = 7.5) -> list[Axes]:
-    """Views in a row, each drawn as large as it has pixels, so that sizes can be compared by eye."""
+    """Views in a row, each drawn as large as it has pixels: sizes can be compared by eye."""
     widths = [view.size[0] for view in views]
     tallest = max(view.size[1] for view in views)
     inch = width / sum(widths)
@@ -96,7 +91,7 @@ def depth_map(
     ax = ax or plt.subplots(figsize=(7, 6 * view.size[1] / view.size[0]))[1]
     show(view.image[..., :1].repeat(3, -1) // 3 + 160, ax)
     if view.points is None:
-        drawn = ax.imshow(view.depth_m, cmap="cividis_r", extent=(0, view.size[0], view.size[1], 0))
+        drawn = _depth(ax, view.depth_m, view.size)
     else:
         drawn = ax.scatter(*view.points[:, :2].T, 12, view.points[:, 2], cmap="cividis_r")
     ax.figure.colorbar(drawn, ax=ax, label="depth (m)", shrink=0.85)
@@ -105,64 +100,28 @@ def depth_map(
     return ax
 
 
-def matches(
-    views: Sequence[View], uv1: np.ndarray, uv2: np.ndarray, truth2: np.ndarray, right_px: float = 5
-) -> Axes:
-    """Two views side by side and answers uv2 for pixels uv1: blue where within right_px of the
-    truth, else orange-red.
+def _depth(ax: Axes, depth_m: np.ndarray, size: tuple[int, int], **limits: float) -> AxesImage:
+    """Metres, whatever their grid, over a whole image of (width, height): what is near is light."""
+    return ax.imshow(depth_m, cmap="cividis_r", extent=(0, size[0], size[1], 0), **limits)
 
-    A wrong answer carries its error in pixels, and a thin line to the truth. All (N, 2) pixels of
-    their own view.
+
+def depth_maps(views: Sequence[View], answered: Sequence[np.ndarray]) -> list[Axes]:
+    """A row for each view with depth: its image, its true depth, and depth that was answered, in
+    the same colours.
+
+    answered: (rows, columns) metres over the whole image, as `vlm3.terminal.ask.depth_map` gives
+    them.
     """
-    height, shift = max(view.size[1] for view in views), views[0].size[0]
-    images = [
-        np.pad(v.image, ((0, height - v.size[1]), (0, 0), (0, 0)), constant_values=255)
-        for v in views
-    ]
-    ax = show(
-        np.hstack(images), plt.subplots(figsize=(8, 8 * height / sum(v.size[0] for v in views)))[1]
-    )
-    for a, b, t in zip(*(np.asarray(uv, float) for uv in (uv1, uv2, truth2)), strict=True):
-        error = np.linalg.norm(b - t)
-        color, style = (BLUE, "-") if error <= right_px else (RED, "--")
-        ax.plot(
-            [a[0], b[0] + shift],
-            [a[1], b[1]],
-            style,
-            color=color,
-            lw=1.2,
-            marker="o",
-            ms=4,
-            mec="white",
-        )
-        if error > right_px:
-            ax.plot([b[0] + shift, t[0] + shift], [b[1], t[1]], color="white", lw=1)
-            mark(ax, (b[0] + shift, b[1]), f"{error:.0f} px", RED)
-    return ax
-
-
-def frusta(world_from_cams: Mapping[str, np.ndarray], camera: Camera, size_m: float = 0.3) -> Axes:
-    """Cameras in space, seen from behind and above: pyramids of size_m with a name each; axes in
-    metres."""
-    ax = plt.subplots(figsize=(6, 5), subplot_kw={"projection": "3d"})[1]
-    (w, h), looks = camera.size, []
-    corners = rays(np.array([[0, 0], [w, 0], [w, h], [0, h]]), camera) * size_m
-    for (name, pose), color in zip(
-        world_from_cams.items(), cycle((BLUE, RED, GREEN, ORANGE)), strict=False
-    ):
-        apex, rim = pose[:3, 3], transform(pose, corners)
-        outline = np.concatenate([rim[[0, 1, 2, 3, 0]], *([apex, corner, apex] for corner in rim)])
-        ax.plot(*outline[:, [0, 2, 1]].T, color=color, lw=1.5)
-        ax.text(*apex[[0, 2, 1]], f" {name}", color=color)
-        looks.append(outline)
-    points = np.concatenate(looks)
-    ax.set(xlabel="x, right (m)", ylabel="z, forward (m)", zlabel="y, down (m)")
-    ax.set_box_aspect(np.maximum(np.ptp(points, axis=0)[[0, 2, 1]], 0.1))
-    for axis in (ax.xaxis, ax.yaxis, ax.zaxis):
-        axis.set_major_locator(MaxNLocator(4))
-    ax.invert_zaxis()
-    ax.view_init(elev=25, azim=-65)
-    return ax
+    fig, axes = plt.subplots(len(views), 3, figsize=(7.5, 2.1 * len(views)), squeeze=False)
+    for row, view, found in zip(axes, views, answered, strict=True):
+        low, high = np.nanmin(view.depth_m), np.nanmax(view.depth_m)
+        show(view.image, row[0], "image")
+        maps = {"true depth": view.depth_m, "answers": found}
+        for ax, (title, depth_m) in zip(row[1:], maps.items(), strict=True):
+            show(np.full_like(view.image, 255), ax, title)
+            drawn = _depth(ax, depth_m, view.size, vmin=low, vmax=high)
+        fig.colorbar(drawn, ax=row, label="depth (m)", shrink=0.85)
+    return list(axes.flat)
 
 
 def boxes(view: View, texts: Sequence[str] | None = None, ax: Axes | None = None) -> Axes:
@@ -179,9 +138,9 @@ def boxes(view: View, texts: Sequence[str] | None = None, ax: Axes | None = None
 
 def outline(ax: Axes, boxes: Sequence[Box]) -> None:
     """Boxes drawn on an image, in turning colours."""
-    for box, color in zip(boxes, cycle((RED, BLUE, GREEN, ORANGE)), strict=False):
+    for box, look in looks(boxes, ON_PHOTOS):
         size = box.xmax - box.xmin, box.ymax - box.ymin
-        ax.add_patch(plt.Rectangle(box[:2], *size, fill=False, ec=color, lw=2))
+        ax.add_patch(plt.Rectangle(box[:2], *size, fill=False, ec=look.color, lw=2))
 
 
 def asked(ax: Axes, title: str, views: Sequence[View], qa: QA, wrap: int = 80) -> None:
@@ -200,17 +159,18 @@ def stream(sources: Sequence[str], ax: Axes | None = None) -> Axes:
     sample, in order."""
     names = list(dict.fromkeys(sources))
     ax = ax or plt.subplots(figsize=(7, 0.5 + 0.35 * len(names)))[1]
-    for row, (name, color) in enumerate(zip(names, cycle(_SERIES), strict=False)):
+    for row, (name, look) in enumerate(looks(names)):
         here = [index for index, source in enumerate(sources) if source == name]
-        ax.plot(here, [row] * len(here), "|", color=color, ms=13, mew=2.5)
-    ax.set(
-        xlabel="sample of the stream",
-        yticks=range(len(names)),
-        yticklabels=names,
-        ylim=(len(names) - 0.5, -0.5),
-    )
+        ax.plot(here, [row] * len(here), "|", color=look.color, ms=13, mew=2.5)
+    ax.set_xlabel("sample of the stream")
+    _rows(ax, names)
     ax.grid(False, axis="y")
     return ax
+
+
+def _rows(ax: Axes, names: Sequence[str]) -> None:
+    """A row for each name, the first on top."""
+    ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
 
 
 def passes(found: Mapping[str, Mapping[str, float]], ax: Axes | None = None) -> Axes:
@@ -221,34 +181,38 @@ def passes(found: Mapping[str, Mapping[str, float]], ax: Axes | None = None) -> 
     """
     names = list(next(iter(found.values())))
     ax = ax or plt.subplots(figsize=(7, 0.9 + 0.35 * len(names)))[1]
-    for (label, by_source), color, shape in zip(
-        found.items(), cycle(_SERIES), cycle("os^Dv"), strict=False
-    ):
-        seen = [by_source[name] or np.nan for name in names]
-        ax.plot(seen, range(len(names)), shape, color=color, ms=7, mec="white", label=label)
+    for (label, by_source), look in looks(found.items()):
+        seen = [by_source[name] or np.nan for name in names]  # zero has no place on this axis
+        points = {"color": look.color, "ms": 7, "mec": "white", "label": label}
+        ax.plot(seen, range(len(names)), look.marker, **points)
     ax.axvline(1, color=GREY, ls="--", lw=1)
-    ax.set(
-        xscale="log", xlabel="passes over the source", yticks=range(len(names)), yticklabels=names
-    )
-    ax.set(ylim=(len(names) - 0.5, -0.5))
+    ax.set(xscale="log", xlabel="passes over the source")
+    _rows(ax, names)
     ax.xaxis.set_major_formatter("{x:g}")
     ax.figure.legend(loc="outside upper center", ncols=len(found))
     return ax
 
 
+def encoded(picture: Figure | np.ndarray, kind: str = "webp", **options: int) -> str:
+    """A picture, of HxWx3 or HxWx4 uint8 or a figure, as the base64 of an image file; closes
+    figures, or the notebook shows them once more.
+
+    options: how Pillow saves this kind.
+    """
+    buffer = io.BytesIO()
+    if isinstance(picture, Figure):
+        picture.savefig(buffer, format=kind, pil_kwargs=options)
+        plt.close(picture)
+    else:
+        Image.fromarray(picture).save(buffer, kind, **options)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
 def img(picture: Figure | np.ndarray, alt: str, quality: int = 80) -> str:
     """An <img> element that holds the picture itself, so that it needs no file and no network;
     closes figures."""
-    buffer = io.BytesIO()
-    if isinstance(picture, Figure):
-        picture.savefig(buffer, format="webp", pil_kwargs={"quality": quality})
-        plt.close(picture)
-    else:
-        Image.fromarray(picture).save(buffer, "webp", quality=quality)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return (
-        f'<img alt="{html.escape(alt)}" style="max-width:100%" src="data:image/webp;base64,{data}">'
-    )
+    source = f"data:image/webp;base64,{encoded(picture, quality=quality)}"
+    return f'<img alt="{html.escape(alt)}" style="max-width:100%" src="{source}">'
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> HTML:
@@ -258,12 +222,19 @@ def table(rows: Sequence[Mapping[str, object]]) -> HTML:
     Values are text, or HTML for a cell with a link.
     """
     head = "".join(f"<th>{html.escape(str(key))}</th>" for key in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f"<td>{_cell(v)}</td>" for v in row.values()) + "</tr>" for row in rows
-    )
-    return HTML(
-        f'<table class="table vlm3-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    )
+    cells = ("".join(f"<td>{_cell(value)}</td>" for value in row.values()) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    parts = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return HTML(f'<table class="table vlm3-table">{parts}</table>')
+
+
+def _cell(value: object) -> str:
+    return value.data if isinstance(value, HTML) else html.escape(str(value))
+
+
+def link(text: object, address: str) -> HTML:
+    """A cell of a table that leads to where its value comes from."""
+    return HTML(f'<a href="{html.escape(address)}">{html.escape(str(text))}</a>')
 
 
 _ON_GPU = {  # of each part of gpu.json: what a column is called and how its numbers are written
@@ -318,32 +289,18 @@ def _measure(rung: Mapping, key: str, form: str) -> str:
     return why if value is None else format(value, form)
 
 
-def link(text: object, address: str) -> HTML:
-    """A cell of a table that leads to where its value comes from."""
-    return HTML(f'<a href="{html.escape(address)}">{html.escape(str(text))}</a>')
-
-
-def _cell(value: object) -> str:
-    return value.data if isinstance(value, HTML) else html.escape(str(value))
-
-
 def glue(**values: object) -> None:
     """Give numbers of this run to the prose: `glue(error_px=0.3)`, then {glue:text}`error_px:.1f`
     in the text.
 
     Writes what `myst_nb.glue` writes, without needing myst_nb where the chapter runs (Colab).
     """
+    prefix = "application/papermill.record/"
     for name, value in values.items():
-        prefix = "application/papermill.record/"
         if isinstance(value, Figure):
-            buffer = io.BytesIO()
-            value.savefig(buffer, format="png")
-            plt.close(value)
-            data = {f"{prefix}image/png": base64.b64encode(buffer.getvalue()).decode()}
+            data = {f"{prefix}image/png": encoded(value, "png")}
         else:
-            data = {
-                f"{prefix}text/plain": repr(
-                    value.item() if isinstance(value, np.generic) else value
-                )
-            }
+            # The build reads a number back from its repr, which "np.float64(0.3)" would not be.
+            plain = value.item() if isinstance(value, np.generic) else value
+            data = {f"{prefix}text/plain": repr(plain)}
         display(data, raw=True, metadata={"scrapbook": {"name": name, "mime_prefix": prefix}})

@@ -1,22 +1,33 @@
 """What readers touch. Everything here works in a running notebook and, without a kernel, on the
-static page."""
+static page; what compares two views shows a still where there is no JavaScript either.
+
+What the browser runs stands in `browser/`: NAME.html, then NAME.js in a script. A `$word` is filled
+in from here; to JavaScript it is a name like any other, so that editors and linters read the files
+as they are. Lines that are comments stay behind.
+"""
 
 import base64
 import html
-import io
 import json
+import re
 from collections.abc import Mapping, Sequence
-from string import Template
+from functools import cache
+from pathlib import Path
 from uuid import uuid4
 
 import ipywidgets
 import numpy as np
 from IPython.display import HTML
-from PIL import Image
 
-from vlm3.geometry import pixel_centres, unproject
+from vlm3.geometry import Camera, pixel_centres, unproject
+from vlm3.pages.figures import encoded
+from vlm3.pages.pairs import Place, frustum, sheet
+from vlm3.pages.palette import ANSWER, BLUE, RED, TRUTH
 from vlm3.reference import PixelText
 from vlm3.views import View
+
+_BROWSER = Path(__file__).parent / "browser"
+_START = -0.5, 0.45  # yaw and pitch in radians: from behind, the left and above
 
 
 def slider(frames: Mapping[str, str], description: str, start: int = 0) -> ipywidgets.VBox:
@@ -36,89 +47,55 @@ def slider(frames: Mapping[str, str], description: str, start: int = 0) -> ipywi
     return ipywidgets.VBox([knob, stack])
 
 
-PICKER = Template("""
-<figure id="$id" class="vlm3-picker" tabindex="0" style="margin:0;outline-offset:4px">
-  <div style="position:relative;cursor:crosshair;touch-action:manipulation">
-    <img alt="$alt" src="data:image/webp;base64,$data" style="width:100%;display:block;margin:0">
-    <svg viewBox="0 0 $width $height" style="position:absolute;inset:0;width:100%;height:100%" aria-hidden="true">
-      $marks
-      <circle r="$radius" fill="none" stroke="#fff" stroke-width="$thick"/>
-      <circle r="$radius" fill="none" stroke="#D55E00" stroke-width="$thin"/>
-    </svg>
-  </div>
-  <figcaption aria-live="polite" style="font-size:.95em;margin-top:.5em"></figcaption>
-</figure>
-<script>
-(() => {
-  const figure = document.getElementById("$id"), spec = $spec, caption = figure.querySelector("figcaption");
-  const [columns, rows] = spec.cells, {step} = spec;
-  let [column, row] = spec.start;
-  $told
-  const show = () => {
-    column = Math.min(Math.max(column, 0), columns - 1); row = Math.min(Math.max(row, 0), rows - 1);
-    for (const circle of figure.querySelectorAll("circle")) {
-      circle.setAttribute("cx", (column + 0.5) * step); circle.setAttribute("cy", (row + 0.5) * step);
-    }
-    caption.innerHTML = told(column, row);
-  };
-  figure.querySelector("div").addEventListener("click", event => {
-    const box = event.currentTarget.getBoundingClientRect();
-    column = Math.floor((event.clientX - box.left) / box.width * $width / step);
-    row = Math.floor((event.clientY - box.top) / box.height * $height / step);
-    show();
-  });
-  figure.addEventListener("keydown", event => {
-    const step = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}[event.key];
-    if (!step) return;
-    event.preventDefault();
-    column += step[0] * (event.shiftKey ? 10 : 1); row += step[1] * (event.shiftKey ? 10 : 1); show();
-  });
-  show();
-})();
-</script>
-""")
-PIXEL = """
-  const bin = (i, length) => Math.floor((i + 0.5) / length * spec.scale);
-  const about = i => Math.floor(i / spec.depth.step);
-  const told = (column, row) => {
-    const text = `(${bin(column, columns)}, ${bin(row, rows)})`;
-    const depth = spec.depth && spec.depth.rows[about(row)][about(column)];
-    return `pixel (column ${column}, row ${row}) &nbsp;→&nbsp; <b>${text}</b>, ${text.length} tokens` +
-      (spec.depth ? `<br>measured depth about there: ` + (depth ? `<b>${depth.toFixed(2)} m</b>` : "unknown") : "");
-  };
-"""
-ANSWER = """
-  const told = (column, row) => spec.labels.map(
-    (label, k) => `${label}: <b>${spec.rows[row][column][k]}</b>`).join("<br>");
-"""
+def _page(name: str, alt: str, **values: object) -> HTML:
+    """The widget of this name, with values filled in; each has an id of its own, as a page may hold
+    several."""
+    values |= {"id": f"{name}-{uuid4().hex[:8]}", "alt": html.escape(alt)}
+    whole = f"{_read(f'{name}.html')}<script>\n{_read(f'{name}.js')}</script>\n"
+    return HTML(re.sub(r"\$([a-z]+)", lambda word: str(values[word[1]]), whole))
+
+
+@cache
+def _read(name: str) -> str:
+    """A file of `browser/`, without its lines of comments."""
+    return re.sub(r"^ *//.*\n", "", (_BROWSER / name).read_text("utf-8"), flags=re.MULTILINE)
+
+
+def _json(spec: object) -> str:
+    """JSON that cannot end the script it stands in."""
+    return json.dumps(spec).replace("</", "<\\/")
 
 
 def pixel_picker(
-    view: View, alt: str, reference: PixelText = PixelText(), depth_step: int = 8
+    view: View, alt: str, reference: PixelText | None = None, depth_step: int = 8
 ) -> HTML:
     """Click a pixel (or move with the arrow keys) and read how it is written, and the depth about
     there if known.
 
-    The browser computes what `PixelText.encode` does for pixel centres, rounding "floor", so no
-    kernel is needed. Depth is one value for depth_step x depth_step pixels, that in their middle.
+    reference: how it is written, `PixelText()` if not given. The browser computes what
+    `PixelText.encode` does for pixel centres, rounding "floor", so no kernel is needed. Depth is
+    one value for depth_step x depth_step pixels, that in their middle.
     """
+    reference = reference or PixelText()
     if reference.rounding != "floor":
         raise ValueError(
             f"the picker writes pixels with rounding 'floor' only, got {reference.rounding!r}"
         )
-    width, height = view.size
-    depth = None
-    if view.depth_m is not None:
-        rows, columns = (
-            np.minimum(np.arange(0, n, depth_step) + depth_step // 2, n - 1)
-            for n in (height, width)
-        )
-        coarse = view.depth_m[rows][:, columns]
-        depth = {
-            "step": depth_step,
-            "rows": [[round(float(z), 2) if z == z else 0 for z in row] for row in coarse],
-        }
-    return _picker(view, alt, (width, height), 1, PIXEL, scale=reference.scale, depth=depth)
+    known = None if view.depth_m is None else _coarse(view.depth_m, depth_step)
+    return _picker(view, alt, view.size, 1, "pixel", scale=reference.scale, depth=known)
+
+
+def _coarse(depth_m: np.ndarray, step: int) -> dict:
+    """Depth in the middle of each step x step pixels, to the centimetre: a page of all would be
+    megabytes. 0 where unknown, as JSON has no NaN."""
+    rows, columns = (
+        np.minimum(np.arange(0, side, step) + step // 2, side - 1) for side in depth_m.shape
+    )
+    coarse = depth_m[rows][:, columns]
+    return {
+        "step": step,
+        "rows": [[round(float(z), 2) if np.isfinite(z) else 0 for z in row] for row in coarse],
+    }
 
 
 def answer_picker(
@@ -139,35 +116,29 @@ def answer_picker(
     columns, rows = (side // step for side in view.size)
     if len(told) != rows or any(len(row) != columns for row in told):
         size = "x".join(map(str, view.size))
-        raise ValueError(
-            f"a view of {size} pixels has {rows} rows of {columns} squares of {step}, not those of `told`"
-        )
+        squares = f"{rows} rows of {columns} squares of {step}"
+        raise ValueError(f"a view of {size} pixels has {squares}, not those of `told`")
     texts = [[[html.escape(str(value)) for value in cell.values()] for cell in row] for row in told]
     labels = [html.escape(label) for label in told[0][0]]
     marks = "" if right is None else _marks(right, step)
-    return _picker(view, alt, (columns, rows), step, ANSWER, marks, labels=labels, rows=texts)
+    return _picker(view, alt, (columns, rows), step, "answer", marks, labels=labels, rows=texts)
 
 
 def _marks(right: Sequence[Sequence[bool | None]], step: int) -> str:
-    """SVG paths: a dot in each square that is True, a cross in each that is False."""
+    """SVG paths: a dot in each square that is True, a cross in each that is False; white below each
+    colour, so that they stay visible on any photo."""
     arm, places = step / 8, {True: "", False: ""}
+    cross = f"l{2 * arm:g} {2 * arm:g}m0 {-2 * arm:g}l{-2 * arm:g} {2 * arm:g}"
     for row, column in np.ndindex(len(right), len(right[0])):
         x, y, kind = (column + 0.5) * step, (row + 0.5) * step, right[row][column]
         if kind is not None:
-            cross = f"M{x - arm:g} {y - arm:g}l{2 * arm:g} {2 * arm:g}m0 {-2 * arm:g}l{-2 * arm:g} {2 * arm:g}"
-            places[bool(kind)] += f"M{x:g} {y:g}h.01" if kind else cross
-    dots, crosses = (
-        f'<path d="{path}" fill="none" stroke-linecap="round"'
-        for path in (places[True], places[False])
-    )
-    drawn = (
-        (dots, 2.6, "#fff"),
-        (dots, 2, "#0072B2"),
-        (crosses, 1.4, "#fff"),
-        (crosses, 0.8, "#D55E00"),
-    )
+            drawn = f"M{x:g} {y:g}h.01" if kind else f"M{x - arm:g} {y - arm:g}{cross}"
+            places[bool(kind)] += drawn
+    strokes = (True, 2.6, "#fff"), (True, 2, BLUE), (False, 1.4, "#fff"), (False, 0.8, RED)
     return "".join(
-        f'{path} stroke="{color}" stroke-width="{arm * wide:g}"/>' for path, wide, color in drawn
+        f'<path d="{places[kind]}" fill="none" stroke-linecap="round" stroke="{color}"'
+        f' stroke-width="{arm * wide:g}"/>'
+        for kind, wide, color in strokes
     )
 
 
@@ -180,80 +151,24 @@ def _picker(
     marks: str = "",
     **spec: object,
 ) -> HTML:
-    """A picture of (columns, rows) cells of step pixels, with a caption that the browser writes for
-    the chosen one."""
+    """A picture of (columns, rows) cells of step pixels, with a caption for the chosen one, which
+    the browser writes by `told`.js."""
     width, height = view.size
-    buffer = io.BytesIO()
-    Image.fromarray(view.image).save(buffer, "webp", quality=85)
     spec |= {"cells": cells, "step": step, "start": [cells[0] // 2, cells[1] // 2]}
-    return HTML(
-        PICKER.substitute(
-            id=f"pick-{uuid4().hex[:8]}",
-            alt=html.escape(alt),
-            data=base64.b64encode(buffer.getvalue()).decode(),
-            width=width,
-            height=height,
-            radius=width / 80,
-            thick=width / 150,
-            thin=width / 300,
-            marks=marks,
-            told=told,
-            spec=json.dumps(spec),
-        )
+    return _page(
+        "pick",
+        alt,
+        data=encoded(view.image, quality=85),
+        width=width,
+        height=height,
+        radius=width / 80,
+        thick=width / 150,
+        thin=width / 300,
+        ring=RED,
+        marks=marks,
+        told=_read(f"{told}.js"),
+        spec=_json(spec),
     )
-
-
-CLOUD = Template("""
-<figure id="$id" class="vlm3-cloud" style="margin:0">
-  <canvas width="900" height="600" tabindex="0" role="img" aria-label="$alt"
-    style="width:100%;background:#f6f6f6;cursor:grab;touch-action:none"></canvas>
-  <figcaption style="font-size:.95em">Drag to turn, or use the arrow keys; wheel or + and - to come closer.</figcaption>
-</figure>
-<script>
-(() => {
-  const canvas = document.querySelector("#$id canvas"), pen = canvas.getContext("2d"), {width, height} = canvas;
-  const read = (text, type) => new type(Uint8Array.from(atob(text), c => c.charCodeAt(0)).buffer);
-  const xyz = read("$xyz", Float32Array), rgb = read("$rgb", Uint8Array), n = rgb.length / 3;
-  const [cx, cy, cz] = $centre, order = Array.from({length: n}, (_, i) => i), depth = new Float32Array(n);
-  let yaw = 0, pitch = 0, zoom = 1, held = null;
-  const draw = () => {
-    const [sy, cyaw, sp, cp] = [Math.sin(yaw), Math.cos(yaw), Math.sin(pitch), Math.cos(pitch)], at = [];
-    for (let i = 0; i < n; i++) {
-      const x = xyz[3 * i] - cx, y = xyz[3 * i + 1] - cy, z = xyz[3 * i + 2] - cz;
-      const u = cyaw * x + sy * z, w = cyaw * z - sy * x;
-      depth[i] = cp * w + sp * y + cz; at.push(u, cp * y - sp * w);
-    }
-    order.sort((a, b) => depth[b] - depth[a]);
-    pen.clearRect(0, 0, width, height);
-    const scale = zoom * $focal * width;
-    for (const i of order) {
-      if (depth[i] <= 0.05) continue;
-      const s = scale / depth[i], dot = Math.max(2, 1.3 * s * $spacing * xyz[3 * i + 2]);
-      pen.fillStyle = `rgb($${rgb[3 * i]},$${rgb[3 * i + 1]},$${rgb[3 * i + 2]})`;
-      pen.fillRect(width / 2 + at[2 * i] * s - dot / 2, height / 2 + at[2 * i + 1] * s - dot / 2, dot, dot);
-    }
-  };
-  canvas.addEventListener("pointerdown", e => {
-    held = [e.clientX, e.clientY]; canvas.setPointerCapture(e.pointerId);
-  });
-  canvas.addEventListener("pointerup", () => { held = null; });
-  canvas.addEventListener("pointermove", e => {
-    if (!held) return;
-    yaw += (e.clientX - held[0]) / 200; pitch += (e.clientY - held[1]) / 200; held = [e.clientX, e.clientY]; draw();
-  });
-  const closer = factor => { zoom = Math.min(Math.max(zoom * factor, 0.3), 6); draw(); };
-  const wheel = e => { e.preventDefault(); closer(e.deltaY < 0 ? 1.1 : 1 / 1.1); };
-  canvas.addEventListener("wheel", wheel, {passive: false});
-  canvas.addEventListener("keydown", e => {
-    const turn = {ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1]}[e.key];
-    if (turn) { yaw += turn[0]; pitch += turn[1]; draw(); } else if (e.key === "+") closer(1.1);
-    else if (e.key === "-") closer(1 / 1.1); else return;
-    e.preventDefault();
-  });
-  draw();
-})();
-</script>
-""")
 
 
 def point_cloud(view: View, alt: str, step: int = 6) -> HTML:
@@ -264,14 +179,139 @@ def point_cloud(view: View, alt: str, step: int = 6) -> HTML:
     known = np.isfinite(view.depth_m[rows, columns])
     points = unproject(pixels[known], view.depth_m[rows, columns][known], view.camera)
     colours = view.image[rows, columns][known]
-    return HTML(
-        CLOUD.substitute(
-            id=f"cloud-{uuid4().hex[:8]}",
-            alt=html.escape(alt),
-            xyz=base64.b64encode(points.astype("<f4").tobytes()).decode(),
-            rgb=base64.b64encode(colours.tobytes()).decode(),
-            centre=json.dumps(np.median(points, axis=0).round(3).tolist()),
-            focal=view.camera.fx / view.size[0],
-            spacing=step / view.camera.fx,
-        )
+    return _page(
+        "cloud",
+        alt,
+        xyz=base64.b64encode(points.astype("<f4").tobytes()).decode(),
+        rgb=base64.b64encode(colours.tobytes()).decode(),
+        centre=json.dumps(np.median(points, axis=0).round(3).tolist()),
+        focal=view.camera.fx / view.size[0],
+        spacing=step / view.camera.fx,
     )
+
+
+def follow(
+    views: Sequence[View],
+    uv1: np.ndarray,
+    uv2: Sequence[Place | None],
+    truth2: np.ndarray,
+    words: Sequence[str],
+    alt: str,
+) -> HTML:
+    """Pick one of N pixels of view 1, and see in view 2 where the answer puts it and where it is.
+
+    uv1, truth2: (N, 2) pixels of their own view; uv2: the answers, None where there is none; words:
+    (N,) what is said below the pictures. Answers outside view 2 are drawn at its border.
+    """
+    gap = round(0.03 * views[0].size[0])
+    image, shift = sheet(views, gap), [views[0].size[0] + gap, 0]
+    places = [None if b is None else np.clip(b, 0, views[1].size) + shift for b in uv2]
+    truths = np.asarray(truth2, float) + shift
+    spec = [
+        {"a": _rounded(a), "b": _rounded(b), "t": _rounded(t), "words": html.escape(text)}
+        for a, b, t, text in zip(uv1, places, truths, words, strict=True)
+    ]
+    unit = image.shape[1] / 100
+    return _page(
+        "matches",
+        alt,
+        data=encoded(image, quality=85),
+        width=image.shape[1],
+        height=image.shape[0],
+        dots="".join(_small(each["a"], unit) for each in spec),
+        spec=_json(spec),
+        radius=f"{1.2 * unit:.2f}",
+        thick=f"{0.7 * unit:.2f}",
+        thin=f"{0.35 * unit:.2f}",
+        dash=f"{unit:.2f}",
+        query=BLUE,
+        truth=TRUTH,
+        answer=ANSWER,
+    )
+
+
+def _rounded(uv: np.ndarray | None) -> list[float] | None:
+    """To a tenth of a pixel, which is finer than one can see, and short."""
+    return None if uv is None else [round(float(p), 1) for p in uv]
+
+
+def _small(uv: Sequence[float], unit: float) -> str:
+    """A dot in SVG where one can click; unit: a hundredth of the picture's width."""
+    looks = f'r="{0.7 * unit:.2f}" fill="{BLUE}" stroke="#fff" stroke-width="{0.25 * unit:.2f}"'
+    return f'<circle cx="{uv[0]}" cy="{uv[1]}" {looks}/>'
+
+
+def turn_cameras(
+    pairs: Mapping[str, tuple[np.ndarray, np.ndarray | None]],
+    words: Sequence[str],
+    camera: Camera,
+    alt: str,
+) -> HTML:
+    """Camera 1, camera 2 and what the answers say of camera 2, to turn by hand.
+
+    pairs: by name, (truth, answer), both 4x4 cam1_from_cam2, the answer None where there is none;
+    words: what is said below each.
+    """
+    spec = [
+        _scene(*poses, camera) | {"words": text}
+        for poses, text in zip(pairs.values(), words, strict=True)
+    ]
+    return _page(
+        "cameras",
+        alt,
+        options="".join(f"<option>{html.escape(name)}</option>" for name in pairs),
+        still=_still(spec[0]),
+        spec=_json(spec),
+        words=html.escape(spec[0]["words"]),
+        start=json.dumps(_START),
+        truth=TRUTH,
+        answer=ANSWER,
+    )
+
+
+def _scene(truth: np.ndarray, answer: np.ndarray | None, camera: Camera) -> dict:
+    """Lines in the frame of camera 1, in metres, with their middle and how many units of the
+    drawing are a metre."""
+    named = [(np.eye(4), "#222", ""), (truth, TRUTH, "")]
+    named += [] if answer is None else [(answer, ANSWER, "2 1.2")]
+    far = max(float(np.linalg.norm(pose[:3, 3])) for pose, *_ in named)
+    size = 0.4 * max(far, 0.2)
+    look = 'fill="none" stroke="{}" stroke-width="{}" stroke-linejoin="round" stroke-dasharray="{}"'
+    lines = [
+        {"points": [[0, 0, 0], pose[:3, 3].tolist()], "style": look.format(color, 0.25, dash)}
+        for pose, color, dash in named[1:]
+    ]
+    lines += [
+        {"points": points, "style": look.format(color, 0.6, dash)}
+        for pose, color, dash in named
+        for points in _outline(pose, camera, size)
+    ]
+    points = np.concatenate([line["points"] for line in lines])
+    middle = (points.min(0) + points.max(0)) / 2
+    reach = float(np.linalg.norm(points - middle, axis=1).max())
+    for line in lines:
+        line["points"] = np.round(line["points"], 4).tolist()
+    return {"lines": lines, "middle": middle.round(4).tolist(), "scale": round(31 / reach, 4)}
+
+
+def _outline(pose: np.ndarray, camera: Camera, size_m: float) -> list[list[list[float]]]:
+    """The rim, four edges and the roof of a camera."""
+    apex, rim, roof = frustum(pose, camera, size_m)
+    lines = [[*rim, rim[0]], *([apex, corner] for corner in rim), [rim[0], roof, rim[1]]]
+    return [np.array(line).tolist() for line in lines]
+
+
+def _still(scene: dict) -> str:
+    """What the browser draws first."""
+    yaw, pitch = _START
+    turn = np.array(
+        [
+            [np.cos(yaw), 0, np.sin(yaw)],
+            [np.sin(pitch) * np.sin(yaw), np.cos(pitch), -np.sin(pitch) * np.cos(yaw)],
+        ]
+    )
+    paths = []
+    for line in scene["lines"]:
+        at = (np.array(line["points"]) - scene["middle"]) @ turn.T * scene["scale"]
+        paths.append(f'<path d="M{"L".join(f"{x:.2f},{y:.2f}" for x, y in at)}" {line["style"]}/>')
+    return "".join(paths)
