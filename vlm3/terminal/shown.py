@@ -78,11 +78,11 @@ def _draw_map(view: View, metres: np.ndarray, stride: int):
 
 def draw_matches(views: Sequence[View], answers: Sequence[dict]) -> "Figure":
     """Both photos, and lines from pixels to their matches."""
-    from vlm3.pages import figures
+    from vlm3.pages import pairs
 
     known = [a for a in answers if a["match"]]
     uv1, uv2 = (np.reshape([a[end] for a in known], (-1, 2)) for end in ("pixel", "match"))
-    return figures.matches(views, uv1, uv2, uv2).figure
+    return pairs.joined(views, uv1, uv2).figure
 
 
 def draw_lines(views: Sequence[View], lines: Sequence[str]) -> "Figure":
