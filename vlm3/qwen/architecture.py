@@ -14,6 +14,8 @@ PARTS = {  # what may be frozen, by its place in the network
 }
 # The layers of the language model that adapters are put on: all that a token passes through.
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+# Weights with a row for each word, place or patch, by their names.
+ROWS = r"embed|lm_head"
 TOKENS = {
     "image_token_id": "<|image_pad|>",
     "video_token_id": "<|video_pad|>",

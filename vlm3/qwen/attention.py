@@ -52,9 +52,8 @@ def attend(
         )
     if tree is None:
         return _attention(query * scaling, key, value, attention_mask[0]).transpose(1, 2), None
-    parts = (
-        _laid_out(x.to(value.dtype), tree) for x in (query, key, value)
-    )  # norms may have left them wider
+    # Norms may have left queries and keys in a wider type than values.
+    parts = (_laid_out(x.to(value.dtype), tree) for x in (query, key, value))
     (stem_q, twig_q), (stem_k, twig_k), (stem_v, twig_v) = parts
     twig_k, twig_v = (
         torch.cat([stem[tree.owners], twig], 2)
@@ -104,7 +103,7 @@ def _written_out(
 
 
 def _laid_out(x: torch.Tensor, tree: Tree) -> tuple[torch.Tensor, torch.Tensor]:
-    """(1, heads, T, d) -> (S, heads, P, d) and (N, heads, Q, d); fillings repeat the first token."""
+    """(1, heads, T, d) -> (S, heads, P, d) and (N, heads, Q, d), filled up with the first token."""
     heads = x.shape[1]
     rows = x[0].transpose(0, 1).flatten(1)
     laid = (embedding(part.clamp(min=0), rows) for part in (tree.stems, tree.twigs))

@@ -37,9 +37,7 @@ def inputs(vlm: VLM, images: list[np.ndarray], question: str) -> dict[str, torch
 
 
 def _tensor(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(
-        np.array(image)
-    )  # a copy: torch warns of arrays that may not be written to
+    return torch.from_numpy(np.array(image))  # a copy: torch warns of arrays that are read-only
 
 
 @dataclass(frozen=True, eq=False)

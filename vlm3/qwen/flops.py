@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import torch
 
-from vlm3.qwen import model
+from vlm3.qwen import network
 from vlm3.qwen.batching import Batch
 
 # Dense bfloat16, from the makers' data sheets. The longer of two names that fit is taken.
@@ -33,7 +33,7 @@ PEAK_TFLOPS = {
 
 def step(net: torch.nn.Module, batch: Batch) -> float:
     """Operations of one pass forward and backward."""
-    qwen = model.plain(net)
+    qwen = network.plain(net)
     text, vision = qwen.config.text_config, qwen.config.vision_config
     tower, language = qwen.model.visual, qwen.model.language_model
     images = batch.grids.prod(1).double()
@@ -47,9 +47,8 @@ def step(net: torch.nn.Module, batch: Batch) -> float:
     reads = {language.layers: len(batch), qwen.lm_head: int(batch.supervised.sum())}
     looks = 2 * vision.hidden_size * vision.depth * images.square().sum().item()
     links = 2 * text.num_attention_heads * text.head_dim * text.num_hidden_layers * _pairs(batch)
-    return 2 * (
-        _work(sees, looks, _learns(tower)) + _work(reads, links, _learns(qwen))
-    )  # text comes after images
+    # Gradients pass through the text wherever the tower learns: it comes after the images.
+    return 2 * (_work(sees, looks, _learns(tower)) + _work(reads, links, _learns(qwen)))
 
 
 def _work(parts: Mapping[torch.nn.Module, float], attention: float, back: bool) -> float:
@@ -92,9 +91,8 @@ def peak(device: torch.device, precision: str = "bf16") -> float:
 
 def measured(device: torch.device, dtype: torch.dtype, side: int) -> float:
     """The best of a few products of two square matrices."""
-    a = torch.randn(side, side, device=device).to(
-        dtype
-    )  # a GPU is faster on numbers that are all alike
+    # Random, since a GPU is faster on numbers that are all alike.
+    a = torch.randn(side, side, device=device).to(dtype)
     taken = []
     for _ in range(5):
         began = time.perf_counter()

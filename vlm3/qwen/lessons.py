@@ -1,4 +1,4 @@
-"""How a model was taught: of each task the focal length of its images and the words of its questions.
+"""How a model was taught: for each task, the focal length of its images and the wordings.
 
 A folder tells it in taught.json, beside the weights; checkpoints of others have none.
 """

@@ -18,11 +18,10 @@ from transformers import (
 from transformers.utils import logging
 
 from vlm3 import disk, parallel
-from vlm3.qwen import files, lessons
+from vlm3.qwen import files, lessons, network
 from vlm3.qwen import tokenizer as tokenizers
 from vlm3.qwen.architecture import EMBEDDINGS, HEAD, PREPROCESSING, SIZES, TOKENS, TOWER
 from vlm3.qwen.lessons import Lesson, read_taught, write_taught
-from vlm3.qwen.patches import LinearPatches
 from vlm3.tasks.task import Task
 
 _BINDING = ("patch_size", "merge_size", "temporal_patch_size", "image_mean", "image_std")
@@ -187,36 +186,9 @@ def describe(settings: Qwen3VLConfig, tokenizer: PreTrainedTokenizerFast, folder
     (folder / "preprocessor_config.json").write_text(text, encoding="utf-8")
 
 
-def plain(net: torch.nn.Module) -> Qwen3VLForConditionalGeneration:
-    """The network without the adapters that may be put around it."""
-    return net.get_base_model() if hasattr(net, "get_base_model") else net
-
-
-def text_layers(net: torch.nn.Module) -> list[torch.nn.Module]:
-    """The layers of the language model."""
-    return list(plain(net).model.language_model.layers)
-
-
-def layers(net: torch.nn.Module) -> list[torch.nn.Module]:
-    """All layers, those of the vision tower first."""
-    return [*plain(net).model.visual.blocks, *text_layers(net)]
-
-
-def use_linear_patches(net: torch.nn.Module, linear: bool = True) -> None:
-    """Switch between the patch embedding as a matrix product and as transformers' convolution."""
-    embedding = plain(net).model.visual.patch_embed.proj
-    embedding.__class__ = LinearPatches if linear else torch.nn.Conv3d
-
-
-def last_hidden(net: torch.nn.Module, **inputs: object) -> tuple[torch.Tensor, torch.Tensor]:
-    """(1, T, D), what the last layer says of each token, and (V, D), the head that makes it words."""
-    qwen = plain(net)
-    return qwen.model(**inputs).last_hidden_state, qwen.lm_head.weight
-
-
 def _vlm(net: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> VLM:
     net.generation_config = _greedy(tokenizer)
-    use_linear_patches(net)
+    network.use_linear_patches(net)
     return VLM(net.eval(), tokenizer)
 
 

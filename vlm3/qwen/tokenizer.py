@@ -1,9 +1,9 @@
 """The tiny tokenizer: byte-level BPE with Qwen's special tokens and Qwen's way with numbers.
 
-Every digit is a token of its own and so is every punctuation mark, often with the space before it:
-a number is always spelled digit by digit. Words keep the space before them, and a phrase of the
-questions, from one number or mark to the next, is mostly one token: a question is then hardly longer
-than the numbers in it. Any text makes the round trip, byte by byte if need be.
+Every digit is a token of its own and so is every punctuation mark, often with the space before
+it: a number is always spelled digit by digit. Words keep the space before them, and a phrase of
+the questions, from one number or mark to the next, is mostly one token: a question is then hardly
+longer than the numbers in it. Any text makes the round trip, byte by byte if need be.
 
 Weights fit the tokenizer of their training. So the packaged one is made from a corpus that lies
 beside its weights, and not from the questions that the tasks ask today: these may change freely.

@@ -77,15 +77,12 @@ def evaluate(
     predictor = predictor or predictors.get(config.model, source)
     if parallel.leads():
         described = mixture.Mixture({config.source: predictor.source}).description
-        identity = {k: v for k, v in asdict(config).items() if k not in FREE} | {
-            "weights": predictor.identity
-        }
+        identity = {k: v for k, v in asdict(config).items() if k not in FREE}
+        identity |= {"weights": predictor.identity}
         disk.claim(config.out, identity | {"asked": described}, begun=any(_files(config.out)))
     parallel.wait()
-    left = sorted(
-        set(range(min(config.samples, len(predictor.source.items))))
-        - {r["item"] for r in predictions(config.out)}
-    )
+    wanted = range(min(config.samples, len(predictor.source.items)))
+    left = sorted(set(wanted) - {record["item"] for record in predictions(config.out)})
     parallel.wait()  # before any process writes
     _ask(config, predictor, left[place.process_index :: place.num_processes], place.process_index)
     parallel.wait()
@@ -189,7 +186,7 @@ def predictions(out: str | Path) -> list[dict]:
 
 
 def pairs(out: str | Path) -> list[tuple]:
-    """(value, truth) of all questions, as the task scores them, from the files of a folder alone."""
+    """(value, truth) of all questions, as the task scores them, from a folder's files alone."""
     task, answers = _task(_config(out)), [a for r in predictions(out) for a in r["answers"]]
     asked = [_asked(answer, out) for answer in answers]
     return [(task.read(q, a["text"]), task.truth(q)) for q, a in zip(asked, answers, strict=True)]
@@ -234,8 +231,8 @@ def _demand_all(config: Mapping, out: str | Path) -> None:
         )
     if foreign := sorted(found - wanted):
         raise ValueError(
-            f"{out} holds predictions of {len(foreign)} samples that were not asked for, such as item "
-            f"{foreign[0]}: remove the file that does not belong here"
+            f"{out} holds predictions of {len(foreign)} samples that were not asked for, such as "
+            f"item {foreign[0]}: remove the file that does not belong here"
         )
 
 
@@ -246,7 +243,8 @@ def agrees(
     tolerance."""
     for name, tolerance in tolerances.items():
         if not abs(scores[name] - recorded[name]) <= tolerance:
+            differ = f"{name} is {scores[name]:.4g}, recorded was {recorded[name]:.4g}"
             raise ValueError(
-                f"{name} is {scores[name]:.4g}, recorded was {recorded[name]:.4g}, allowed: {tolerance}. "
+                f"{differ}, allowed: {tolerance}. "
                 "Find out what changed, or record it anew, python book/record/scores.py"
             )

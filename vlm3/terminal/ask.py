@@ -91,8 +91,9 @@ def grid(size: tuple[int, int], stride: int) -> np.ndarray:
 def correspondence(
     vlm: VLM, view1: View, view2: View, uv1: np.ndarray, seed: int = 0
 ) -> list[Reading]:
-    """Where (N, 2) pixels of view 1 are in view 2: values are (u, v) in pixels of view 2, None where
-    none is said.
+    """Where (N, 2) pixels of view 1 are in view 2.
+
+    Values are (u, v) in pixels of view 2, None where none is said.
 
     A place that the model names in the padding lies outside view 2. ValueError for pixels outside
     view 1.

@@ -1,7 +1,7 @@
 """What `vlm3 ask` takes and says: a subcommand for each task, whose fields are the options.
 
 A task needs nothing here: what it says of itself gives it a subcommand. Those that have a class of
-their own say and draw more. Importing this costs no torch, so that help and most errors come at once.
+their own say and draw more. Importing this costs no torch, so that help and errors come at once.
 """
 
 import gc
@@ -18,7 +18,7 @@ import tyro
 from vlm3 import tasks
 from vlm3.sources.photo import open_photo
 from vlm3.tasks.task import Task
-from vlm3.terminal import shown
+from vlm3.terminal import shown, typed
 from vlm3.views import QA, View
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class AtPixels(Asking):
     def pixels(self) -> list[tuple[float, ...]]:
         if not self.at:
             raise ValueError("say which pixels, such as --at 300,200")
-        return [numbers(words, "u,v") for words in self.at]
+        return [typed.numbers(words, "u,v") for words in self.at]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +149,7 @@ class OfBoxes(Asking):
         if not self.box:
             raise ValueError("say where the objects are: --box xmin,ymin,xmax,ymax for each")
         first, *rest = photos
-        return [View(first.image, first.camera, boxes=boxes(self.box)), *rest]
+        return [View(first.image, first.camera, boxes=typed.boxes(self.box)), *rest]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,22 +294,6 @@ def report(asking: Asking) -> Said:
     ]
     notes = [TOY] if asking.model == "tiny" else []
     return Said(facts | said.facts, heads + said.lines + notes, said.draw)
-
-
-def numbers(words: str, form: str) -> tuple[float, ...]:
-    """ "300,200" as numbers. form: such as "u,v", says how many. ValueError for anything else."""
-    try:
-        found = tuple(map(float, words.split(",")))
-    except ValueError:
-        found = ()
-    if len(found) != form.count(",") + 1 or not all(map(math.isfinite, found)):
-        raise ValueError(f"{words!r} is not {form} in pixels")
-    return found
-
-
-def boxes(words: Sequence[str]) -> tuple[tuple[float, ...], ...]:
-    """Each "xmin,ymin,xmax,ymax" as numbers."""
-    return tuple(numbers(each, "xmin,ymin,xmax,ymax") for each in words)
 
 
 def _photo(path: str, view: View) -> dict:

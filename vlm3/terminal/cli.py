@@ -14,7 +14,7 @@ from PIL import Image
 import vlm3
 from vlm3 import disk, tasks
 from vlm3.mixture import NoSample
-from vlm3.terminal import asking, shown
+from vlm3.terminal import asking, shown, typed
 from vlm3.terminal.benching import Benches
 from vlm3.terminal.doctor import doctor
 from vlm3.training.config import PRESETS, Config
@@ -120,7 +120,7 @@ def _labelled(view: vlm3.View, boxes: tuple[str, ...], shift_m: float) -> vlm3.V
     pose = np.eye(4)
     pose[0, 3] = shift_m
     depth_m = np.ones(view.image.shape[:2], np.float32)
-    boxes = asking.boxes(boxes)
+    boxes = typed.boxes(boxes)
     return vlm3.View(view.image, view.camera, depth_m, world_from_cam=pose, boxes=boxes)
 
 
@@ -265,9 +265,8 @@ def _writable(path: Path | None, *photos: Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}")
     if not path.suffix or path.is_dir():
-        raise ValueError(
-            f"cannot save {path}: give a file name that ends in .png, .jpg or another kind of picture"
-        )
+        kinds = ".png, .jpg or another kind of picture"
+        raise ValueError(f"cannot save {path}: give a file name that ends in {kinds}")
 
 
 def _write(path: Path, save: Callable[[Path], object]) -> None:

@@ -19,7 +19,8 @@ from torch.nn.functional import cross_entropy
 
 from vlm3 import parallel, tasks
 from vlm3.mixture import Mixture, Source
-from vlm3.qwen import attention, flops, model, packing
+from vlm3.qwen import attention, flops, packing
+from vlm3.qwen import network as networks
 from vlm3.qwen.batching import Batch, collate
 from vlm3.qwen.model import VLM
 from vlm3.sources.noise import noise
@@ -133,9 +134,8 @@ def train(
     peak = config.peak_tflops * 1e12 or flops.peak(vlm.device, config.precision)
     mixture = _mixture(task, size, questions)
     packed = _batches(mixture, True, config, vlm.tokenizer)
-    useful = sum(
-        flops.step(vlm.net, b) for b in packed
-    )  # so that doing more than needed does not count as use
+    # Of the packed samples, so that doing more than needed does not count as use.
+    useful = sum(flops.step(vlm.net, batch) for batch in packed)
     for rung in rungs or ladder(vlm.device.type == "cuda"):
         told = {"rung": rung.name} | ({"share": share} if share > 1 else {})
         try:
@@ -271,13 +271,13 @@ def _kept(net: torch.nn.Module, share: int) -> list[torch.nn.Parameter]:
 def _prepared(vlm: VLM, rung: Rung, config: Config) -> torch.nn.Module:
     """The network as the rung has it, whatever the rung before made of it."""
     vlm.net.activation_checkpointing_disable()
-    for layer in model.text_layers(vlm.net):
+    for layer in networks.text_layers(vlm.net):
         layer._compiled_call_impl = None
     net = sft.prepared(
         vlm, replace(config, checkpointing=rung.checkpointing, compiled=rung.compiled)
     )
     attention.use(net, rung.tree)
-    model.use_linear_patches(net, rung.linear)
+    networks.use_linear_patches(net, rung.linear)
     return net
 
 
@@ -287,7 +287,7 @@ def _loss(net: torch.nn.Module, batch: Batch, rung: Rung, config: Config) -> tor
     with sft.autocast(net.device, config.precision):
         if rung.fused:
             del inputs["logits_to_keep"]
-            hidden, weight = model.last_hidden(net, **inputs, use_cache=False)
+            hidden, weight = networks.last_hidden(net, **inputs, use_cache=False)
             losses = head.losses(hidden[0, rows], weight, targets)
         else:
             inputs |= (

@@ -85,9 +85,8 @@ class Run:
 
     def _load(self, path: Path) -> None:
         state = self._state()
-        with _failing_with(
-            f"checkpoint {path} cannot be read, remove it to resume from the one before"
-        ):
+        way_out = "remove it to resume from the one before"
+        with _failing_with(f"checkpoint {path} cannot be read, {way_out}"):
             dcp.load(state, checkpoint_id=path)
         options = StateDictOptions(ignore_frozen_params=True, strict=False)
         set_state_dict(
@@ -104,9 +103,7 @@ class Run:
         path = self._place(step)
         draft = _hidden(path)
         try:
-            with _failing_with(
-                f"checkpoint {path} could not be written, those before it are whole"
-            ):
+            with _failing_with(f"checkpoint {path} could not be written, those before are whole"):
                 dcp.save(self._state(), checkpoint_id=draft)
         except OSError:
             shutil.rmtree(draft, ignore_errors=True)
@@ -124,11 +121,8 @@ class Run:
         options = StateDictOptions(full_state_dict=True, cpu_offload=True)
         weights = get_model_state_dict(self.net, options=options)
         if self.leads:
-            plain = {
-                _plain(name): w.to(torch.bfloat16)
-                for name, w in weights.items()
-                if "lora_" not in name
-            }
+            own = {name: weight for name, weight in weights.items() if "lora_" not in name}
+            plain = {_plain(name): weight.to(torch.bfloat16) for name, weight in own.items()}
             model.save(replace(vlm, net=_network(vlm.net.config, plain)), self.model)
         parallel.wait()
 
@@ -158,11 +152,8 @@ def _failing_with(complaint: str) -> Iterator[None]:
             warnings.filterwarnings("ignore", "torch.distributed is (disabled|unavailable)")
             yield
     except (Exception, CheckpointException) as error:
-        cause = (
-            next(iter(error.failures.values()))[0]
-            if isinstance(error, CheckpointException)
-            else error
-        )
+        several = isinstance(error, CheckpointException)
+        cause = next(iter(error.failures.values()))[0] if several else error
         while cause.__context__:  # torch reports what followed from a full disk
             cause = cause.__context__
         raise OSError(f"{complaint}: {cause}") from error

@@ -1,5 +1,4 @@
-"""Samples on their way to the network: made by worker processes, put together into micro-batches,
-waiting as bytes.
+"""Samples on their way to the network: made by workers, put into micro-batches, waiting as bytes.
 
 Workers hand on a few packed samples at a time, through pipes, so the size of /dev/shm does not
 matter. A thread puts them together, in the order of the stream, into batches within the token
@@ -29,7 +28,8 @@ from vlm3.qwen.batching import Batch
 from vlm3.qwen.packing import Packed
 from vlm3.training.config import Config
 
-TOGETHER = 4  # samples that a worker hands on at once: fewer cost time where samples are small, more cost memory
+# Samples that a worker hands on at once: fewer cost time where samples are small, more cost memory.
+TOGETHER = 4
 AHEAD = 2  # how often each worker is ahead, and how many batches wait for the network
 GONE_S = 6.0  # torch looks after its workers every five seconds
 LOOK_S = 0.2  # how often one who waits looks whether there is still something to wait for
@@ -49,8 +49,8 @@ class Share(Dataset):
     def __post_init__(self):
         if self.config.batch < self.world:
             raise ValueError(
-                f"{self.config.batch} samples do not give each of {self.world} processes one: raise batch "
-                "and validate_samples, or take fewer processes"
+                f"{self.config.batch} samples do not give each of {self.world} processes one: "
+                "raise batch and validate_samples, or take fewer processes"
             )
 
     def of(self, samples: Mixture, batch: int) -> "Share":
@@ -124,7 +124,9 @@ class Feed:
                 f"worker processes cannot be started ({error}): is /dev/shm full, or memory? "
                 "--workers 0 does without them"
             ) from error
-        finally:  # torch lets a worker's death interrupt this process wherever it is; here it is noticed in `_fill`
+        finally:
+            # torch lets a worker's death interrupt this process wherever it is; here it is noticed
+            # in `_fill`.
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
 
@@ -179,8 +181,9 @@ class Feed:
             return NoSample(_dead(f"worker process {', '.join(map(str, dead))} died"))
         patience = self.share.config.patience_s
         if time.monotonic() - max(began, self._came) > patience:
+            wanted = self.share.sources(self._awaited)
             return NoSample(
-                f"nothing came for {patience:g} s, asked for was {self.share.sources(self._awaited)}: "
+                f"nothing came for {patience:g} s, asked for was {wanted}: "
                 "a disk or a network may hang; --patience-s waits longer"
             )
         return None

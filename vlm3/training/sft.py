@@ -24,8 +24,8 @@ from tqdm.auto import tqdm
 
 from vlm3 import mixture, parallel
 from vlm3.mixture import Mixture, NoSample
-from vlm3.qwen import attention, flops, model
-from vlm3.qwen.architecture import ADAPTED, PARTS
+from vlm3.qwen import attention, flops, model, network
+from vlm3.qwen.architecture import ADAPTED, PARTS, ROWS
 from vlm3.qwen.batching import Batch
 from vlm3.qwen.model import VLM
 from vlm3.training import sharding
@@ -62,9 +62,8 @@ def train(
         vlm = replace(start(config), taught=samples.taught)
         share = Share(samples, config, vlm.tokenizer, place.process_index, place.num_processes)
         checked = share.of(validation, config.validate_samples) if config.validate_every else None
-        learner = Learner(
-            config, prepared(vlm, config), place, sorted({s.task for s in samples.sources.values()})
-        )
+        tasks = sorted({source.task for source in samples.sources.values()})
+        learner = Learner(config, prepared(vlm, config), place, tasks)
         run.resume(learner.net, learner.optimizers)
         _learn(run, learner, share, checked, on_step)
         run.finish(vlm)
@@ -72,20 +71,12 @@ def train(
 
 
 def _learn(
-    run: Run,
-    learner: "Learner",
-    share: Share,
-    checked: Share | None,
-    on_step: Callable[[dict], None],
+    run: Run, learner: "Learner", share: Share, checked: Share | None, on_step: Callable
 ) -> None:
     """All steps that are left."""
     config, steps, saved = learner.config, range(run.step, learner.config.steps), run.step
-    bar = tqdm(
-        total=config.steps,
-        initial=run.step,
-        disable=not (config.progress and run.leads),
-        unit="step",
-    )
+    silent = not (config.progress and run.leads)
+    bar = tqdm(total=config.steps, initial=run.step, disable=silent, unit="step")
     with _asked_to_stop() as stop, Feed(share, steps, config.workers, stop) as feed, bar:
         for step in steps:
             try:
@@ -121,8 +112,8 @@ def _named(kind: str, config: Config) -> Mixture:
     """The mixture to train or to validate on that the configuration names."""
     if not (path := getattr(config, kind)):
         raise ValueError(
-            f"no {kind} is given: name a TOML file of your data, --{kind} data.toml (the guide, Scaling, "
-            f"shows one), or try the packaged --{kind} rooms"
+            f"no {kind} is given: name a TOML file of your data, --{kind} data.toml (the guide, "
+            f"Scaling, shows one), or try the packaged --{kind} rooms"
         )
     return mixture.load(path, config.seed)
 
@@ -174,9 +165,8 @@ class Learner:
         for parameter in self.net.parameters():
             if parameter.grad is not None:
                 parameter.grad.mul_(self.place.num_processes / weight)
-        return sharding.whole(
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)
-        ).item()
+        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)
+        return sharding.whole(norm).item()
 
     def losses(self, batch: Batch) -> torch.Tensor:
         """(R,) weighted cross-entropy of each supervised token."""
@@ -184,10 +174,8 @@ class Learner:
         with autocast(self.place.device, self.config.precision):
             logits = self.net(**batch.inputs(), use_cache=False).logits
         rows = batch.supervised
-        return (
-            cross_entropy(logits.float(), batch.targets[rows], reduction="none")
-            * batch.weights[rows]
-        )
+        losses = cross_entropy(logits.float(), batch.targets[rows], reduction="none")
+        return losses * batch.weights[rows]
 
     @torch.no_grad()
     def validate(self, share: Share, stop: Stop) -> dict:
@@ -202,20 +190,15 @@ class Learner:
         self, batch: Batch, losses: torch.Tensor, names: Sequence[str], of_samples: Sequence[str]
     ) -> torch.Tensor:
         """(names, 2): sums of losses and of weights, by what each sample is of."""
-        index = torch.tensor([names.index(name) for name in of_samples])[
-            batch.samples[batch.supervised]
-        ]
-        pairs = torch.stack([losses.detach().cpu(), batch.weights[batch.supervised]], -1)
+        rows = batch.supervised
+        index = torch.tensor([names.index(name) for name in of_samples])[batch.samples[rows]]
+        pairs = torch.stack([losses.detach().cpu(), batch.weights[rows]], -1)
         return torch.zeros(len(names), 2).index_add_(0, index, pairs)
 
     def _told(self, sums: torch.Tensor, names: Sequence[str]) -> dict:
         sums = torch.tensor(parallel.total(sums.flatten().tolist())).view(-1, 2)
-        means = (sums[:, 0] / sums[:, 1]).tolist()
-        seen = {
-            name: mean
-            for name, mean, (_, weight) in zip(names, means, sums.tolist(), strict=True)
-            if weight
-        }
+        means = zip(names, (sums[:, 0] / sums[:, 1]).tolist(), sums[:, 1].tolist(), strict=True)
+        seen = {name: mean for name, mean, weight in means if weight}
         return {"loss": (sums[:, 0].sum() / sums[:, 1].sum()).item(), "losses": seen}
 
     def _size(self, batch: Batch) -> np.ndarray:
@@ -238,11 +221,9 @@ class Learner:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Matrices in bfloat16 for "bf16"; copies of weights are not kept, since each is used once on
-    the way."""
-    return torch.autocast(
-        device.type, torch.bfloat16, enabled=precision == "bf16", cache_enabled=False
-    )
+    """Matrices in bfloat16 for "bf16"."""
+    half = precision == "bf16"  # copies of weights are not kept: each is used once on the way
+    return torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
 
 def optimizers(net: torch.nn.Module, config: Config) -> list[torch.optim.Optimizer]:
@@ -252,21 +233,15 @@ def optimizers(net: torch.nn.Module, config: Config) -> list[torch.optim.Optimiz
     Muon's updates are scaled to those of AdamW, so that one learning rate suits both.
     """
     learned = {name: p for name, p in net.named_parameters() if p.requires_grad}
-    rows = re.compile(
-        "embed|lm_head"
-    )  # a row for each word, place or patch: Muon is for what maps between spaces
-    inner = [
-        n
-        for n, p in learned.items()
-        if config.optimizer == "muon" and p.ndim == 2 and not rows.search(n)
-    ]
+    inner = []
+    if config.optimizer == "muon":  # it is for what maps between spaces, not for rows of a table
+        inner = [n for n, p in learned.items() if p.ndim == 2 and not re.search(ROWS, n)]
     rest = [p for name, p in learned.items() if name not in inner]
     found = [torch.optim.AdamW(rest, config.lr, (0.9, 0.95), weight_decay=config.decay, fused=True)]
     if inner:
         matrices = [learned[name] for name in inner]
-        found.append(
-            torch.optim.Muon(matrices, config.lr, config.decay, adjust_lr_fn="match_rms_adamw")
-        )
+        scaled = {"adjust_lr_fn": "match_rms_adamw"}
+        found.append(torch.optim.Muon(matrices, config.lr, config.decay, **scaled))
     return found
 
 
@@ -292,11 +267,10 @@ def prepared(vlm: VLM, config: Config) -> torch.nn.Module:
     for part in config.freeze:
         net.get_submodule(PARTS[part]).requires_grad_(False)
     if config.checkpointing:
-        net.activation_checkpointing_enable(
-            {"use_reentrant": False}, every_n_layers=config.checkpointing
-        )
+        every = {"every_n_layers": config.checkpointing}
+        net.activation_checkpointing_enable({"use_reentrant": False}, **every)
     if config.compiled:
-        for layer in model.text_layers(net):
+        for layer in network.text_layers(net):
             layer.compile(dynamic=True)
     return _adapted(net, config) if config.lora else net
 
@@ -305,9 +279,8 @@ def _adapted(net: torch.nn.Module, config: Config) -> torch.nn.Module:
     from peft import LoraConfig, get_peft_model
 
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "`is_gradient_checkpointing` is deprecated"
-        )  # peft asks by the old name
+        # peft asks by the old name.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")
         torch.default_generator.manual_seed(config.seed)
         lora = LoraConfig(r=config.lora, lora_alpha=2 * config.lora, target_modules=list(ADAPTED))
         return get_peft_model(net, lora)
@@ -323,9 +296,8 @@ def _asked_to_stop() -> Iterator[Stop]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         stop.because(KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number))
 
-    before = {
-        number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT) if main
-    }
+    listened = (signal.SIGTERM, signal.SIGINT) if main else ()
+    before = {number: signal.signal(number, ask) for number in listened}
     try:
         yield stop
     finally:

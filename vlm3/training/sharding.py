@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from vlm3 import parallel
-from vlm3.qwen import model
+from vlm3.qwen import network
 
 
 def sharded(
@@ -46,7 +46,7 @@ def sharded(
     # Inputs are not cast: angles of positions stay as exact as alone.
     policy = MixedPrecisionPolicy(**half if precision == "bf16" else {}, cast_forward_inputs=False)
     mesh = mesh if shard < world else mesh["shard"]
-    for module in (*model.layers(net), net):  # the rest, with the tied embeddings, is one part
+    for module in (*network.layers(net), net):  # the rest, with the tied embeddings, is one part
         fully_shard(module, mesh=mesh, mp_policy=policy)
     return net
 

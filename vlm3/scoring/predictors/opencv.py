@@ -121,9 +121,8 @@ def _matches(first: tuple, second: tuple) -> tuple[np.ndarray, np.ndarray]:
         a for a, b in matcher.knnMatch(around1, around2, k=2) if a.distance < RATIO * b.distance
     ]
     found = [(*uv1[m.queryIdx], *uv2[m.trainIdx]) for m in best if back[m.trainIdx] == m.queryIdx]
-    found = np.unique(
-        np.reshape(found, (-1, 4)).round(3), axis=0
-    )  # one keypoint may have several orientations
+    # One keypoint may have several orientations.
+    found = np.unique(np.reshape(found, (-1, 4)).round(3), axis=0)
     return found[:, :2], found[:, 2:]
 
 

@@ -26,7 +26,7 @@ from vlm3.qwen.packing import prompt
 from vlm3.scoring.predictors import Predictor, as_taught
 from vlm3.views import Answer, Sample
 
-# Tokens of images, question and answer: Qwen3-VL's own limit asks for more memory than most GPUs have.
+# Tokens of images, question and answer; Qwen3-VL's own limit asks for more memory than GPUs have.
 CONTEXT = 16384
 
 
@@ -93,8 +93,8 @@ def _check(tokens: int, sample: Sample) -> None:
     expected = sum(width * height for width, height in sizes) / block
     if tokens != expected:
         raise ValueError(
-            f"vLLM made {tokens} tokens of images of {sizes} pixels, not {expected:g}: it resized them, "
-            "so their focal length is wrong; look at its mm_processor_kwargs"
+            f"vLLM made {tokens} tokens of images of {sizes} pixels, not {expected:g}: it resized "
+            "them, so their focal length is wrong; look at its mm_processor_kwargs"
         )
 
 
