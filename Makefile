@@ -37,9 +37,10 @@ book: setup  ## execute what changed, then render _build/html
 lab: setup  ## open the chapters in JupyterLab
 	JUPYTER_PATH="$(CURDIR)/.venv/share/jupyter$${JUPYTER_PATH:+:$$JUPYTER_PATH}" $(BIN)/jupyter lab --notebook-dir=book
 
-lint: setup  ## check style: ruff, and notebooks without outputs
+lint: setup  ## check style: ruff, notebooks without outputs, imports one way
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/nbstripout --verify book/*/*.ipynb
+	$(BIN)/lint-imports --no-cache
 
 format: setup  ## fix what make lint finds
 	$(BIN)/ruff check --fix . && $(BIN)/ruff format .

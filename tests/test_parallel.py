@@ -205,7 +205,7 @@ def test_launchers_start_processes_of_which_one_speaks(tmp_path, launcher):
         str(tmp_path / "run"),
     ]
     done = subprocess.run(
-        [BIN / launcher[0], *launcher[1:], "-m", "vlm3.terminal.cli", *words],
+        [BIN / launcher[0], *launcher[1:], "-m", "vlm3", *words],
         capture_output=True,
         text=True,
     )

@@ -1,0 +1,159 @@
+"""The promises of the house: a new task is one file, a new data set is one file, imports run one
+way, and what needs no torch does not wait for it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ROOT
+from tests.training import small
+from vlm3.sources.rooms import Rooms
+
+OURS = Path(__file__).parent / "house"
+MIXTURE = """
+weights = "uniform"
+[sources.facing]
+from = "vlm3.sources.rooms:Rooms"
+arguments = {{ collection = "small", views = 1 }}
+task = "normal"
+questions = 3
+focal_px = 100
+[sources.photographed]
+from = "depth_folder:DepthFolder"
+arguments = {{ root = {root!r}, focal_px = 100.0 }}
+task = "depth"
+questions = 3
+focal_px = 100
+"""
+EVALUATED = """
+import json, sys
+from pathlib import Path
+from vlm3.scoring.evaluate import Evaluation, evaluate
+model, mixture, out = sys.argv[1:]
+asked = [(task, name) for task in ("normal", "depth") for name in (model, "constant")]
+found = [
+    evaluate(Evaluation(task, mixture, name, Path(out, str(k)), samples=2, progress=False))
+    for k, (task, name) in enumerate(asked)
+]
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def added(tmp_path_factory) -> Path:
+    """A folder with a fifth task, a data set, and a mixture of both; and a small network."""
+    folder = tmp_path_factory.mktemp("added")
+    for name in ("tasks/normal.py", "tasks/normal.toml", "data/depth_folder.py"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(OURS / Path(name).name, folder / name)
+    (folder / "photos").mkdir()
+    for k, (view,) in enumerate(Rooms("small", "test", views=1).batch(range(5))):
+        Image.fromarray(view.image).save(folder / "photos" / f"{k}.jpg")
+        millimetres = np.nan_to_num(1000 * view.depth_m).astype(np.uint16)
+        Image.fromarray(millimetres).save(folder / "photos" / f"{k}.png")
+    (folder / "added.toml").write_text(MIXTURE.format(root=str(folder / "photos")))
+    small(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(added):
+    """Starts Python with the task and the data set in sight; gives what it prints."""
+    paths = os.pathsep.join([str(ROOT), str(added / "data")])
+    around = os.environ | {"VLM3_TASKS": str(added / "tasks"), "PYTHONPATH": paths}
+
+    def start(*words: str) -> str:
+        command = [sys.executable, *map(str, words)]
+        done = subprocess.run(command, capture_output=True, text=True, env=around, cwd=added)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def trained(added, run) -> Path:
+    """The model after two steps of both."""
+    words = ["--model", "network", "--mixture", "added.toml", "--steps", "2", "--batch", "4"]
+    words += ["--out", "run", "--workers", "0", "--peak-tflops", "1", "--no-progress"]
+    run("-m", "vlm3", "train", "tiny", *words, "--validate-every", "0")
+    records = map(json.loads, (added / "run" / "log.jsonl").read_text().splitlines())
+    assert [record["losses"].keys() for record in records] == [{"depth", "normal"}] * 2
+    return added / "run" / "model"
+
+
+def test_a_task_and_a_data_set_are_one_file_each_in_training_evaluation_and_baselines(
+    trained, run, added
+):
+    found = run("-c", EVALUATED, trained, added / "added.toml", added / "scored")
+    normal, constant, depth, middle = json.loads(found)
+    assert normal.keys() == constant.keys() == {"right", "parsed", "questions"}
+    assert constant["questions"] == 6
+    assert constant["parsed"] == 1  # the most frequent word
+    assert depth["questions"] == middle["questions"] == 6
+    assert middle["parsed"] == 1
+
+
+def test_a_task_of_one_file_is_asked_from_the_command_line(trained, run, added):
+    words = ["ask", "normal", "photos/0.jpg", "--focal-px", "100", "--at", "20,30", "--json"]
+    told = json.loads(run("-m", "vlm3", *words, "--model", trained))
+    (answer,) = told["answers"]
+    assert told["task"] == "normal"
+    assert answer.keys() >= {"pixel", "value", "text", "probability"}
+    help_ = run("-m", "vlm3", "ask", "normal", "--help")
+    assert "Which way a surface faces at a pixel" in help_
+    assert "--at" in help_
+    asked = run(
+        "-m",
+        "vlm3.terminal.cli",
+        "questions",
+        "photos/0.jpg",
+        "--task",
+        "normal",
+        "--focal-px",
+        "100",
+        "--n",
+        "2",
+    )
+    assert asked.count("(x, y)") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        (["--help"], ("torch", "transformers", "matplotlib", "cv2", "IPython")),
+        (["ask", "--help"], ("torch", "transformers", "matplotlib", "cv2", "IPython")),
+        (["ask", "depth", "gone.jpg"], ("torch", "transformers", "matplotlib")),
+    ],
+)
+def test_help_and_early_errors_come_without_what_takes_seconds_to_import(words, without):
+    code = (
+        "import sys; from vlm3.terminal import cli\n"
+        f"sys.argv = ['vlm3', *{words!r}]\n"
+        "try: cli.main()\n"
+        f"except SystemExit: print('imported', [m for m in {without!r} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1] == "imported []", done.stdout + done.stderr
+
+
+def test_nothing_outside_qwen_names_its_modules():
+    named = re.compile(r"language_model|\.visual\b|lm_head|deepstack_merger|patch_embed")
+    others = [p for p in (ROOT / "vlm3").rglob("*.py") if "qwen" not in p.parts]
+    assert [path for path in others if named.search(path.read_text())] == []
+
+
+def test_no_file_is_longer_than_a_sitting_and_no_line_escapes_the_formatter():
+    files = list((ROOT / "vlm3").rglob("*.py"))
+    assert {p.name: n for p in files if (n := len(p.read_text().splitlines())) > 320} == {}
+    ours = [*files, *(ROOT / "tests").rglob("*.py"), *(ROOT / "book").rglob("*.py")]
+    marks = "fmt: " + "skip", "fmt: " + "off"
+    assert [p for p in ours if any(mark in p.read_text() for mark in marks)] == []
