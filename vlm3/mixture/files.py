@@ -77,6 +77,7 @@ def _shared(like: object, arguments: dict, path: Path) -> tuple[object, dict[str
 def _source(table: dict, where: str) -> Source:
     table = dict(table)
     try:
+        # What made the items is part of what a run is: another folder, another run.
         origin = {"from": table.pop("from"), "arguments": table.pop("arguments", {})}
         return Source(resolve_name(origin["from"])(**origin["arguments"]), **table, origin=origin)
     except KeyError as error:

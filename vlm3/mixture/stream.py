@@ -91,6 +91,7 @@ class Mixture:
     def __getitem__(self, index: int) -> Sample:
         name, item, _ = self.draw(index)
         rng = np.random.default_rng([self.seed, index])
+        # The next item takes the place of one without a question, so that the stream has no holes.
         for attempt in range(_ATTEMPTS):
             place = (item + attempt) % len(self.sources[name].items)
             try:
@@ -168,6 +169,7 @@ class Mixture:
             for k, first in enumerate(before)
             for j in range(first, self._drawn(k, high))
         ]
+        # Ties are broken by the order of sources, so the stream is one whatever the machine.
         time, source, count = sorted(near)[index - sum(before)]
         return source, count, time
 
@@ -187,6 +189,7 @@ def shuffled(place: int, size: int, key: tuple[int, ...]) -> int:
     A Feistel network permutes a square a little larger; what falls outside the range is permuted
     again until it does not (cycle walking; Black and Rogaway 2002).
     """
+    # Fewer than two turns of the walk on average: the square is hardly larger than the range.
     side = math.isqrt(size - 1) + 1
     while True:
         left, right = divmod(place, side)

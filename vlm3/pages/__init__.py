@@ -1,0 +1,1 @@
+"""What readers look at and touch: figures, widgets, and recorded results."""

@@ -51,6 +51,7 @@ def attend(
             "`attention.use(net, tree=False)` goes back to torch's own"
         )
     if tree is None:
+        # Answers that grow token by token have no tree; their mask is small.
         return _attention(query * scaling, key, value, attention_mask[0]).transpose(1, 2), None
     # Norms may have left queries and keys in a wider type than values.
     parts = (_laid_out(x.to(value.dtype), tree) for x in (query, key, value))
@@ -84,6 +85,7 @@ def _fused(
             query, key, value, is_causal=True, scale=1.0, enable_gqa=True
         )
     rows = query.unflatten(1, (key.shape[1], -1)).flatten(2, 3)  # (B, g, h / g Q, d)
+    # The efficient kernel knows no shared keys: their queries become rows of one head.
     mask = mask.repeat(1, query.shape[1] // key.shape[1], 1)[:, None]
     return scaled_dot_product_attention(rows, key, value, mask, scale=1.0).reshape(query.shape)
 

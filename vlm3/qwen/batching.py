@@ -102,6 +102,7 @@ class Batch:
             "position_ids": self.positions[:, None],
             "pixel_values": torch.cat([patches(image) for image in self.images]),
             "image_grid_thw": self.grids,
+            # Of 150,000 words per token, only those rows that have a target.
             "logits_to_keep": self.supervised[None],
         }
 

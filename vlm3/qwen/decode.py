@@ -26,8 +26,8 @@ from vlm3.qwen.model import VLM
 from vlm3.qwen.packing import SHARED
 from vlm3.views import QA, Answer, Sample, View
 
-LONGEST = 64  # tokens of an answer
-AT_ONCE = 256  # answers that grow side by side
+LONGEST = 64  # tokens of an answer; the longest of the four tasks, a direction, takes about 25
+AT_ONCE = 256  # answers that grow side by side: their mask grows with the square of this
 LEAST = 1e-3  # answers less probable than this are not followed
 
 
@@ -129,6 +129,7 @@ def _decoded(vlm: VLM, batch: Batch, limits: _Limits) -> list[list[tuple[list[in
     cache = DynamicCache(config=vlm.net.config.text_config)
     growing, last = _asked(batch)
     logits, found = _first(vlm, batch, last, cache), []
+    # Reading is cheap for all questions at once; growing is not, since each step masks a square.
     for chosen in torch.arange(len(last), device=last.device).split(
         max(1, AT_ONCE // limits.widest)
     ):
@@ -154,6 +155,7 @@ def _grown(
     for turn in range(limits.longest):
         settled = torch.tensor([bool(answers) for answers in found], device=logits.device)
         growing = _widened(growing, logits, limits, settled)
+        # An answer that never ends is cut off, so that one bad question cannot hold up the rest.
         over = (growing.tokens[:, -1] == vlm.tokenizer.eos_token_id) | (turn == limits.longest - 1)
         _collect(found, growing.kept(over))
         growing = growing.kept(~over)
@@ -165,6 +167,7 @@ def _grown(
 
 def _asked(batch: Batch) -> tuple[_Growing, torch.Tensor]:
     """Answers that say nothing yet, and (K,) where each question ends."""
+    # A branch ends where sample or branch changes in the row.
     ends = (
         torch.diff(batch.samples * len(batch) + batch.branches, append=batch.ids.new_tensor([-1]))
         != 0
@@ -187,6 +190,7 @@ def _widened(
     totals = growing.logprobs.sum(1, keepdim=True) + logprobs  # (N, widest)
     questions = growing.questions[:, None].expand_as(totals).flatten()
     order = totals.flatten().argsort(descending=True, stable=True)
+    # Two stable sorts: by probability first, then by question, keep the best first in each.
     order = order[questions[order].argsort(stable=True)]  # by question, best first
     owners = questions[order]
     rank = torch.arange(len(order), device=order.device) - torch.searchsorted(owners, owners)
@@ -205,6 +209,7 @@ def _collect(found: list[list], ended: _Growing) -> None:
 
 def _first(vlm: VLM, batch: Batch, last: torch.Tensor, cache: DynamicCache) -> torch.Tensor:
     """(K, V), what may follow each question."""
+    # Only the last token of each question says what may follow it.
     rows = torch.zeros_like(batch.ids, dtype=torch.bool).index_fill(0, last, True)
     inputs = batch.inputs() | {"logits_to_keep": rows[None]}
     return vlm.net(**inputs, past_key_values=cache, use_cache=True).logits.view(len(last), -1)
@@ -212,6 +217,7 @@ def _first(vlm: VLM, batch: Batch, last: torch.Tensor, cache: DynamicCache) -> t
 
 def _next(vlm: VLM, growing: _Growing, cache: DynamicCache) -> tuple[torch.Tensor, _Growing]:
     """(N, V), what may follow once each answer's last token is read, and answers that see it."""
+    # Each answer sees its own new token and none of its neighbours'.
     own = torch.eye(len(growing), dtype=torch.bool, device=growing.sees.device)
     growing = replace(growing, sees=torch.cat([growing.sees, own], 1))
     inputs = {

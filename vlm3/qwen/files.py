@@ -32,6 +32,7 @@ def folder_of(name_or_path: str | Path) -> Path:
             f"no folder {name!r}, nor a hub name (owner/name); 'tiny' is packaged"
         )
     try:
+        # Weights as safetensors only: pickles can run code.
         return Path(snapshot_download(name, allow_patterns=["*.json", "*.jinja", "*.safetensors"]))
     except (OSError, ValueError) as error:
         raise FileNotFoundError(f"no folder {name!r}, and the hub gave none: {error}") from error

@@ -45,6 +45,7 @@ def step(net: torch.nn.Module, batch: Batch) -> float:
         tower.deepstack_merger_list: patches / 4,
     }
     reads = {language.layers: len(batch), qwen.lm_head: int(batch.supervised.sum())}
+    # Each patch of an image looks at all others of it, in every layer of the tower.
     looks = 2 * vision.hidden_size * vision.depth * images.square().sum().item()
     links = 2 * text.num_attention_heads * text.head_dim * text.num_hidden_layers * _pairs(batch)
     # Gradients pass through the text wherever the tower learns: it comes after the images.
@@ -82,6 +83,7 @@ def peak(device: torch.device, precision: str = "bf16") -> float:
     """Operations per second that the device could do: from its data sheet; of a CPU or an unknown
     GPU, measured."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
+    # "H100" is part of "H100 PCIe", which is slower: the longest name that fits is meant.
     known = [part for part in PEAK_TFLOPS if re.search(rf"\b{part}\b", name)]
     if known and precision == "bf16":
         return PEAK_TFLOPS[max(known, key=len)] * 1e12

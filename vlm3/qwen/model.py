@@ -83,6 +83,7 @@ def config(
     text, vision = SIZES[size]["text"] | (text or {}), SIZES[size]["vision"] | (vision or {})
     rope, deepstack = text["rope_parameters"], vision["deepstack_visual_indexes"]
     half = text["head_dim"] // 2
+    # transformers does not check it, and computes something all the same.
     if sum(rope["mrope_section"]) != half:
         raise ValueError(
             f"mrope_section {rope['mrope_section']} must sum to half of head_dim, {half}"
@@ -95,6 +96,7 @@ def config(
         raise ValueError(
             f"vocab_size {text['vocab_size']} has no room for {len(tokenizer)} tokens: raise it"
         )
+    # Always given: the defaults of the classes are not those of any released model.
     text["rope_parameters"] = {"rope_type": "default", "mrope_interleaved": True} | rope
     return Qwen3VLConfig(
         text_config=text | {"pad_token_id": tokenizer.pad_token_id, "tie_word_embeddings": True},
@@ -193,6 +195,7 @@ def _vlm(net: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFas
 
 
 def _greedy(tokenizer: PreTrainedTokenizerFast) -> GenerationConfig:
+    # The hub's settings sample (temperature 0.7), which is no way to read a number.
     end, pad = _id(tokenizer, "<|im_end|>"), _id(tokenizer, "<|endoftext|>")
     return GenerationConfig(do_sample=False, eos_token_id=[end, pad], pad_token_id=pad)
 
@@ -202,6 +205,7 @@ def _ids(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
 
 
 def _id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    # convert_tokens_to_ids would answer with the id of the unknown token, or None.
     if (found := tokenizer.get_added_vocab().get(token)) is None:
         raise ValueError(
             f"tokenizer {tokenizer.name_or_path!r} lacks {token}: use the one made for the weights"

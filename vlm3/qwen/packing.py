@@ -23,7 +23,7 @@ from vlm3.views import Sample
 LAYOUTS = ("isolated", "chat")
 WEIGHTINGS = ("token", "answer", "sample")
 SHARED = 0  # the branch that all others see; questions are 1, 2, ...
-UNSUPERVISED = -100
+UNSUPERVISED = -100  # what cross-entropy ignores, in torch and in transformers
 
 
 def prompt(question: str, n_images: int, answer: str | None = None) -> str:
@@ -34,6 +34,7 @@ def prompt(question: str, n_images: int, answer: str | None = None) -> str:
             raise ValueError(
                 f"control token {found[0]!r} has no place in a question or an answer: {text!r}"
             )
+    # Qwen3-VL's template: no system prompt, images before the words, no line break between them.
     images = "<|vision_start|><|image_pad|><|vision_end|>" * n_images
     turns = f"<|im_start|>user\n{images}{question}<|im_end|>\n<|im_start|>assistant\n"
     return turns if answer is None else f"{turns}{answer}<|im_end|>\n"
@@ -101,6 +102,7 @@ def _packed(sample: Sample, tokenizer, ids, branches, supervised, weighting: str
     image_pad = tokenizer.convert_tokens_to_ids("<|image_pad|>")
     copies = copies_of(ids, grids, image_pad)
     ids, branches, supervised = (np.repeat(array, copies) for array in (ids, branches, supervised))
+    # A target stands where its token is predicted, one place before it.
     targets = np.append(np.where(supervised[1:] > 0, ids[1:], UNSUPERVISED), UNSUPERVISED)
     where = _branch_positions(positions(ids, grids, image_pad), branches)
     weights = _weights(np.append(supervised[1:], 0), weighting)
@@ -113,7 +115,9 @@ def _turns(
     """(question, answer) of each QA as tokens; only in a chat do later questions come without
     images."""
     n_images = len(sample.views)
+    # Whole prompts are tokenised, not parts of them: a merge may cross the border of two parts.
     asked = [prompt(qa.question, 0 if chat and k else n_images) for k, qa in enumerate(sample.qas)]
+    # What the template puts after an answer belongs to it, too: the model must learn to end.
     closed = [prompt("", 0, qa.answer)[len(prompt("", 0)) :] for qa in sample.qas]
     tokens = tokenizer(asked + closed, add_special_tokens=False)["input_ids"]
     return list(zip(tokens[: len(asked)], tokens[len(asked) :], strict=True))
@@ -130,6 +134,7 @@ def _row(turns: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _tree(turns: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What all questions begin with, once, and the rest of each: ids, branches, and the answers'
     numbers."""
+    # Images and the note come first in every question, so most of a sample is common to all.
     shared = _common(*(asked for asked, _ in turns))
     ids, branches, supervised = list(turns[0][0][:shared]), [SHARED] * shared, [0] * shared
     for k, (asked, answer) in enumerate(turns, 1):
@@ -154,6 +159,7 @@ def _common(*rows: list[int]) -> int:
 def _weights(supervised: np.ndarray, weighting: str) -> np.ndarray:
     counts = np.bincount(supervised)  # of tokens, by answer
     weights = (supervised > 0).astype(np.float32)
+    # By token, a rotation of sixteen tokens would outweigh a depth of four.
     if weighting != "token":
         weights /= counts[supervised]
     return weights / (len(counts) - 1) if weighting == "sample" else weights
@@ -174,6 +180,7 @@ def copies_of(ids: np.ndarray, grids: np.ndarray, image_pad: int) -> np.ndarray:
 
 def _branch_positions(counted: np.ndarray, branches: np.ndarray) -> np.ndarray:
     """Every branch counts on from the end of what is shared, as if it were alone."""
+    # Rotary angles then are those of the question asked alone, and so are its logits.
     starts = np.flatnonzero(np.diff(branches, prepend=SHARED))
     if len(starts):
         lengths = np.diff(starts, append=len(branches))
@@ -202,6 +209,7 @@ def positions(input_ids: np.ndarray, grids: np.ndarray, image_pad: int) -> np.nd
     ):
         result[:, end:first] = np.arange(first - end) + count
         count, start, end = count + first - end, first, first + length
+        # Positions count merged blocks, not patches: one token, one place.
         result[:, start:end] = np.indices(block).reshape(3, -1) + count
         count += block.max()
     result[:, end:] = np.arange(len(input_ids) - end) + count

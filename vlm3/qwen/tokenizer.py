@@ -59,6 +59,7 @@ def train(corpus: Iterable[str]) -> PreTrainedTokenizerFast:
         ]
     )
     bpe.decoder = decoders.ByteLevel()
+    # All bytes from the start, so that any text can be written.
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
         special_tokens=list(SPECIALS),

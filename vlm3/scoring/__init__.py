@@ -1,0 +1,1 @@
+"""Predictions on disk, the scores that they get, and the baselines that they have to beat."""

@@ -110,6 +110,7 @@ def samples(source: Source, items: Iterator[int], seed: int) -> Iterator[tuple[i
     and item alone."""
     for item in items:
         try:
+            # Drawn for each item anew, so that questions do not depend on what was asked before.
             yield item, source.sample(item, "", np.random.default_rng([seed, item]))
         except NothingToAsk:
             yield item, None
@@ -135,6 +136,7 @@ def _append(path: Path, lines: list[str]) -> None:
     with disk.writing(path), path.open("a", encoding="utf-8") as file:
         file.writelines(lines)
         file.flush()
+        # What a crash of the machine takes would be missing in scores without a trace.
         os.fsync(file.fileno())
 
 

@@ -48,6 +48,7 @@ def spread(values: Sequence[object], answers: Sequence[Answer]) -> Spread | None
     good = np.isfinite(numbers) & (numbers > 0)
     if not good.any():
         return None
+    # "2.5" and "2.50" are one value: their probabilities add up.
     values, places = np.unique(numbers[good], return_inverse=True)
     probabilities = np.bincount(places, masses[good])
     return Spread(values, probabilities / probabilities.sum(), float(masses.sum()))

@@ -55,7 +55,8 @@ def kind_of(category: str) -> str:
     kind, known = kinds.get(suffix, ("clock", ("",)) if category == "direction" else ("", ()))
     if stem not in known:
         raise ValueError(
-            f"no category {category!r}: it is such as left_predicate, tall_choice, width_data, direction"
+            f"no category {category!r}: it is such as left_predicate, tall_choice, width_data, "
+            "direction"
         )
     return kind
 

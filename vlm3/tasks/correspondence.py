@@ -18,7 +18,7 @@ from vlm3.tasks.task import Task
 from vlm3.views import QA, NothingToAsk, View
 
 Point = tuple[float, float]
-FRAME = (560, 420)
+FRAME = (560, 420)  # in which UFM and DKM count pixels, whatever the size of the images
 _NAMED = re.compile(
     rf"""["']?\b[xu]["']?\s?[=:]\s?({words.COORDINATE})(?:\s?[,;]\s?|\s)(?:and )?"""
     rf"""["']?\b[yv]["']?\s?[=:]\s?({words.COORDINATE})""",
@@ -75,6 +75,7 @@ class Correspondence(Task):
         """The one "(x, y)" of the answer, in units of the text; None without one, with several, or
         outside [0, scale). The question's pixel, which an answer may repeat, is a match only if
         nothing else is said."""
+        # A pixel that is only repeated says nothing; one that stands alone says "the same place".
         said = plain.said(text)
         pairs = _pairs(said)
         others = {pair for pair in pairs if pair not in qa.about}
@@ -121,11 +122,12 @@ class Correspondence(Task):
 def _sampled_matches(
     view1: View, view2: View, n: int, rng: np.random.Generator, on: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Some covisible points, more than n where there are: a few thousand pixels are tried, not all."""
+    """Some covisible points, more than n where there are; a few thousand pixels are tried."""
     if view1.depth_m is None and view1.points is None:
         raise ValueError(
             "the correspondence task needs matches, or depth_m or points in the first view"
         )
+    # Many more than are asked about: of views far apart few pixels are seen twice.
     uv1, z_m = view1.places(max(1000, 20 * n), rng, _middles(view1) if on == "boxes" else True)
     uv2, seen = covisible(view1, view2, uv1, z_m)
     return uv1[seen], uv2[seen]
@@ -165,6 +167,7 @@ def covisible(
             raise ValueError(
                 f"covisibility needs depth_m and world_from_cam of the {name} view, or give matches"
             )
+    # The pixel that holds the point, not interpolated: depth between two objects is that of none.
     if z_m is None:
         columns, rows = uv1.astype(int).T
         z_m = view1.depth_m[rows, columns]

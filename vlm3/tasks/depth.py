@@ -17,7 +17,7 @@ from vlm3.views import QA, NothingToAsk, View
 
 
 class Depth(Task):
-    """Metric depth at a pixel: z-depth, along the optical axis, or the range from the camera centre."""
+    """Metric depth at a pixel: z-depth along the optical axis, or range from the camera centre."""
 
     headline = "delta_1"
 
@@ -62,13 +62,13 @@ class Depth(Task):
         return numbers.length_m(words.without(plain.said(text), qa.about))
 
     def score(self, pairs: Sequence[tuple[float | None, float]]) -> dict[str, float]:
-        """delta_1, delta_2, delta_3: over all pairs; no answer, or one that is not positive, counts as
-        wrong.
+        """delta_1, delta_2, delta_3: over all pairs; no answer, or one that is not positive, counts
+        as wrong.
 
-        abs_rel (mean abs(p - g) / g) and rmse_m: over the answers that are positive numbers. parsed:
-        their share. Variants of delta_1: delta_1_answered leaves out what was not answered (the
-        released notebook); delta_1_depthlm takes max(p/g, g/p) < 1.25 of any number but 0, which a
-        negative one passes (DepthLM).
+        abs_rel (mean abs(p - g) / g) and rmse_m: over the answers that are positive numbers.
+        parsed: their share. Variants of delta_1: delta_1_answered leaves out what was not answered
+        (the released notebook); delta_1_depthlm takes max(p/g, g/p) < 1.25 of any number but 0,
+        which a negative one passes (DepthLM).
         """
         if not pairs:
             raise ValueError("nothing to score: no pairs")
@@ -76,6 +76,7 @@ class Depth(Task):
         answer = np.array([math.nan if p is None else p for p, _ in pairs], float)
         good = np.isfinite(answer) & (answer > 0)
         p, g = answer[good], truth[good]
+        # The published scores differ in what they do with answers that are no depth.
         ratio = np.maximum(p / g, g / p)
         with np.errstate(divide="ignore", invalid="ignore"):
             depthlm = (np.maximum(answer / truth, truth / answer) < 1.25) & (answer != 0)

@@ -54,6 +54,7 @@ class Objects(Task):
                 "differ, distances centre_m of two, sizes size_m"
             )
         asked: dict[tuple, QA] = {}
+        # A few boxes allow few questions, and most draws find one that was asked already.
         for _ in range(20 * n):  # a question that comes up again is not asked again
             if len(asked) >= n:
                 break
@@ -122,6 +123,7 @@ class Objects(Task):
             fills["relation"] = own["relations"][truth.category.split("_")[0]]
             value = own["values"][value in (False, "second")]
         question = self._worded(table, rng, **fills)
+        # "first" and "second" are read by the order in the question, so a wording must keep it.
         if "relation" in fills and -1 < question.find(places[1]) < question.find(places[0]):
             raise ValueError(
                 f"a template of table {table!r} names the second object before the first: "
@@ -198,10 +200,10 @@ class Objects(Task):
         """Success of each bucket and the errors behind it, NaN where a bucket has no question.
 
         Success as in `judge`; no answer, or one of another type, counts as wrong; `qualitative` and
-        `quantitative` are micro averages, the latter with `direction` (SpatialRGPT's evaluation). Names
-        that end in _abs_rel: mean abs(p - g) / g, and clock_error_deg: 30 x mean hours on the circle,
-        both over what was answered; abs_rel: over all lengths. parsed: share of answers of the right
-        type.
+        `quantitative` are micro averages, the latter with `direction` (SpatialRGPT's evaluation).
+        Names that end in _abs_rel: mean abs(p - g) / g, and clock_error_deg: 30 x mean hours on the
+        circle, both over what was answered; abs_rel: over all lengths. parsed: share of answers of
+        the right type.
         """
         if not pairs:
             raise ValueError("nothing to score: no pairs")

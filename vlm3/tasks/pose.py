@@ -39,6 +39,7 @@ class Pose(Task):
         asks for, and "pair", equal for all questions about one pair of views. ValueError without
         poses.
         """
+        # Over all parts in their order, so that the questions of a pair stand next to each other.
         truth = true_pose(*views[:2])
         known = [part for part, fields in PARTS.items() if fields[0] in truth]
         parts = [part for part in known if metric or part != "distance"]
@@ -94,13 +95,13 @@ class Pose(Task):
 
         A new pose begins where "pair" changes, or where a field repeats.
 
-        auc_5, auc_10, auc_30 (degrees): area under the recall of max(rotation error, direction error),
-        in bins of one degree as published (VGGT, `auc`); auc_5_exact and so on: without bins. Over all
-        poses of which rotation and direction were asked; what was not answered counts as wrong. The
-        direction error ignores the sign of the vector. rotation_error_deg, direction_error_deg (sign
-        ignored), direction_error_signed_deg, angle_error_deg, distance_error_m, distance_abs_rel
-        (cameras in one place left out): means over what was answered. parsed: share of questions whose
-        every field was answered.
+        auc_5, auc_10, auc_30 (degrees): area under the recall of max(rotation error, direction
+        error), in bins of one degree as published (VGGT, `auc`); auc_5_exact and so on: without
+        bins. Over all poses of which rotation and direction were asked; what was not answered
+        counts as wrong. The direction error ignores the sign of the vector. rotation_error_deg,
+        direction_error_deg (sign ignored), direction_error_signed_deg, angle_error_deg,
+        distance_error_m, distance_abs_rel (cameras in one place left out): means over what was
+        answered. parsed: share of questions whose every field was answered.
         """
         if not pairs:
             raise ValueError("nothing to score: no pairs")
@@ -172,6 +173,7 @@ def auc(errors_deg: Sequence[float], threshold_deg: int, binned: bool = True) ->
     errors = np.asarray(errors_deg, float)
     if not len(errors):
         return math.nan
+    # Binned scores are a little higher, and published tables have them: so both are told.
     if not binned:
         return float(np.maximum(0, 1 - errors / threshold_deg).mean())
     counts, _ = np.histogram(errors, bins=np.arange(threshold_deg + 1))

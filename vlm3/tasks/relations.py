@@ -1,4 +1,4 @@
-"""What can be asked of objects, from their boxes, places and sizes: relations, distances, directions."""
+"""What can be asked of objects: relations, distances and directions, from boxes and places."""
 
 import math
 
@@ -32,6 +32,7 @@ def facts_of(view: View, places: list[str]) -> dict[str, np.ndarray]:
     hours = np.round(np.degrees(np.arctan2(right, forward)) / 30) % 12
     facts = {
         "left": _both(_clear(middles[:, 0], NEAR_SHARE), _sign(gaps[..., 0], NEAR_M)),
+        # An object may be higher up in the image only because it is farther away: both must agree.
         "above": _both(_clear(middles[:, 1], NEAR_SHARE), _sign(down, NEAR_M)),
         "behind": _both(
             _sign(-gaps[..., 2], NEAR_M), _clear(-np.linalg.norm(centres, axis=1), NEAR_M)
@@ -58,6 +59,7 @@ def _level(view: View) -> np.ndarray:
     down = np.array([0.0, 1.0, 0.0]) if view.world_from_cam is None else view.world_from_cam[1, :3]
     forward = np.array([0.0, 0.0, 1.0]) - down[2] * down
     length = np.linalg.norm(forward)
+    # A camera that looks straight down has no way forward on the ground.
     forward = forward / length if length > 0.1 else np.full(3, np.nan)
     return np.stack([np.cross(down, forward), down, forward])
 

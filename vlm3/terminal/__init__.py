@@ -1,0 +1,1 @@
+"""The command `vlm3`, and questions about photos of your own."""

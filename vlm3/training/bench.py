@@ -145,25 +145,27 @@ def train(
             found = _measured(vlm, batches, rung, config, steps, share)
         except torch.OutOfMemoryError:
             yield told | {"out_of_memory": True}
-        except (
-            RuntimeError
-        ) as error:  # a compiler's errors are many lines, the first of which says what
+        except RuntimeError as error:
+            # A compiler's errors are many lines, the first of which says what.
             yield told | {"failed": f"{type(error).__name__}: {error}".splitlines()[0]}
         else:
-            step_s = found["forward_s"] + found["backward_s"] + found["optimizer_s"]
-            tokens = sum(map(len, batches))
-            yield told | {
-                "step_s": step_s,
-                **found,
-                "data_s": data_s,
-                "samples_per_s": config.batch / step_s,
-                "tokens_per_s": tokens / step_s,
-                "tokens": tokens,
-                "batches": len(batches),
-                "mfu": useful / step_s / peak,
-            }
+            rates = _rates(found, config.batch, sum(map(len, batches)), useful / peak)
+            yield told | rates | {"data_s": data_s, "batches": len(batches)}
         vlm.net.zero_grad()
         _collected()
+
+
+def _rates(found: dict, samples: int, tokens: int, ideal_s: float) -> dict:
+    """Measures of a step with what follows from them; ideal_s: how long it would take at the peak."""
+    step_s = found["forward_s"] + found["backward_s"] + found["optimizer_s"]
+    return {
+        "step_s": step_s,
+        **found,
+        "samples_per_s": samples / step_s,
+        "tokens_per_s": tokens / step_s,
+        "tokens": tokens,
+        "mfu": ideal_s / step_s,
+    }
 
 
 def _collected() -> None:

@@ -79,6 +79,7 @@ class Run:
         return self.out / "checkpoints" / f"step-{step:08d}"
 
     def _state(self) -> dict:
+        # Frozen weights are in the model that the run began with, and stay there.
         options = StateDictOptions(ignore_frozen_params=True)
         weights, optimizer = get_state_dict(self.net, self.optimizers, options=options)
         return {"model": weights, "optimizer": optimizer}
@@ -130,10 +131,12 @@ class Run:
 def _network(
     settings: Qwen3VLConfig, weights: dict[str, torch.Tensor]
 ) -> Qwen3VLForConditionalGeneration:
+    # Weights are put in, not made: gigabytes of random numbers would be drawn for nothing.
     with torch.device("meta"):
         net = Qwen3VLForConditionalGeneration(copy.deepcopy(settings))
     model.tied(settings, weights, "what was trained")
     net.load_state_dict(weights, assign=True)
+    # Loading by assignment unties head and embeddings in silence.
     net.tie_weights()
     return net
 

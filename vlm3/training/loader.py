@@ -60,6 +60,7 @@ class Share(Dataset):
     def parts(self, step: int) -> Iterator[range]:
         """The samples of a step, a few at a time."""
         batch = self.config.batch
+        # Interleaved, so that every process gets of every source within a step.
         mine = range(step * batch + self.rank, (step + 1) * batch, self.world)
         return (mine[i : i + TOGETHER] for i in range(0, len(mine), TOGETHER))
 
@@ -98,6 +99,7 @@ class Feed:
         self._batches: queue.Queue = queue.Queue(AHEAD)
         self._closed, self._awaited, self._came = threading.Event(), range(0), time.monotonic()
         self._device = torch.cuda.current_device() if torch.cuda.is_available() else None
+        # torch hands out no handles of its workers; they are what is new among the children.
         others = set(multiprocessing.active_children())
         self._loader = self._begun(workers)
         self._workers = set(multiprocessing.active_children()) - others

@@ -55,6 +55,7 @@ def train(
     samples = samples or _named("mixture", config)
     if config.validate_every:
         validation = validation or _named("validation", config)
+    # What may differ on resume is left out; all else must be as it was.
     identity = {k: v for k, v in asdict(config).items() if k not in FREE}
     identity |= {"sources": samples.description, "stream_seed": samples.seed}
     run = Run(config.out, identity, config.keep)
@@ -85,6 +86,7 @@ def _learn(
                 if step > saved:
                     run.save(step)
                 raise _reason(stop, step) from None
+            # Before the step is logged, so that its record is whole.
             if checked and (step + 1) % config.validate_every == 0:
                 with suppress(sharding.Stopped):  # the next step will stop, too
                     record["validation"] = learner.validate(checked, stop)
@@ -135,6 +137,7 @@ class Learner:
         began, waited = time.perf_counter(), feed.wait_s
         sums, size, weight = torch.zeros(len(self.tasks), 2), np.zeros(3), 0.0
         for batch, counts in sharding.evened(feed.step(), self.net, feed.stop.is_set):
+            # Sums, not means: how much a step weighs is known with its last batch only.
             losses = self.losses(batch)
             (losses.sum() * counts).backward()
             sums += counts * self._by(batch, losses, self.tasks, batch.tasks)
@@ -142,6 +145,7 @@ class Learner:
             weight += counts * float(batch.weights.sum())
         told, rate = self._told(sums, self.tasks), learning_rate(step, self.config)
         norm = self._gathered(parallel.total([weight])[0])
+        # A NaN would be in the weights with the next line, and in every checkpoint after it.
         if not (math.isfinite(told["loss"]) and math.isfinite(norm)):
             raise FloatingPointError(
                 f"step {step + 1}: loss {told['loss']}, gradient norm {norm}. The last "
@@ -237,6 +241,7 @@ def optimizers(net: torch.nn.Module, config: Config) -> list[torch.optim.Optimiz
     if config.optimizer == "muon":  # it is for what maps between spaces, not for rows of a table
         inner = [n for n, p in learned.items() if p.ndim == 2 and not re.search(ROWS, n)]
     rest = [p for name, p in learned.items() if name not in inner]
+    # (0.9, 0.95), as is usual for language models.
     found = [torch.optim.AdamW(rest, config.lr, (0.9, 0.95), weight_decay=config.decay, fused=True)]
     if inner:
         matrices = [learned[name] for name in inner]
@@ -263,9 +268,11 @@ def prepared(vlm: VLM, config: Config) -> torch.nn.Module:
     """The network as it is trained: frozen in parts, checkpointed, compiled, with adapters, as
     asked for."""
     net = vlm.net.train()
+    # The tower keeps torch's attention: an image is dense.
     attention.use(net)
     for part in config.freeze:
         net.get_submodule(PARTS[part]).requires_grad_(False)
+    # Checkpointing without re-entry: the other kind breaks with frozen inputs.
     if config.checkpointing:
         every = {"every_n_layers": config.checkpointing}
         net.activation_checkpointing_enable({"use_reentrant": False}, **every)

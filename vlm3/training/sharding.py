@@ -39,6 +39,7 @@ def sharded(
         )
     if shard == 1:
         return net.to(device)
+    # Two dimensions: gather inside a group, add up gradients across groups.
     mesh = init_device_mesh(
         device.type, (world // shard, shard), mesh_dim_names=("replicate", "shard")
     )
@@ -57,6 +58,7 @@ def averaged(net: torch.nn.Module) -> None:
     learned = [p for p in net.parameters() if p.grad is not None]
     if not dist.is_initialized() or isinstance(learned[0], DTensor):
         return
+    # One message instead of hundreds: small networks are bound by the number of messages.
     flat = parameters_to_vector([p.grad for p in learned])
     dist.all_reduce(flat)
     vector_to_parameters(flat / dist.get_world_size(), [p.grad for p in learned])

@@ -40,5 +40,6 @@ def _middle(task: Task, qas: Sequence[QA]) -> str:
     truths = [task.numbers(qa.truth) for qa in qas]
     if truths[0] is None:
         return Counter(qa.answer for qa in qas).most_common(1)[0][0]
+    # An answer that was given, rather than the median itself: its form is right by construction.
     gaps = np.abs(np.array(truths) - np.median(truths, axis=0)).sum(1)
     return qas[int(gaps.argmin())].answer
