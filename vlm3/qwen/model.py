@@ -256,13 +256,10 @@ def _net(
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-    faults = {
-        "missing_keys": "missing",
-        "mismatched_keys": "of another shape",
-        "unexpected_keys": "left over",
-    }
-    for key, fault in faults.items():  # the library fills gaps with random numbers and goes on
-        if names := sorted(map(str, report[key])):
+    # The library fills gaps with random numbers and goes on.
+    faults = {"missing": "missing", "mismatched": "of another shape", "unexpected": "left over"}
+    for key, fault in faults.items():
+        if names := sorted(map(str, report[f"{key}_keys"])):
             raise ValueError(
                 f"{folder}: {len(names)} weights are {fault}, such as {names[0]}: {files.COPY}"
             )

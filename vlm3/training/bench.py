@@ -156,7 +156,7 @@ def train(
 
 
 def _rates(found: dict, samples: int, tokens: int, ideal_s: float) -> dict:
-    """Measures of a step with what follows from them; ideal_s: how long it would take at the peak."""
+    """Measures of a step with what follows from them; ideal_s: seconds at the device's peak."""
     step_s = found["forward_s"] + found["backward_s"] + found["optimizer_s"]
     return {
         "step_s": step_s,

@@ -13,8 +13,14 @@ from vlm3.qwen.architecture import PARTS
 # What may change on resume.
 FREE = ("out", "shard", "workers", "patience_s", "save_every", "keep", "progress", "peak_tflops")
 
-_POSITIVE = "steps batch tokens save_every keep validate_samples lr clip patience_s".split()
-_NOT_NEGATIVE = "decay checkpointing lora shard workers validate_every peak_tflops seed".split()
+_POSITIVE = (
+    *("steps", "batch", "tokens", "lr", "clip", "patience_s"),
+    *("save_every", "keep", "validate_samples"),
+)
+_NOT_NEGATIVE = (
+    *("decay", "checkpointing", "lora", "shard", "workers"),
+    *("validate_every", "peak_tflops", "seed"),
+)
 _KNOWN = {
     "precision": "bf16, fp32",
     "layout": "isolated, chat",
