@@ -31,7 +31,7 @@ class Evaluation:
     """What is asked of whom.
 
     Args:
-        task: depth, correspondence, pose or objects.
+        task: depth, correspondence, pose, objects, or one in a folder of VLM3_TASKS.
         source: a mixture, packaged or a TOML file, whose source of this task is asked about (see
             the guide, Data).
         model: a folder, a hub name, tiny, random:tiny, or a baseline: constant, opencv; vllm:NAME

@@ -201,7 +201,7 @@ def bench(what: Benches) -> int:
     """Measure on this machine, rung by rung.
 
     Args:
-        what: is measured.
+        what: a step of fine-tuning, or answers.
     """
     from vlm3.pages import recorded
 
