@@ -3,9 +3,9 @@ Jupyter Book.
 
     python book/build.py [--profile ci|cpu|gpu] [--force]
 
-A chapter is executed again only when it, `vlm3/`, its profile, a recorded result or the lock has
-changed. The book is rendered only when all chapters are clean, and replaces the old one only when
-it has no warning.
+A chapter is executed again only when it, `vlm3/`, its part of the profile, a recorded result or
+the lock has changed. The book is rendered only when all chapters are clean, and replaces the old
+one only when it has no warning.
 """
 
 import argparse
@@ -51,25 +51,65 @@ def main() -> None:
     chapters = sorted(
         path for path in BOOK.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts
     )
-    for chapter in chapters:
-        check_parameters(chapter, profile_file(args.profile))
+    check_profile(args.profile, chapters)
     executed = execute_all(chapters, args.profile, args.force)
     render(chapters, executed)
     print(f"read it: {os.path.relpath(HTML / 'index.html')}")
+
+
+def name_of(chapter: Path) -> str:
+    """What `_toc.yml` and profiles call a chapter."""
+    return chapter.relative_to(BOOK).with_suffix("").as_posix()
 
 
 def profile_file(profile: str) -> Path:
     return BOOK / "profiles" / f"{profile}.yml"
 
 
-def check_parameters(chapter: Path, profile: Path) -> None:
-    """papermill only logs a parameter that a chapter does not have; here it ends the build."""
-    known = papermill.inspect_notebook(str(chapter))
-    unknown = set(yaml.safe_load(profile.read_text())) - set(known)
+def chapters_of(profile: str) -> dict[str, dict]:
+    """The parameters that a profile gives to chapters, by the names of these."""
+    read = yaml.safe_load(profile_file(profile).read_text()) or {}
+    if read.get("profile") != profile or set(read) - {"profile", "chapters"}:
+        fail(
+            f"{profile}.yml says {read}, but may only hold `profile: {profile}` and `chapters:`; "
+            "parameters stand under the chapter that they are for"
+        )
+    return {name: given or {} for name, given in (read.get("chapters") or {}).items()}
+
+
+def parameters(chapter: Path, profile: str) -> str:
+    """What papermill gives to a chapter, as YAML: the profile's name and the chapter's own part."""
+    own = chapters_of(profile).get(name_of(chapter), {})
+    return yaml.safe_dump(own | {"profile": profile})
+
+
+def check_profile(profile: str, chapters: list[Path]) -> None:
+    """The profile is for these chapters and gives each of them all that it asks for."""
+    unknown = chapters_of(profile).keys() - {name_of(chapter) for chapter in chapters}
     if unknown:
         fail(
-            f"{profile.name} sets {sorted(unknown)}, but {chapter.relative_to(ROOT)} has only {sorted(known)}; "
+            f"{profile}.yml has parameters for {sorted(unknown)}, but there is no such chapter, "
+            f"only {[name_of(chapter) for chapter in chapters]}; correct the name or take it out"
+        )
+    for chapter in chapters:
+        check_parameters(chapter, profile)
+
+
+def check_parameters(chapter: Path, profile: str) -> None:
+    """papermill only logs a parameter that a chapter does not have, and leaves one that it is not
+    given at what the notebook says; here both end the build."""
+    known = set(papermill.inspect_notebook(str(chapter)))
+    given = set(yaml.safe_load(parameters(chapter, profile)))
+    where = f"book/{chapter.relative_to(BOOK)}"
+    if unknown := given - known:
+        fail(
+            f"{profile}.yml sets {sorted(unknown)} for {where}, which has only {sorted(known)}; "
             "add it to the cell tagged 'parameters' or take it out of the profile"
+        )
+    if missing := known - given:
+        fail(
+            f"{profile}.yml leaves out {sorted(missing)}, which {where} has as parameters; "
+            f"say under `chapters: {name_of(chapter)}:` what this profile computes"
         )
 
 
@@ -77,12 +117,11 @@ def key_of(chapter: Path, profile: str) -> str:
     """A digest of everything that the outputs of a chapter depend on."""
     inputs = [
         chapter,
-        profile_file(profile),
         ROOT / "requirements.lock",
         *files(ROOT / "vlm3"),
         *files(BOOK / "recorded"),
     ]
-    return digest(inputs, profile)
+    return digest(inputs, parameters(chapter, profile))
 
 
 def digest(paths: list[Path], *words: str) -> str:
@@ -154,8 +193,8 @@ def run_papermill(chapter: Path, target: Path, profile: str) -> tuple[float, int
         "papermill",
         str(chapter),
         str(target),
-        "-f",
-        str(profile_file(profile)),
+        "-y",
+        parameters(chapter, profile),
         "-k",
         "python3",
         "--cwd",
@@ -180,7 +219,8 @@ def run_papermill(chapter: Path, target: Path, profile: str) -> tuple[float, int
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         fail(
-            f"{chapter.relative_to(ROOT)} failed, see the traceback above; the notebook up to there is {target}"
+            f"{chapter.relative_to(ROOT)} failed, see the traceback above; "
+            f"the notebook up to there is {target}"
         )
     return time.monotonic() - start, usage.ru_maxrss // (
         1024**2 if sys.platform == "darwin" else 1024
@@ -192,7 +232,8 @@ def ipython_folder() -> Path:
     config = BUILD / "ipython" / "profile_default" / "ipython_kernel_config.py"
     put(
         config,
-        "c.IPKernelApp.log_level = 40  # of no interest: the kernel talks over TCP on this machine\n",
+        "c.IPKernelApp.log_level = 40  "
+        "# of no interest: the kernel talks over TCP on this machine\n",
     )
     return BUILD / "ipython"
 
@@ -256,7 +297,8 @@ def render(chapters: list[Path], executed: list[Path]) -> None:
     )
     if done.returncode:
         fail(
-            f"{done.stdout}\nthe book has warnings or errors, see above; the last good one is still in _build/html"
+            f"{done.stdout}\nthe book has warnings or errors, see above; "
+            "the last good one is still in _build/html"
         )
     shutil.rmtree(HTML, ignore_errors=True)
     (draft / "_build" / "html").rename(HTML)
@@ -286,7 +328,8 @@ def assemble(chapters: list[Path], executed: list[Path]) -> Path:
         text = path.read_text()
         run = json.loads(text)["metadata"]["vlm3"]
         rows.append(
-            f"| [](../{name}) | {run['profile']} | {run['date']} | {run['seconds']:.0f} | {run['memory_mb']} |"
+            f"| [](../{name}) | {run['profile']} | {run['date']} "
+            f"| {run['seconds']:.0f} | {run['memory_mb']} |"
         )
         target.write_text(text.replace(UNKNOWN, repository() or UNKNOWN))
         save_glued_pictures(nbformat.reads(text, 4), source / "_glued")

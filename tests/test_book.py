@@ -1,5 +1,6 @@
 """The build fails loudly, does nothing twice, and knows where the book lives."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
 import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -15,6 +17,8 @@ from tests.conftest import CHAPTERS, ROOT, run_build
 
 sys.path.insert(0, str(ROOT / "book"))
 import build
+
+PROFILES = sorted(path.stem for path in (ROOT / "book" / "profiles").glob("*.yml"))
 
 
 def small_book(folder: Path) -> Path:
@@ -28,8 +32,9 @@ def small_book(folder: Path) -> Path:
     ):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    for name in ("book/profiles", "book/_static", "book/_extra"):
+    for name in ("book/_static", "book/_extra"):
         shutil.copytree(ROOT / name, folder / name)
+    write_profile(folder)
     if (ROOT / "_build" / "vendor").exists():
         shutil.copytree(ROOT / "_build" / "vendor", folder / "_build" / "vendor")
     (folder / "vlm3").mkdir()
@@ -52,8 +57,14 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
-def write_chapter(root: Path, code: str, prose: str = "# A chapter") -> None:
-    parameters = new_code_cell('profile: str = "ci"', metadata={"tags": ["parameters"]})
+def write_profile(root: Path, **chapters: dict) -> None:
+    (root / "book" / "profiles").mkdir(exist_ok=True)
+    profile = {"profile": "ci", "chapters": chapters}
+    (root / "book" / "profiles" / "ci.yml").write_text(yaml.safe_dump(profile))
+
+
+def write_chapter(root: Path, code: str, prose: str = "# A chapter", own: str = "") -> None:
+    parameters = new_code_cell(f'profile: str = "ci"\n{own}', metadata={"tags": ["parameters"]})
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     notebook = new_notebook(
         cells=[new_markdown_cell(prose), parameters, new_code_cell(code)], metadata=kernel
@@ -125,20 +136,65 @@ def test_buttons_for_a_repository_appear_only_where_there_is_one(finished, tmp_p
         assert link in page.read_text()
 
 
-def test_an_unknown_parameter_is_an_error(tmp_path):
-    profile = tmp_path / "ci.yml"
-    profile.write_text("profile: ci\nfocal_length: 3\n")
-    with pytest.raises(SystemExit, match="focal_length"):
-        build.check_parameters(CHAPTERS[0], profile)
+def test_a_chapter_gets_its_own_part_of_the_profile(book, execute):
+    write_chapter(book, "print(profile, rooms)", own="rooms: int = 1")
+    write_profile(book, chapter={"rooms": 2})
+    assert nbformat.read(execute(), 4).cells[-1].outputs[0].text.strip() == "ci 2"
+
+
+def test_a_chapter_depends_on_its_own_part_of_the_profile_alone(book, execute):
+    chapter = book / "book" / "chapter.ipynb"
+    before = build.key_of(chapter, "ci")
+    write_profile(book, another={"rooms": 1})
+    assert build.key_of(chapter, "ci") == before
+    write_profile(book, chapter={"rooms": 1})
+    assert build.key_of(chapter, "ci") != before
 
 
 @pytest.mark.parametrize(
-    "profile", sorted((ROOT / "book" / "profiles").glob("*.yml")), ids=lambda path: path.stem
+    ("given", "complaint"),
+    [
+        ({"chaptre": {"rooms": 1}}, r"parameters for \['chaptre'\].*correct the name"),
+        ({"chapter": {"rooms": 1, "romos": 1}}, r"sets \['romos'\] for book/chapter.ipynb"),
+        ({"chapter": {}}, r"leaves out \['rooms'\].*say under `chapters: chapter:`"),
+        ({}, r"leaves out \['rooms'\].*say under `chapters: chapter:`"),
+    ],
 )
+def test_a_profile_that_does_not_fit_the_chapters_is_an_error(book, execute, given, complaint):
+    write_chapter(book, "print(rooms)", own="rooms: int = 1")
+    write_profile(book, **given)
+    with pytest.raises(SystemExit, match=complaint):
+        build.check_profile("ci", [book / "book" / "chapter.ipynb"])
+
+
+def test_a_parameter_outside_of_a_chapter_is_an_error(book, execute):
+    (book / "book" / "profiles" / "ci.yml").write_text("profile: ci\nrooms: 3\n")
+    with pytest.raises(SystemExit, match=r"'rooms': 3.*stand under the chapter"):
+        build.check_profile("ci", [])
+
+
+@pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_names_itself_and_fits_every_chapter(profile):
-    assert yaml.safe_load(profile.read_text())["profile"] == profile.stem
-    for chapter in CHAPTERS:
-        build.check_parameters(chapter, profile)
+    build.check_profile(profile, CHAPTERS)
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=build.name_of)
+def test_a_chapter_run_by_hand_computes_what_the_profile_ci_says(path):
+    found = papermill.inspect_notebook(str(path))
+    by_hand = {name: ast.literal_eval(each["default"]) for name, each in found.items()}
+    assert by_hand == yaml.safe_load(build.parameters(path, "ci"))
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=build.name_of)
+def test_what_a_profile_computes_stands_in_its_file_and_not_in_cells(path):
+    for cell in nbformat.read(path, 4).cells:
+        if cell.cell_type == "code":
+            assert "profile" not in names_read(cell.source), cell.source
+
+
+def names_read(code: str) -> set[str]:
+    found = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)]
+    return {name.id for name in found if isinstance(name.ctx, ast.Load)}
 
 
 @pytest.mark.parametrize(
@@ -223,7 +279,7 @@ def test_chapters_run_in_the_python_that_builds_whatever_kernels_others_installe
     assert made.metadata.kernelspec.name == "python3"
 
 
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CHAPTERS, ids=build.name_of)
 def test_a_chapter_keeps_the_rules_of_the_house(path):
     cells = nbformat.read(path, 4).cells
     code = [cell for cell in cells if cell.cell_type == "code"]
@@ -236,6 +292,16 @@ def test_a_chapter_keeps_the_rules_of_the_house(path):
             assert figure["figure"]["caption"]
             assert figure["figure"]["name"].startswith("fig-")
             assert figure["image"]["alt"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in CHAPTERS if path.parent.name in ("tasks", "results")],
+    ids=build.name_of,
+)
+def test_a_lesson_and_a_page_of_results_have_at_most_30_code_cells(path):
+    cells = nbformat.read(path, 4).cells
+    assert sum(cell.cell_type == "code" for cell in cells) <= 30
 
 
 def test_every_chapter_names_the_same_repository_on_colab_as_the_remote():

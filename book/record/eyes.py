@@ -144,7 +144,8 @@ def main() -> None:
         told = recorded.provenance(
             shlex.join(["python", *sys.argv]), args.seed, time.perf_counter() - began
         )
-        what = f"a linear layer for depth on the tower of {args.of or 'random:tiny, which learns, too'}, toy results"
+        tower = args.of or "random:tiny, which learns, too"
+        what = f"a linear layer for depth on the tower of {tower}, toy results"
         recorded.write(args.save, what, told, found)
 
 

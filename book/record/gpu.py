@@ -34,7 +34,6 @@ from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # a bare machine has no vlm3 installed
 GRACE_S = 15  # between being asked to end and being ended
@@ -190,7 +189,9 @@ def answer(job: Job) -> None:
         (torch.bfloat16, s.asked, 0.4),
         (torch.float32, max(2, s.asked // 10), 0.3),
     ):
-        for found in speed.measured(s.model, s.image, asked, 1, s.device, share * job.left_s, dtype):
+        for found in speed.measured(
+            s.model, s.image, asked, 1, s.device, share * job.left_s, dtype
+        ):
             job.tell(found)
 
 
@@ -241,7 +242,9 @@ def tiny(job: Job) -> None:
             _finish(config)
         records = log.records(config.out)
         _packed(config.out, job.out / "tiny.tar.gz")
-        seconds, wait_s = (sum(record[name] for record in records) for name in ("seconds", "wait_s"))
+        seconds, wait_s = (
+            sum(record[name] for record in records) for name in ("seconds", "wait_s")
+        )
         job.tell(
             {
                 "rung": "tiny" + ended,

@@ -50,7 +50,8 @@ def tuned(config: Config, learn: Source) -> tuple[Path, float]:
 def shown(record: dict) -> None:
     if record["step"] % 50 == 0:
         print(
-            f"step {record['step']}, loss {record['loss']:.3f}, {record['samples_per_s']:.1f} samples/s",
+            f"step {record['step']}, loss {record['loss']:.3f}, "
+            f"{record['samples_per_s']:.1f} samples/s",
             flush=True,
         )
 

@@ -31,7 +31,7 @@ UNSEEN = 480  # flats, a question each
 
 
 def run(layout: str, seed: int, steps: int, batch: int, unseen: Source) -> dict:
-    """One training, and how it went: loss on questions asked alone, and their delta_1 at the end."""
+    """One training, and how it went: loss on questions asked alone, their delta_1 at the end."""
     seen = Mixture(
         {"flats": Source(rooms("flats"), "depth", QUESTIONS, FOCAL_PX, WORDS)}, seed=seed
     )

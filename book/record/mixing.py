@@ -176,7 +176,10 @@ def keep(found: dict, path: Path) -> None:
     told = recorded.provenance(
         f"python book/record/mixing.py --powers {powers}", found["seed"], seconds
     )
-    what = "loss of depth on unseen toy rooms of three kinds, for several weightings of a mixture, toy results"
+    what = (
+        "loss of depth on unseen toy rooms of three kinds, "
+        "for several weightings of a mixture, toy results"
+    )
     results = {
         "rooms": ROOMS,
         "words": WORDS,

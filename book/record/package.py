@@ -24,7 +24,8 @@ from vlm3.training import log
 from vlm3.training.config import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY, RECORDED = ROOT / "vlm3" / "checkpoints" / "tiny", ROOT / "book" / "recorded"
+TINY = ROOT / "vlm3" / "qwen" / "checkpoints" / "tiny"
+RECORDED = ROOT / "book" / "recorded"
 TRAINING = RECORDED / "tiny_training.json"
 NOTHING = {
     "stages": [],
@@ -130,7 +131,8 @@ def _row(number: int, stage: dict) -> str:
     s = stage["settings"]
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in stage["shares"].items())
     steps = f"{stage['steps']} of {s['steps']}" if stage["steps"] < s["steps"] else s["steps"]
-    return f"| {number} | `{s['mixture']}`: {shares} | {steps} | {s['batch']} | {s['lr']} | {s['seed']} |"
+    row = (number, f"`{s['mixture']}`: {shares}", steps, s["batch"], s["lr"], s["seed"])
+    return f"| {' | '.join(map(str, row))} |"
 
 
 def card() -> str:
@@ -160,29 +162,37 @@ pipeline_tag: image-text-to-text
 
 # VLM3 tiny
 
-A toy: a Qwen3-VL with {found["weights"] / 1e6:.1f} million weights, trained from scratch by `vlm3` on toy rooms,
-one model for depth, correspondence, pose and objects. It is there so that every line of the book runs on a laptop.
+A toy: a Qwen3-VL with {found["weights"] / 1e6:.1f} million weights, \
+trained from scratch by `vlm3` on toy rooms,
+one model for depth, correspondence, pose and objects. It is there so that every line \
+of the book runs on a laptop.
 It has never seen a photograph, and its answers about yours are those of a toy.
 
 - Architecture: that of Qwen3-VL, unmodified; its sizes are in `config.json`.
-- Tokenizer: byte-level BPE, trained on the question templates of `vlm3/tasks`; every digit is one token.
-- Images: both sides multiples of 32, focal length unified to 100 px; places in hundredths (`taught.json`).
+- Tokenizer: byte-level BPE, trained on the question templates of `vlm3/tasks`; \
+every digit is one token.
+- Images: both sides multiples of 32, focal length unified to 100 px; \
+places in hundredths (`taught.json`).
 
 ## Training
 
-{found["samples"]:,} samples of toy rooms and nothing else, in stages of which each goes on with the model before it:
+{found["samples"]:,} samples of toy rooms and nothing else, in stages of which each \
+goes on with the model before it:
 
 | stage | samples of | steps | batch | highest lr | seed |
 |--:|---|--:|--:|--:|--:|
 {stages}
 
-- Command of a stage: `book/recorded/tiny_training.json`; other settings are those of the preset `tiny`
+- Command of a stage: `book/recorded/tiny_training.json`; \
+other settings are those of the preset `tiny`
 - Optimiser: {settings["optimizer"]}
 - Device: {record["device"]}; {record["wall_time_s"] / 60:.0f} minutes; {record["date"]}
 - How the recipe was found, dead ends included: `book/recorded/tiny_recipe.json`
 
-Validation loss on {settings["validate_samples"]} unseen rooms, nats per token, each answer weighing the same; steps are
-counted over all stages. The rooms are shared out among the tasks as a stage's samples are, so compare within a stage:
+Validation loss on {settings["validate_samples"]} unseen rooms, nats per token, \
+each answer weighing the same; steps are
+counted over all stages. The rooms are shared out among the tasks as a stage's samples are, \
+so compare within a stage:
 
 | step | {" | ".join(HEADLINES)} |
 |---|{"--:|" * len(HEADLINES)}
@@ -190,7 +200,8 @@ counted over all stages. The rooms are shared out among the tasks as a stage's s
 
 ## Scores
 
-On {samples} samples of the test split (`python book/record/scores.py`); correspondence is a mean error in pixels of a
+On {samples} samples of the test split (`python book/record/scores.py`); \
+correspondence is a mean error in pixels of a
 560x420 frame, lower is better; elsewhere higher is better.
 
 | task, score | {" | ".join(names)} |
