@@ -19,9 +19,12 @@ _SAME = str.maketrans(
 )
 _FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
 
+# Tags as models write them: <think>, <|box_end|>, ◁think▷, [THINK].
 _TAG = re.compile(
-    r"(?:<\|?|\u25c1)\s?(?:(?P<end>/|end_of_)|begin_of_)?(?P<name>[^\W\d][\w-]*+)(?:\s[^<>]{0,200})?/?\|?(?:>|\u25b7)"
-    r"|\[(?P<over>/)?(?P<thought>think\w{0,9}|thought\w{0,9}|reason\w{0,9}|analysis|reflection|scratchpad)\]",
+    r"(?:<\|?|\u25c1)\s?(?:(?P<end>/|end_of_)|begin_of_)?(?P<name>[^\W\d][\w-]*+)"
+    r"(?:\s[^<>]{0,200})?/?\|?(?:>|\u25b7)"
+    r"|\[(?P<over>/)?"
+    r"(?P<thought>think\w{0,9}|thought\w{0,9}|reason\w{0,9}|analysis|reflection|scratchpad)\]",
     re.IGNORECASE,
 )
 _MARKUP = re.compile(
@@ -31,20 +34,18 @@ _OF_ANSWER = re.compile(
     "answer|final|solution|response|result|output|conclusion|box|point|depth|distance"
 )
 _LETTER = re.compile(r"[^\W\d_]")
-_UNIT = re.compile(
-    rf"\b(?:{'|'.join(METRES.keys() - {'in', 'm', 'metre', 'metres', 'meter', 'meters'})})\b", re.I
-)
+# Units other than metres, which a number without one is in anyway; "in" is a preposition here.
+_OTHER_UNITS = METRES.keys() - {"in", "m", "metre", "metres", "meter", "meters"}
+_UNIT = re.compile(rf"\b(?:{'|'.join(_OTHER_UNITS)})\b", re.I)
 _GOES_ON = re.compile(r"</[\w-]*+>[ \t]?(?!<)\w")  # more of the answer behind its closing tag
 _BRACKETED = re.compile("<([^<>]*+)>")
 
+_TEX_FORM = re.compile(
+    r"\\(?:boxed|[fm]box|text\w*|math\w+|operatorname|left|right|displaystyle)(?![a-zA-Z])\s?"
+)
 _TEX = (
     (re.compile(r"\$([^$]*+)\$"), r"\1"),
-    (
-        re.compile(
-            r"\\(?:boxed|[fm]box|text\w*|math\w+|operatorname|left|right|displaystyle)(?![a-zA-Z])\s?"
-        ),
-        "",
-    ),
+    (_TEX_FORM, ""),
     (re.compile(r"\\(?:[][(),;:! ]|q?quad(?![a-zA-Z]))"), " "),
     (re.compile(r"\^?\{?\s?\\(?:circ|degree)(?![a-zA-Z])"), "\u00b0"),
     (re.compile(r"\\(?:approx|sim|simeq)(?![a-zA-Z])\s?"), "\u2248"),
@@ -53,16 +54,17 @@ _TEX = (
     (re.compile(r"\\%"), "%"),
     (re.compile("[{}]"), " "),
 )
-_EMPHASIS = re.compile(  # stars that touch a word; between digits or alone they may be a product
-    r"(?<=[^\s0-9*`])[*`]{1,3}|[*`]{1,3}(?=[^\s0-9*`])|(?<![^\s([{\"'])[*`]{1,3}(?=[0-9])|(?<=[0-9])[*`]{1,3}(?![^\s)\]}.,;:!?\"'])"
+# Stars that touch a word; between digits or alone they may be a product.
+_EMPHASIS = re.compile(
+    r"(?<=[^\s0-9*`])[*`]{1,3}|[*`]{1,3}(?=[^\s0-9*`])"
+    r"|(?<![^\s([{\"'])[*`]{1,3}(?=[0-9])|(?<=[0-9])[*`]{1,3}(?![^\s)\]}.,;:!?\"'])"
 )
 _EDGE = re.compile(r"(?<![^\W_])_{1,3}(?![_])|(?<!_)_{1,3}(?![^\W_])")
 _BULLET = re.compile(r"^\s{0,9}(?:[*\u2022\u00b7]\s|[0-9]{1,2}[.)]\s(?=[A-Za-z]))", re.MULTILINE)
 
 
 def said(text: str) -> str:
-    """What is left of an answer without its thoughts, inside its answer tags where it has them, and
-    without markup.
+    """What an answer says: without thoughts and markup, inside its answer tags where it has them.
 
     Thoughts are what stands in tags that are neither of answers nor of markup, whatever they are
     called, up to the last closing one, and all after an opening one that is never closed.
@@ -80,6 +82,7 @@ def said(text: str) -> str:
 
 
 def _plain_characters(text: str) -> str:
+    # NFKC alone would make 32 of "3²"; behind a "^" it is no number
     text = _NOT_ASCII.sub(
         lambda m: f"^{m[0]}" if unicodedata.category(m[0]) == "No" else m[0], text
     )
@@ -88,8 +91,10 @@ def _plain_characters(text: str) -> str:
 
 
 def _answered(text: str) -> str:
-    """An answer without its thoughts and tags. What stands beside an answer's tags only tells the
-    unit of a number."""
+    """An answer without its thoughts and tags.
+
+    What stands beside an answer's tags only tells the unit of a number within them.
+    """
     start, end, outer, own = 0, len(text), None, []
     for tag in _TAG.finditer(text):
         name = (tag["name"] or tag["thought"]).lower()
@@ -113,20 +118,15 @@ def _answered(text: str) -> str:
 
 def _shown(name: str) -> str:
     """What a tag leaves behind in a text."""
-    return (
-        f"<{name}>"
-        if name in METRES
-        else "^"
-        if name == "sup"
-        else ""
-        if _MARKUP.fullmatch(name)
-        else " "
-    )
+    if name in METRES:
+        return f"<{name}>"  # "<cm>" is a unit in brackets, and no tag
+    if name == "sup":
+        return "^"
+    return "" if _MARKUP.fullmatch(name) else " "
 
 
 def _untex(text: str) -> str:
-    """Without LaTeX's boxes, fonts and spaces; what else it says, such as a fraction, stays a
-    riddle."""
+    """Without LaTeX's boxes, fonts and spaces; what else it says, as a fraction, stays a riddle."""
     for pattern, put in _TEX:
         text = pattern.sub(put, text)
     return text

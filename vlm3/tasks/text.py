@@ -1,9 +1,8 @@
-"""What all tasks do with words: templates in, tuples out; `vlm3.tasks.numbers` reads single
-numbers.
+"""What all tasks do with words: templates in, tuples out.
 
-Templates are TOML files, one for each task, beside this module; a reader's own file in the same
-form does as well. Patterns never backtrack over a number, so reading takes time linear in the
-length of the text, whatever it holds.
+Single numbers are read by `vlm3.tasks.numbers`. Templates are TOML files, one for each task, beside
+this module; a reader's own file in the same form does as well. Patterns never backtrack over a
+number, so reading takes time linear in the length of the text, whatever it holds.
 """
 
 import re
@@ -15,9 +14,12 @@ import numpy as np
 
 from vlm3 import disk
 
+# Behind "v2" or "1.2." stands no number of its own, nor does one end before a further digit.
 COORDINATE = r"(?<![\w.])[-+\u2212]?+(?>[0-9]++(?:\.[0-9]++)?+|\.[0-9]++)(?!\.?[0-9])"
+# Negated, and with a per cent sign, a tolerance or a plus behind it, a tuple says something else.
 TUPLE = re.compile(
-    rf"(?<![-\u2212])(?<![Nn]ot )(?<!n't )[(\[]\s{{0,2}}{COORDINATE}(?:,\s{{0,2}}{COORDINATE}){{1,3}}\s{{0,2}}[)\]]"
+    r"(?<![-\u2212])(?<![Nn]ot )(?<!n't )"
+    rf"[(\[]\s{{0,2}}{COORDINATE}(?:,\s{{0,2}}{COORDINATE}){{1,3}}\s{{0,2}}[)\]]"
     r"(?!\s?[%\u00b1]|\s?\+/)"
 )
 
@@ -41,16 +43,14 @@ def changed(templates: dict, changes: Mapping, where: str) -> dict:
 
 
 def question(templates: dict, table: str, rng: np.random.Generator, **fills: object) -> str:
-    """The file's note, which all its questions begin with, and one wording, drawn with rng and
-    filled in."""
+    """The note that begins all questions of a file, and one wording, drawn with rng and filled."""
     wordings = templates[table]["questions"]
     wording = f"{templates.get('note', '')} {wordings[rng.integers(len(wordings))]}".lstrip()
     return wording.format(scale=templates.get("scale"), **fills)
 
 
 def number(written: str) -> float:
-    """A number as written, with a minus sign of either kind; infinite where it is too long for a
-    float."""
+    """A number as written, with a minus sign of either kind; infinite beyond what a float holds."""
     return float(written.replace("\u2212", "-").replace(",", ""))
 
 
@@ -60,8 +60,7 @@ def tuples(text: str) -> list[tuple[float, ...]]:
 
 
 def without(text: str, about: Sequence[Sequence[float]]) -> str:
-    """A text without the pixels and boxes that its question names, however it separates their
-    numbers."""
+    """A text without the pixels and boxes that its question names, however it separates them."""
     for place in about:
         written = [f"{number:g}" for number in place]
         if all(each in text for each in written):
