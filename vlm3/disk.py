@@ -63,14 +63,17 @@ def write(path: Path, text: str) -> None:
 
 
 def jsonl(path: Path, *names: str) -> list[dict]:
-    """The objects of a JSONL file, each with at least these names; errors and the last line as in
-    `read`."""
+    """The objects of a JSONL file, each with at least these names.
+
+    What stands behind the last line end was cut off while it was written, and is left out.
+    ValueError, naming file and line, for anything else.
+    """
     lines = _text(path).split("\n")[:-1] if path.exists() else []
     return [_object(line, f"{path}:{n}", *names) for n, line in enumerate(lines, 1)]
 
 
 def _text(path: Path) -> str:
-    """With marks in place of bytes that are no text, so that the line that holds them can be named."""
+    """With marks in place of bytes that are no text, so that their line can be named."""
     return path.read_text(encoding="utf-8-sig", errors="replace")
 
 
@@ -90,6 +93,7 @@ def claim(out: Path, identity: Mapping, begun: bool) -> None:
     begun: whether there is something to lose. Then ValueError where another configuration began,
     naming the changes.
     """
+    # as the file will give it back: tuples are lists there, paths are text
     identity = json.loads(json.dumps(identity, default=str))
     out.mkdir(parents=True, exist_ok=True)
     path = out / "config.json"
@@ -105,27 +109,20 @@ def flat(record: Mapping, prefix: str = "") -> dict[str, float]:
     """Nested records as one: {"losses": {"depth": 1.2}} becomes {"losses/depth": 1.2}."""
     found = {}
     for name, value in record.items():
-        found |= (
-            flat(value, f"{prefix}{name}/")
-            if isinstance(value, Mapping)
-            else {prefix + name: value}
-        )
+        nested = isinstance(value, Mapping)
+        found |= flat(value, f"{prefix}{name}/") if nested else {prefix + name: value}
     return found
 
 
 def _differences(old: Mapping, new: Mapping) -> list[str]:
     a, b = flat(old), flat(new)
-    return [
-        f"{k} was {a.get(k)!r}, is {b.get(k)!r}"
-        for k in sorted(a.keys() | b.keys())
-        if a.get(k) != b.get(k)
-    ]
+    changed = [k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k)]
+    return [f"{k} was {a.get(k)!r}, is {b.get(k)!r}" for k in changed]
 
 
 @contextmanager
 def held(folder: str | Path) -> Iterator[None]:
-    """Make a folder and hold it against every other command, and every other thread, as long as
-    this lasts.
+    """Make a folder, and hold it against every other command and thread as long as this lasts.
 
     The lock is the operating system's and ends with its process, however that ends; the file .lock
     stays and means nothing by itself. Beside it .lock.json tells others who holds the folder.
@@ -157,8 +154,8 @@ def _take(lock: FileLock, folder: Path) -> None:
         if isinstance(error, OSError) and error.errno not in _LOCKLESS:
             raise
         warnings.warn(
-            f"{folder}: this file system has no locks ({error}), so nothing stops a second command from "
-            "writing into the same folder",
+            f"{folder}: this file system has no locks ({error}), so nothing stops a second command "
+            "from writing into the same folder",
             stacklevel=2,
         )
 
@@ -176,8 +173,7 @@ def _me() -> dict[str, str | int]:
 def _holder(path: Path) -> str:
     try:
         found = json.loads(path.read_text())
-        return (
-            f"process {found['pid']} on {found['host']} since {found['since']} ({found['command']})"
-        )
+        who = f"process {found['pid']} on {found['host']}"
+        return f"{who} since {found['since']} ({found['command']})"
     except (OSError, ValueError, TypeError, KeyError):  # it is only just beginning
         return "another command"

@@ -17,14 +17,13 @@ from vlm3.views import Box, Pair, View
 
 Calibrator = Callable[[np.ndarray], Camera]
 
-MAX_PIXELS = (
-    16_777_216  # above this Qwen3-VL's own processor shrinks an image, and the focal length with it
-)
+# Above this Qwen3-VL's own processor shrinks an image, and the focal length with it.
+MAX_PIXELS = 16_777_216
 PAD_VALUE = 127  # mid-grey is about zero after the model's normalisation
 NO_FOCAL = (
-    "no focal length known for this {} image. Three ways out: (1) give it, as a Camera or in pixels "
-    "(focal_px, --focal-px); (2) take the original photo, whose EXIF data name its focal length; "
-    "(3) pass calibrator=f, a function from the HxWx3 uint8 image to a Camera."
+    "no focal length known for this {} image. Three ways out: (1) give it, as a Camera or in "
+    "pixels (focal_px, --focal-px); (2) take the original photo, whose EXIF data name its focal "
+    "length; (3) pass calibrator=f, a function from the HxWx3 uint8 image to a Camera."
 )
 
 
@@ -36,13 +35,14 @@ def unify_focal(
     max_pixels: int | None = None,
     calibrator: Calibrator | None = None,
 ) -> View:
-    """Resample a view, once, so that its focal length is focal_px in x and y and its sides divide
-    by multiple.
+    """Resample a view, once, to focal length focal_px in x and y and sides that are multiples.
 
-    fit: "pad" adds grey on the right and at the bottom (default); "crop" cuts all sides alike;
-    "stretch" rounds each side by itself, so fx and fy come out up to a few per cent off: what the
-    released models saw. With more than max_pixels, the image is cut down around its centre; the
-    scale never changes. A last column or row that the new size would show only in part is left out.
+    multiple: what both sides divide by. fit: "pad" adds grey on the right and at the bottom
+    (default); "crop" cuts all sides alike; "stretch" rounds each side by itself, so fx and fy come
+    out up to a few per cent off: what the released models saw. With more than max_pixels, the image
+    is cut down around its centre; the scale never changes. A last column or row that the new size
+    would show only in part is left out.
+
     The camera stays exact, and so do points. Depth is that of the nearest pixel, NaN in the
     padding; boxes are clipped to the image. Boxes and points that end up outside it are left out.
 
@@ -66,18 +66,17 @@ def unify_focal(
 
 
 def unify_pair(pair: Pair, **options) -> Pair:
-    """Both views of a pair, unified (options as for `unify_focal`), with the points that are still
-    inside both."""
-    views = [unify_focal(view, **options) for view in (pair.view1, pair.view2)]
+    """Both views of a pair, unified, with the points that are still inside both.
+
+    options: as for `unify_focal`.
+    """
+    views = [unify_focal(view, **options) for view in pair[:2]]
     moved, inside = [], np.ones(len(pair.uv1), bool)
-    for uv, old, new in zip(
-        (pair.uv1, pair.uv2), (pair.view1.camera, pair.view2.camera), views, strict=True
-    ):
-        moved.append(project(rays(uv, old), new.camera))
-        scale = new.camera.fx / old.fx, new.camera.fy / old.fy
-        picture = np.minimum(
-            new.size, np.floor(np.multiply(old.size, scale) + 1e-6)
-        )  # without the padding
+    for uv, old, new in zip(pair[2:], pair[:2], views, strict=True):
+        moved.append(project(rays(uv, old.camera), new.camera))
+        scale = new.camera.fx / old.camera.fx, new.camera.fy / old.camera.fy
+        # without the padding, on which nothing lies
+        picture = np.minimum(new.size, np.floor(np.multiply(old.size, scale) + 1e-6))
         inside &= ((moved[-1] >= 0) & (moved[-1] < picture)).all(-1)
     return Pair(*views, *(uv[inside] for uv in moved))
 
@@ -94,23 +93,15 @@ class _Axis(NamedTuple):
 def _axes(
     camera: Camera, focal_px: float, multiple: int, fit: str, max_pixels: int | None
 ) -> list[_Axis]:
-    most = MAX_PIXELS if max_pixels is None else max_pixels
-    if not (
-        isinstance(focal_px, (int, float, np.number))
-        and 0 < focal_px < 1e6
-        and isinstance(multiple, (int, np.integer))
-        and isinstance(most, (int, np.integer))
-        and 1 <= multiple**2 <= most <= MAX_PIXELS
-        and multiple > 0
-    ):
-        raise ValueError(
-            f"need 0 < focal_px < 1e6 and whole numbers multiple >= 1 and max_pixels from multiple^2 to {MAX_PIXELS}, "
-            f"got {focal_px!r}, {multiple!r}, {max_pixels!r}"
-        )
+    """The two sides of the new image; ValueError for what `unify_focal` refuses."""
+    _check_options(focal_px, multiple, max_pixels)
     scales = [focal_px / camera.fx, focal_px / camera.fy]
     full = [side * scale for side, scale in zip(camera.size, scales, strict=True)]
-    became = f"the {camera.width}x{camera.height} image becomes {full[0]:.6g}x{full[1]:.6g} at f = {focal_px:g} px"
-    if max(full) > 1e8:
+    became = (
+        f"the {camera.width}x{camera.height} image becomes {full[0]:.6g}x{full[1]:.6g} "
+        f"at f = {focal_px:g} px"
+    )
+    if max(full) > 1e8:  # no photo: a focal length in metres or in another unit
         raise ValueError(
             f"{became}: is its focal length of ({camera.fx:g}, {camera.fy:g}) px right?"
         )
@@ -120,13 +111,24 @@ def _axes(
     if fit == "stretch":
         full = [float(length) for length in lengths]
         scales = [length / side for length, side in zip(lengths, camera.size, strict=True)]
-    if math.prod(lengths) > most:
+    if math.prod(lengths) > (MAX_PIXELS if max_pixels is None else max_pixels):
         if max_pixels is None:
             raise ValueError(
                 f"{became}, more than {MAX_PIXELS} pixels: pass max_pixels to keep its centre only"
             )
         lengths = _within(lengths, max_pixels, multiple)
     return [_axis(*side, fit) for side in zip(scales, full, lengths, strict=True)]
+
+
+def _check_options(focal_px: float, multiple: int, max_pixels: int | None) -> None:
+    most = MAX_PIXELS if max_pixels is None else max_pixels
+    whole = all(isinstance(number, (int, np.integer)) for number in (multiple, most))
+    known = isinstance(focal_px, (int, float, np.number)) and 0 < focal_px < 1e6
+    if not (known and whole and 1 <= multiple**2 <= most <= MAX_PIXELS and multiple > 0):
+        raise ValueError(
+            "need 0 < focal_px < 1e6 and whole numbers multiple >= 1 and max_pixels from "
+            f"multiple^2 to {MAX_PIXELS}, got {focal_px!r}, {multiple!r}, {max_pixels!r}"
+        )
 
 
 def _fitted(side: float, multiple: int, fit: str) -> int:
@@ -144,9 +146,9 @@ def _fitted(side: float, multiple: int, fit: str) -> int:
 def _within(lengths: list[int], most: int, multiple: int) -> list[int]:
     """About the same shape in at most `most` pixels."""
     short, long = sorted(lengths)
-    short = max(
-        multiple, math.floor(short * math.sqrt(most / (short * long))) // multiple * multiple
-    )
+    ideal = math.floor(short * math.sqrt(most / (short * long)))
+    short = max(multiple, ideal // multiple * multiple)
+    # the long side takes all that rounding the short one left
     long = min(long, most // short // multiple * multiple)
     return [short, long] if lengths[0] <= lengths[1] else [long, short]
 
@@ -160,12 +162,9 @@ def _axis(scale: float, full: float, length: int, fit: str) -> _Axis:
 def _resampled(image: np.ndarray, x: _Axis, y: _Axis) -> np.ndarray:
     """One bicubic resampling of a fractional source box, straight to the final size."""
     height, width = image.shape[:2]
-    box = (
-        x.start / x.scale,
-        y.start / y.scale,
-        min((x.start + x.kept) / x.scale, width),
-        min((y.start + y.kept) / y.scale, height),
-    )
+    right, bottom = (x.start + x.kept) / x.scale, (y.start + y.kept) / y.scale
+    # Pillow refuses a box that rounding has put a hair beyond the image
+    box = x.start / x.scale, y.start / y.scale, min(right, width), min(bottom, height)
     picture = Image.fromarray(image).resize((x.kept, y.kept), Image.Resampling.BICUBIC, box=box)
     if (x.kept, y.kept) == (x.length, y.length):
         return np.array(picture)
@@ -176,9 +175,9 @@ def _resampled(image: np.ndarray, x: _Axis, y: _Axis) -> np.ndarray:
 
 def _nearest(depth_m: np.ndarray, x: _Axis, y: _Axis) -> np.ndarray:
     """Depth at the centre of each new pixel, from the old pixel that holds it."""
-    columns, rows = (
+    rows, columns = (
         np.minimum(((axis.start + np.arange(axis.kept) + 0.5) / axis.scale).astype(int), size - 1)
-        for axis, size in ((x, depth_m.shape[1]), (y, depth_m.shape[0]))
+        for axis, size in zip((y, x), depth_m.shape, strict=True)
     )
     canvas = np.full((y.length, x.length), np.nan, np.float32)
     canvas[: y.kept, : x.kept] = depth_m[rows][:, columns]
@@ -193,17 +192,16 @@ def _shifted(points: np.ndarray, x: _Axis, y: _Axis) -> np.ndarray:
 
 
 def _moved(box: Box, x: _Axis, y: _Axis) -> Box | None:
+    """The box on the new image, clipped to it; None where nothing of it is left."""
     xmin, xmax = (min(max(u * x.scale - x.start, 0.0), float(x.kept)) for u in (box.xmin, box.xmax))
     ymin, ymax = (min(max(v * y.scale - y.start, 0.0), float(y.kept)) for v in (box.ymin, box.ymax))
-    return (
-        box._replace(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
-        if xmin < xmax and ymin < ymax
-        else None
-    )
+    if xmin >= xmax or ymin >= ymax:
+        return None
+    return box._replace(xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax)
 
 
 def calibrated(image: np.ndarray, calibrator: Calibrator | None) -> Camera:
-    """The camera that a calibrator finds for an image; ValueError without one, naming the ways out."""
+    """The camera that a calibrator finds for an image; without one, ValueError: the ways out."""
     height, width = image.shape[:2]
     if calibrator is None:
         raise ValueError(NO_FOCAL.format(f"{width}x{height}"))

@@ -3,16 +3,14 @@
 Conventions, stated here once and never varied:
 
 - Image coordinates are continuous. (0, 0) is the outer corner of the top-left pixel, so pixel
-  (column i, row j)
-  has its centre at (i + 0.5, j + 0.5), and a resize multiplies coordinates and intrinsics by W'/W
-  and H'/H exactly. Files whose principal point counts from pixel centres (OpenCV) get + 0.5 in
-  their reader: `Camera.from_opencv`.
+  (column i, row j) has its centre at (i + 0.5, j + 0.5), and a resize multiplies coordinates and
+  intrinsics by W'/W and H'/H exactly. Files whose principal point counts from pixel centres
+  (OpenCV) get + 0.5 in their reader: `Camera.from_opencv`.
 - Cameras look along +z; x points right, y down.
 - A transform carries its direction in its name: `x1 = cam1_from_cam2 @ x2`.
 - `depth_m` is z-depth, `range_m` the distance from the camera centre.
 - Yaw, pitch and roll are intrinsic, in this order: R = Ry(yaw) Rx(pitch) Rz(roll) is the rotation
-  part of
-  cam1_from_cam2. Yaw > 0 turns right, pitch > 0 looks up, roll > 0 banks right.
+  part of cam1_from_cam2. Yaw > 0 turns right, pitch > 0 looks up, roll > 0 banks right.
 """
 
 import sys
@@ -23,8 +21,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera without distortion: focal lengths and principal point in pixels, image size
-    in pixels.
+    """A pinhole camera without distortion: focal lengths, principal point, image size, in pixels.
 
     Raises ValueError for a size that is not a positive whole number and for intrinsics that are not
     finite or not positive where they must be.
@@ -47,6 +44,7 @@ class Camera:
         for name in ("fx", "fy", "cx", "cy"):
             value = getattr(self, name)
             number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+            # also refuses NaN, and whole numbers that no float can hold
             if not number or not abs(value) <= sys.float_info.max:
                 raise ValueError(f"camera {name} must be a finite number of pixels, got {value!r}")
         if self.fx <= 0 or self.fy <= 0:
@@ -54,7 +52,7 @@ class Camera:
 
     @classmethod
     def from_opencv(cls, matrix: np.ndarray, width: int, height: int) -> "Camera":
-        """matrix: 3x3, its principal point counted from pixel centres, as OpenCV and most files do."""
+        """From a 3x3 matrix whose principal point counts from pixel centres, as most files do."""
         K = np.asarray(matrix, float)
         if K.shape != (3, 3):
             raise ValueError(f"a camera matrix is 3x3, got shape {K.shape}")
@@ -77,7 +75,7 @@ class Camera:
         return Camera(self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy, width, height)
 
     def cropped(self, left: float, top: float, width: int, height: int) -> "Camera":
-        """The camera of the window of width x height pixels whose outer corner lies at (left, top)."""
+        """The camera of a window of width x height pixels with its outer corner at (left, top)."""
         return Camera(self.fx, self.fy, self.cx - left, self.cy - top, width, height)
 
 
@@ -124,11 +122,12 @@ def depth_from_range(range_m: np.ndarray, uv: np.ndarray, camera: Camera) -> np.
 
 
 def rotation_from_ypr(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.ndarray:
-    """3x3 rotation of cam1_from_cam2: Ry(yaw) Rx(pitch) Rz(roll), intrinsic; columns are camera 2's
-    axes."""
-    (sy, sp, sr), (cy, cp, cr) = (
-        f(np.radians([yaw_deg, pitch_deg, roll_deg])) for f in (np.sin, np.cos)
-    )
+    """3x3 rotation of cam1_from_cam2, Ry(yaw) Rx(pitch) Rz(roll), intrinsic.
+
+    Its columns are camera 2's axes as camera 1 sees them.
+    """
+    angles = np.radians([yaw_deg, pitch_deg, roll_deg])
+    (sy, sp, sr), (cy, cp, cr) = np.sin(angles), np.cos(angles)
     return np.array(
         [
             [cy * cr + sy * sp * sr, -cy * sr + sy * sp * cr, sy * cp],
@@ -139,14 +138,14 @@ def rotation_from_ypr(yaw_deg: float, pitch_deg: float, roll_deg: float) -> np.n
 
 
 def ypr_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
-    """(yaw_deg, pitch_deg, roll_deg) of a 3x3 cam1_from_cam2; pitch in [-90, 90], the others in
-    [-180, 180].
+    """(yaw_deg, pitch_deg, roll_deg) of a 3x3 cam1_from_cam2.
 
-    Looking straight up or down leaves only one of yaw and roll defined; roll is then 0.
+    Pitch lies in [-90, 90], the others in [-180, 180]. Looking straight up or down leaves only one
+    of yaw and roll defined; roll is then 0.
     """
     R = np.asarray(rotation, float)
     cos_pitch = np.hypot(R[1, 0], R[1, 1])
-    if cos_pitch < 1e-9:
+    if cos_pitch < 1e-9:  # below, rounding alone would decide how yaw and roll share the turn
         yaw, roll = np.arctan2(-R[2, 0], R[0, 0]), 0.0
     else:
         yaw, roll = np.arctan2(R[0, 2], R[2, 2]), np.arctan2(R[1, 0], R[1, 1])
@@ -155,9 +154,9 @@ def ypr_from_rotation(rotation: np.ndarray) -> tuple[float, float, float]:
 
 
 def rotation_angle_deg(rotation: np.ndarray) -> float:
-    """Angle of a 3x3 rotation, 0..180 degrees; exact for small angles too (sine and cosine, not
-    arccos alone)."""
+    """Angle of a 3x3 rotation, 0 to 180 degrees, exact for small angles too."""
     R = np.asarray(rotation, float)
+    # arccos of the trace alone loses half the digits near 0 and 180 degrees
     sine = np.linalg.norm([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]])
     return float(np.degrees(np.arctan2(sine, np.trace(R) - 1)))
 
@@ -171,6 +170,7 @@ def check_pose(pose: np.ndarray, name: str) -> np.ndarray:
         )
     R = pose[:3, :3]
     off = max(np.abs(R.T @ R - np.eye(3)).max(), np.abs(pose[3] - [0, 0, 0, 1]).max())
+    # 1e-4 lets poses pass that a file holds in float32 or with five digits
     if off > 1e-4 or np.linalg.det(R) < 0:
         raise ValueError(
             f"{name} is not a rotation and a translation (off by {off:.2g}): {pose.tolist()}"
@@ -192,7 +192,9 @@ def transform(a_from_b: np.ndarray, points_b: np.ndarray) -> np.ndarray:
 
 
 def relative_pose(world_from_cam1: np.ndarray, world_from_cam2: np.ndarray) -> np.ndarray:
-    """4x4 cam1_from_cam2; its translation is the centre of camera 2 in camera 1's frame. Checks
-    both poses."""
+    """4x4 cam1_from_cam2, whose translation is the centre of camera 2 in camera 1's frame.
+
+    ValueError for a pose that is no rigid transform.
+    """
     world_from_cam1 = check_pose(world_from_cam1, "world_from_cam1")
     return invert(world_from_cam1) @ check_pose(world_from_cam2, "world_from_cam2")

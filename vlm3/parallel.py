@@ -17,11 +17,9 @@ from vlm3.disk import held
 
 
 def place() -> PartialState:
-    """Device, and which of how many processes this is; the group of processes is made on the first
-    call."""
-    os.environ.setdefault(
-        "TOKENIZERS_PARALLELISM", "false"
-    )  # else tokenizers warn when workers are forked
+    """Device, and which of how many processes this is; the first call makes their group."""
+    # else tokenizers warn when workers are forked
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return PartialState(cpu=not torch.cuda.is_available())
 
 
@@ -44,6 +42,7 @@ def reduced(values: Sequence[float], how: dist.ReduceOp) -> list[float]:
     if not dist.is_initialized():
         return list(values)
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    # float32 would stop counting at 2^24, which tokens soon pass
     found = torch.tensor(values, dtype=torch.float64, device=device)
     dist.all_reduce(found, how)
     return found.tolist()
@@ -60,8 +59,7 @@ def wait() -> None:
 
 
 def alone(act: Callable) -> Callable:
-    """Of a function that fills the folder `config.out`: it holds the folder as long as it works,
-    see `vlm3.disk.held`.
+    """Make a function hold the folder `config.out` that it fills, see `vlm3.disk.held`.
 
     Several processes that work as one count as one: the leading one holds the folder, and what
     refuses it ends all.
@@ -85,6 +83,7 @@ def _held_by_the_leading(out: Path) -> Iterator[None]:
                 stack.enter_context(held(out))
         except OSError as error:
             refusal = error
+        # a sum, so that all learn of it: a process that went on would wait for the others for ever
         if total([refusal is not None])[0]:
             raise refusal or BlockingIOError(
                 f"{out}: the leading process could not hold it, and says why"

@@ -1,5 +1,4 @@
-"""The nouns of the book: Box, View, Pair, QA, Answer, Sample; and what a task says when a view has
-nothing for it."""
+"""The nouns of the book: Box, View, Pair, QA, Answer, Sample, and an error of tasks."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -30,11 +29,10 @@ class View:
     """What one camera sees of one scene.
 
     image: HxWx3 uint8; camera: of the same size, None if not known yet (`unify_focal` says what to
-    do then);
-    depth_m: HxW float32 z-depth in metres, NaN where unknown; world_from_cam: 4x4 rigid transform;
-    boxes: each a Box, or its values; points: (N, 3) sparse labels u, v, z_m, as of a laser scanner:
-    continuous pixels inside the image, which move with it exactly, where a depth map is resampled;
-    they count before the map. Raises ValueError, with the value, for anything else.
+    do then); depth_m: HxW float32 z-depth in metres, NaN where unknown; world_from_cam: 4x4 rigid
+    transform; boxes: each a Box, or its values; points: (N, 3) sparse labels u, v, z_m, as of a
+    laser scanner: continuous pixels inside the image, which move with it exactly, where a depth map
+    is resampled; they count before the map. Raises ValueError, with the value, for anything else.
     """
 
     image: np.ndarray
@@ -56,9 +54,8 @@ class View:
         if self.depth_m is not None:
             object.__setattr__(self, "depth_m", _checked_depth(self.depth_m, (height, width)))
         if self.world_from_cam is not None:
-            object.__setattr__(
-                self, "world_from_cam", check_pose(self.world_from_cam, "world_from_cam")
-            )
+            pose = check_pose(self.world_from_cam, "world_from_cam")
+            object.__setattr__(self, "world_from_cam", pose)
         if self.points is not None:
             object.__setattr__(self, "points", _checked_points(self.points, width, height))
         object.__setattr__(self, "boxes", tuple(_checked_box(b, width, height) for b in self.boxes))
@@ -71,12 +68,11 @@ class View:
     def places(
         self, n: int, rng: np.random.Generator, where: np.ndarray | bool = True
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Up to n different places of known depth, drawn with rng: (k, 2) pixels and (k,) z-depth
-        in metres.
+        """Up to n different places of known depth, drawn with rng.
 
-        Of the points where the view has them, else of the depth map, at the centres of its pixels.
-        where: HxW bool, or True for the whole image. ValueError for a view with neither points nor
-        depth.
+        Returns (k, 2) pixels and (k,) z-depth in metres, of the points where the view has them,
+        else of the depth map, at the centres of its pixels. where: HxW bool, or True for the whole
+        image. ValueError for a view with neither points nor depth.
         """
         if self.points is not None:
             columns, rows = self.points[:, :2].astype(int).T
@@ -86,15 +82,16 @@ class View:
         if self.depth_m is None:
             raise ValueError("depth is unknown everywhere: the view needs points or depth_m")
         known = np.flatnonzero(np.isfinite(self.depth_m) & where)
-        rows, columns = np.divmod(
-            rng.choice(known, min(n, len(known)), replace=False), self.size[0]
-        )
+        chosen = rng.choice(known, min(n, len(known)), replace=False)
+        rows, columns = np.divmod(chosen, self.size[0])
         return np.stack([columns, rows], -1) + 0.5, self.depth_m[rows, columns].astype(float)
 
 
 class Pair(NamedTuple):
-    """Two views of one scene and where the same points lie in both: uv1 and uv2, (N, 2) continuous
-    pixels."""
+    """Two views of one scene, and where the same points lie in both.
+
+    uv1, uv2: (N, 2) continuous pixels.
+    """
 
     view1: View
     view2: View
@@ -105,10 +102,10 @@ class Pair(NamedTuple):
 class QA(NamedTuple):
     """A question about views, and the answer that is right.
 
-    kind: what is asked, as the task calls it: "z", "match", "angle", "left_predicate", ...; "" where
-    nobody knows. about: its subject, the pixels or boxes that the question names, each its numbers
-    in the units of the text. question, answer: the two texts; truth: the exact value behind the
-    answer, None where nobody knows it.
+    kind: what is asked, as the task calls it: "z", "match", "angle", "left_predicate", ...; ""
+    where nobody knows. about: its subject, the pixels or boxes that the question names, each its
+    numbers in the units of the text. question, answer: the two texts; truth: the exact value behind
+    the answer, None where nobody knows it.
     """
 
     kind: str
@@ -119,8 +116,10 @@ class QA(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What was said to a question, and the logarithm of the probability of each of its tokens, the
-    end of the turn included. Its value is read by the task, which knows the question."""
+    """What was said to a question; its value is read by the task, which knows the question.
+
+    logprobs: the logarithm of the probability of each token, the end of the turn included.
+    """
 
     text: str
     logprobs: tuple[float, ...] = (0.0,)
@@ -142,8 +141,7 @@ class Sample:
 
 
 class NothingToAsk(ValueError):
-    """Views that are as they should be, but give a task no question: no object in sight, nothing
-    seen twice."""
+    """Views that are in order, but give a task no question: no object in sight, nothing twice."""
 
 
 def points_of(depth_m: np.ndarray) -> np.ndarray:
@@ -170,16 +168,15 @@ def _checked_depth(depth_m: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         raise ValueError(
             f"depth_m must be floats of shape {shape}, got {depth_m.dtype} of {depth_m.shape}"
         )
+    # before the check: 1e39 becomes inf, 1e-60 becomes 0
     with np.errstate(over="ignore", under="ignore"):
-        depth_m = depth_m.astype(
-            np.float32, copy=False
-        )  # before the check: 1e39 becomes inf, 1e-60 becomes 0
+        depth_m = depth_m.astype(np.float32, copy=False)
     bad = (depth_m <= 0) | (depth_m == np.inf)
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise ValueError(
-            f"depth_m has {bad.sum()} values that are not positive and finite, the first {depth_m[row, column]} "
-            f"at row {row}, column {column}; unknown depth is NaN"
+            f"depth_m has {bad.sum()} values that are not positive and finite, the first "
+            f"{depth_m[row, column]} at row {row}, column {column}; unknown depth is NaN"
         )
     return depth_m
 
@@ -194,8 +191,8 @@ def _checked_points(points: np.ndarray, width: int, height: int) -> np.ndarray:
     good = ((points[:, :2] >= 0) & (points[:, :2] < [width, height])).all(1) & (points[:, 2] > 0)
     if len(bad := points[~good | ~np.isfinite(points).all(1)]):
         raise ValueError(
-            f"{len(bad)} points lie outside the {width}x{height} image or have no positive, finite depth, "
-            f"the first u, v, z_m = {bad[0].tolist()}"
+            f"{len(bad)} points lie outside the {width}x{height} image or have no positive, finite "
+            f"depth, the first u, v, z_m = {bad[0].tolist()}"
         )
     return points
 
