@@ -19,9 +19,8 @@ from vlm3.sources.labels import inside, lines, numbers
 from vlm3.sources.photo import read_rgb
 from vlm3.views import View
 
-_SMALLEST_M, _LARGEST_M = (
-    float(limit) for limit in (np.finfo(np.float32).tiny, np.finfo(np.float32).max)
-)
+# Depth is kept in float32, where anything smaller or larger would become 0 or infinite.
+_SMALLEST_M, _LARGEST_M = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
 
 
 class _Row(NamedTuple):
@@ -99,12 +98,9 @@ def _camera(intrinsics: list, where: str) -> Camera:
 def _labels(
     pixels: list, depth_m: list, camera: Camera, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    if (
-        not isinstance(pixels, list)
-        or not isinstance(depth_m, list)
-        or len(pixels) != len(depth_m)
-        or not pixels
-    ):
+    """(N, 2) columns and rows, and (N,) z-depth; ValueError for anything else."""
+    lists = isinstance(pixels, list) and isinstance(depth_m, list)
+    if not lists or len(pixels) != len(depth_m) or not pixels:
         raise ValueError(
             f"{where}: pixel_coords and depth must be lists of the same length, at least 1"
         )
@@ -117,6 +113,7 @@ def _labels(
             )
         if not numbers([depth], 1) or not _SMALLEST_M <= depth <= _LARGEST_M:
             raise ValueError(
-                f"{where}: depth at pixel {pixel} must be a positive number of metres, got {depth!r}"
+                f"{where}: depth at pixel {pixel} must be a positive number of metres, "
+                f"got {depth!r}"
             )
     return np.array(pixels), np.array(depth_m, float)

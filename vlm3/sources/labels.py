@@ -9,14 +9,12 @@ from vlm3 import disk
 def lines(path: Path) -> list[str]:
     """The lines of a text file; ValueError, naming it, where it is none."""
     text = disk.text(path)
-    return (
-        text.removesuffix("\n").split("\n") if text else []
-    )  # splitlines also splits where json does not
+    # splitlines also splits where json does not
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 def inside(root: Path, image: object, where: str) -> Path:
-    """The file that a label names, there or not; ValueError for what is no path, or one that leaves
-    the folder."""
+    """The file that a label names, there or not; ValueError for none, or one out of the folder."""
     if not isinstance(image, str) or not image or "\0" in image:
         raise ValueError(f"{where}: image must be a path, got {image!r}")
     try:
@@ -30,7 +28,8 @@ def inside(root: Path, image: object, where: str) -> Path:
 
 def numbers(values: object, count: int) -> bool:
     """Whether this is a list of so many finite numbers."""
-    plain = isinstance(values, list) and all(
-        isinstance(v, (int, float)) and not isinstance(v, bool) for v in values
-    )
+    if not isinstance(values, list):
+        return False
+    plain = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    # whole numbers in json may be larger than any float
     return plain and len(values) == count and all(abs(v) <= sys.float_info.max for v in values)

@@ -1,4 +1,7 @@
-"""Noise in the place of photographs, with labels that any task can ask about: speed depends on no picture."""
+"""Noise in the place of photographs, for measuring speed, which depends on no picture.
+
+Its labels are such that any task can ask about them.
+"""
 
 import numpy as np
 
@@ -7,7 +10,7 @@ from vlm3.views import View
 
 
 def noise(size: tuple[int, int], views: int) -> tuple[View, ...]:
-    """Views of (width, height) pixels with a focal length of 1000, depth and pose; always the same."""
+    """Views of (width, height) pixels, focal length 1000, with depth and pose; always the same."""
     rng, (width, height) = np.random.default_rng(0), size
     camera = Camera(1000.0, 1000.0, width / 2, height / 2, width, height)
     depth_m = np.full((height, width), 3.0, np.float32)

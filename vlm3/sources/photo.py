@@ -1,5 +1,4 @@
-"""Photos of any camera: the pixels, the right way up or as stored, with the focal length that EXIF
-tells.
+"""Photos of any camera: pixels, upright or as stored, and the focal length that EXIF tells.
 
 Labels count pixels of the stored raster, so readers of labelled photos leave EXIF's orientation
 alone (`read_rgb`, or `open_photo` with as_stored); people see a photo turned the right way up.
@@ -25,9 +24,10 @@ from vlm3.views import View
 MOST_PIXELS = 500_000_000  # about 7 GB of memory while a photo is read and turned
 SMALL_PIXELS = 80_000_000  # up to here Pillow has nothing against a photo
 PANORAMA = (
-    "a panorama ({}), which has no focal length: cut a perspective picture out of it, or give focal_px (--focal-px) "
-    "if it is one all the same"
+    "a panorama ({}), which has no focal length: cut a perspective picture out of it, or give "
+    "focal_px (--focal-px) if it is one all the same"
 )
+# By the value of Orientation; 1 is upright.
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -37,6 +37,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# Many raw files are TIFFs by their content: only the name tells them apart.
 RAW = re.compile(
     r"\.(3fr|arw|cr[23]|dcr|dng|erf|gpr|iiq|kdc|mrw|nef|nrw|orf|pef|raf|rw[2l]|sr[2fw]|x3f)$",
     re.IGNORECASE,
@@ -51,13 +52,13 @@ def open_photo(
     calibrator: Calibrator | None = None,
     as_stored: bool = False,
 ) -> View:
-    """Read a photo with its camera: principal point in the centre. See `read_rgb` for what can be
-    read.
+    """Read a photo with its camera, whose principal point is taken to be in the centre.
 
-    The focal length is focal_px if given, else from EXIF (see `vlm3.sources.exif`), else the
-    calibrator's. The image is turned the right way up, unless as_stored: for labels that count
-    pixels of the file's raster. Raises FileNotFoundError or ValueError, naming the file, for what
-    cannot be read, has no focal length, or is a panorama (which opens with focal_px).
+    See `read_rgb` for what can be read. The focal length is focal_px if given, else from EXIF (see
+    `vlm3.sources.exif`), else the calibrator's. The image is turned the right way up, unless
+    as_stored: for labels that count pixels of the file's raster. Raises FileNotFoundError or
+    ValueError, naming the file, for what cannot be read, has no focal length, or is a panorama
+    (which opens with focal_px).
     """
     photo, turn = _read(Path(path))
     if focal_px is None:
@@ -75,8 +76,7 @@ def open_photo(
 
 
 def read_rgb(path: str | Path) -> np.ndarray:
-    """A photo as HxWx3 uint8, as it is stored: whatever turn EXIF notes is left out, as labels do
-    not know of it.
+    """A photo as HxWx3 uint8, as it is stored: a turn that EXIF notes is unknown to labels.
 
     Any picture with 8 bits per colour that Pillow reads, the first of several; HEIC where
     pillow-heif is installed. What is transparent lies on white. FileNotFoundError or ValueError,
@@ -99,9 +99,8 @@ def _rgb(path: str | Path, photo: Image.Image, turn: Image.Transpose | None) -> 
 def _opaque(photo: Image.Image) -> Image.Image:
     """As RGB, on white where it is transparent: the colour hidden there belongs to nothing seen."""
     if photo.mode not in ("RGBA", "LA", "PA", "RGBa", "La") and "transparency" not in photo.info:
-        ready = (
-            photo.mode == "RGB" and photo.size == photo.im.size
-        )  # a TIFF left as stored states its turned size
+        # a TIFF left as stored states its turned size
+        ready = photo.mode == "RGB" and photo.size == photo.im.size
         return photo if ready else photo.convert("RGB")
     ground = Image.new("RGBA", photo.im.size, "white")
     ground.alpha_composite(photo.convert("RGBA"))
@@ -117,9 +116,8 @@ def _read(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
             _refuse_giants(photo)
             _refuse_previews(path, photo)
             tiff = photo.format == "TIFF"
-            turn = (
-                _turn(photo) if tiff else None
-            )  # before Pillow does, which turns a TIFF while it loads it
+            # before Pillow does, which turns a TIFF while it loads it
+            turn = _turn(photo) if tiff else None
             with _of_any_size() if math.prod(photo.size) > SMALL_PIXELS else nullcontext():
                 photo.load()
             turn = turn if tiff else _turn(photo)  # a PNG may have its EXIF after its pixels
@@ -127,7 +125,7 @@ def _read(path: Path) -> tuple[Image.Image, Image.Transpose | None]:
         raise ValueError(f"{path}: {error}") from None
     except Exception as error:  # on broken files Pillow raises nearly anything, TypeError included
         raise ValueError(f"{path}: not a picture that can be read whole ({error})") from error
-    if photo.mode[0] in "IF":
+    if photo.mode[0] in "IF":  # "I;16", "F": depth maps and scans, whose range only they know
         raise ValueError(
             f"{path}: {photo.mode} is not a photo with 8 bits per colour: convert it first"
         )
@@ -159,10 +157,8 @@ def _prepare(path: Path) -> None:
     if b"avif" in start:
         raise _Refused("AVIF needs a newer Pillow: pip install --upgrade pillow")
     if start[8:12] in HEIF:
-        try:
-            from pillow_heif import (
-                register_heif_opener,  # here, so that it costs those who have such photos only
-            )
+        try:  # here, so that it costs those who have such photos only
+            from pillow_heif import register_heif_opener
         except ImportError:
             raise _Refused(
                 "HEIC needs pillow-heif: pip install pillow-heif, or vlm3[heic]"
@@ -174,7 +170,8 @@ def _refuse_giants(photo: Image.Image) -> None:
     width, height = photo.size
     if width * height > MOST_PIXELS:
         raise _Refused(
-            f"{width}x{height} is more than {MOST_PIXELS / 1e6:.0f} million pixels: make it smaller, or cut it, first"
+            f"{width}x{height} is more than {MOST_PIXELS / 1e6:.0f} million pixels: "
+            "make it smaller, or cut it, first"
         )
 
 
@@ -186,26 +183,24 @@ def _refuse_previews(path: Path, photo: Image.Image) -> None:
     """
     if not isinstance(photo, TiffImagePlugin.TiffImageFile):
         return
-    tags, noted, within = photo.tag_v2, exif.tags_of(photo), _sizes_within(path, photo)
-    width, height = photo.size
-    larger = [size for size in within if math.prod(size) > width * height]
-    reduced = tags.get(Base.NewSubfileType, 0)
-    if (
-        larger
-        or Base.DNGVersion in tags
-        or (isinstance(reduced, int) and reduced & 1)
-        or RAW.search(path.name)
-    ):
-        stated = (
-            int(exif.number(noted, Base.ExifImageWidth)),
-            int(exif.number(noted, Base.ExifImageHeight)),
-        )
+    tags, (width, height), stated = photo.tag_v2, photo.size, _stated_size(photo)
+    larger = [s for s in _sizes_within(path, photo) if math.prod(s) > width * height]
+    kind = tags.get(Base.NewSubfileType, 0)
+    reduced = isinstance(kind, int) and kind & 1
+    if larger or reduced or Base.DNGVersion in tags or RAW.search(path.name):
         whole = max([*larger, stated], key=math.prod)
         of = f" of a photo of {whole[0]}x{whole[1]}" if math.prod(whole) > width * height else ""
         raise _Refused(
             f"a raw file, and all that opens is its preview of {width}x{height}{of}: "
             "develop it to JPEG, PNG or TIFF first"
         )
+
+
+def _stated_size(photo: Image.Image) -> tuple[int, int]:
+    """(width, height) by EXIF, 0 where it says none."""
+    tags = exif.tags_of(photo)
+    width, height = (exif.number(tags, t) for t in (Base.ExifImageWidth, Base.ExifImageHeight))
+    return int(width), int(height)
 
 
 def _sizes_within(path: Path, photo: TiffImagePlugin.TiffImageFile) -> list[tuple[int, int]]:
@@ -224,11 +219,10 @@ def _sizes_within(path: Path, photo: TiffImagePlugin.TiffImageFile) -> list[tupl
 
 
 def _turn(photo: Image.Image) -> Image.Transpose | None:
-    """The turn that Orientation asks for; taken out of `photo`, and nothing of the rest is written
-    anew.
+    """The turn that Orientation asks for, which is taken out of `photo`.
 
-    `PIL.ImageOps.exif_transpose` encodes all of EXIF once more, and fails where any value of it
-    cannot be.
+    Not by `PIL.ImageOps.exif_transpose`: it encodes all of EXIF once more, and fails where any
+    value of it cannot be.
     """
     try:
         orientation = photo.getexif().pop(Base.Orientation, 1)
@@ -239,9 +233,8 @@ def _turn(photo: Image.Image) -> Image.Transpose | None:
 
 @contextmanager
 def _of_any_size() -> Iterator[None]:
-    """Without Pillow's limit of 179 million pixels, which is one for the whole process; ours is
-    MOST_PIXELS."""
-    with _lifting:
+    """Without Pillow's limit of 179 million pixels: ours is MOST_PIXELS."""
+    with _lifting:  # the limit is one for the whole process, threads included
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             yield

@@ -1,5 +1,4 @@
-"""Real photographs that travel with the package: stereo pairs, one with depth, and a calibrated
-chessboard.
+"""Real photographs that travel with the package: two stereo pairs, and a calibrated chessboard.
 
 Sources and terms: `vlm3/sources/data/README.md`.
 """
@@ -28,23 +27,22 @@ def motorcycle() -> Pair:
     """The Middlebury "Motorcycle" stereo pair, 741x500; the world is the left camera.
 
     view1 (left) has metric depth; view2 (right) stands 0.193 m to the right and has none of its
-    own.
-    uv1, uv2: all left pixel centres (N, 2) seen by both, and where they are on the right, from the
-    disparity.
+    own. uv1, uv2: all left pixel centres (N, 2) seen by both, and where they are on the right, from
+    the disparity.
     """
     disparity = np.load(DATA / "motorcycle_disp.npz")["arr_0"].astype(np.float32)
     left, right = (_photo(f"motorcycle_{side}.png") for side in ("left", "right"))
     height, width = disparity.shape
     world_from_right = np.eye(4)
     world_from_right[0, 3] = BASELINE_M
-    depth_m = np.where(
-        np.isfinite(disparity), FOCAL_PX * BASELINE_M / (disparity + DOFFS_PX), np.nan
-    )
-    cameras = [
+    # the principal points of the two cameras differ: without it all depth would be too large
+    depth_m = FOCAL_PX * BASELINE_M / (disparity + DOFFS_PX)
+    depth_m = np.where(np.isfinite(disparity), depth_m, np.nan)
+    camera1, camera2 = (
         Camera(FOCAL_PX, FOCAL_PX, cx + 0.5, CY + 0.5, width, height) for cx in (CX, CX + DOFFS_PX)
-    ]
-    view1 = View(left, cameras[0], depth_m.astype(np.float32), world_from_cam=np.eye(4))
-    view2 = View(right, cameras[1], world_from_cam=world_from_right)
+    )
+    view1 = View(left, camera1, depth_m.astype(np.float32), world_from_cam=np.eye(4))
+    view2 = View(right, camera2, world_from_cam=world_from_right)
     return _kept(Pair(view1, view2, *_matches(disparity)))
 
 
@@ -59,9 +57,8 @@ def aloe() -> Pair:
     left, right = (_photo(f"aloe{side}.jpg") for side in "LR")
     disparity = np.array(Image.open(DATA / "aloeGT.png").convert("L"), np.float32)
     height, width = disparity.shape
-    camera = Camera(
-        3740.0, 3740.0, width / 2, height / 2, width, height
-    )  # focal length published, centre assumed
+    # focal length published, centre assumed
+    camera = Camera(3740.0, 3740.0, width / 2, height / 2, width, height)
     world_from_right = np.eye(4)
     world_from_right[0, 3] = 0.16
     poses = np.eye(4), world_from_right
@@ -70,7 +67,7 @@ def aloe() -> Pair:
 
 
 def _matches(disparity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """uv1, uv2 (N, 2): the left pixel centres that both views show, and their places on the right."""
+    """uv1, uv2 (N, 2): left pixel centres that both views show, and their places on the right."""
     rows, columns = np.nonzero(seen_by_both(disparity))
     uv1 = np.stack([columns + 0.5, rows + 0.5], -1)
     return uv1, uv1 - np.stack([disparity[rows, columns], np.zeros(len(rows))], -1)
@@ -88,7 +85,7 @@ def seen_by_both(disparity: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray
     inside = (target >= 0) & (target < width)
     rows, columns = np.nonzero(inside)
     landed = target[rows, columns].astype(int)
-    nearest = np.full((height, width), -np.inf)
+    nearest = np.full((height, width), -np.inf)  # the largest disparity is the nearest surface
     np.maximum.at(nearest, (rows, landed), disparity[rows, columns])
     visible = np.zeros((height, width), bool)
     visible[rows, columns] = disparity[rows, columns] >= nearest[rows, landed] - tolerance_px
@@ -97,14 +94,13 @@ def seen_by_both(disparity: np.ndarray, tolerance_px: float = 1.0) -> np.ndarray
 
 @cache
 def chessboards() -> tuple[Pair, ...]:
-    """13 stereo pairs of a 9x6 chessboard, 640x480, undistorted; the world is the board, squares of
-    25 mm.
+    """13 stereo pairs of a 9x6 chessboard of 25 mm squares, 640x480, undistorted.
 
-    uv1, uv2: the 54 inner corners in the same order everywhere, so any two of the 26 views share 54
-    correspondences and a metric relative pose of the board. The board was carried around before two
-    cameras at rest: the room behind it agrees with these poses only within a stereo pair, so take
-    the 13 pairs where a whole picture is judged. Calibrated here with OpenCV from the corners
-    themselves.
+    The world is the board. uv1, uv2: the 54 inner corners in the same order everywhere, so any two
+    of the 26 views share 54 correspondences and a metric relative pose of the board. The board was
+    carried around before two cameras at rest: the room behind it agrees with these poses only
+    within a stereo pair, so take the 13 pairs where a whole picture is judged. Calibrated here with
+    OpenCV from the corners themselves.
     """
     lefts, rights = (_calibrated(sorted(DATA.glob(f"{side}*.jpg"))) for side in ("left", "right"))
     return tuple(
@@ -126,17 +122,13 @@ def _calibrated(paths: list[Path]) -> list[tuple[View, np.ndarray]]:
     )
     camera = Camera.from_opencv(K, width, height)
     found = []
-    for image, uv, rotation, translation in zip(
-        images, corners, rotations, translations, strict=True
-    ):
+    for image, uv, turn, shift in zip(images, corners, rotations, translations, strict=True):
         camera_from_board = np.eye(4)
-        camera_from_board[:3, :3], camera_from_board[:3, 3] = (
-            cv2.Rodrigues(rotation)[0],
-            translation.ravel(),
-        )
-        view = View(
-            cv2.undistort(image, K, distortion), camera, world_from_cam=invert(camera_from_board)
-        )
+        camera_from_board[:3, :3] = cv2.Rodrigues(turn)[0]
+        camera_from_board[:3, 3] = shift.ravel()
+        straight = cv2.undistort(image, K, distortion)
+        view = View(straight, camera, world_from_cam=invert(camera_from_board))
+        # OpenCV counts from pixel centres
         found.append((view, cv2.undistortPoints(uv, K, distortion, P=K).reshape(-1, 2) + 0.5))
     return found
 
@@ -155,13 +147,9 @@ def _photo(name: str) -> np.ndarray:
 
 
 def _kept(pair: Pair) -> Pair:
-    """The pair with arrays that nobody can change: the functions above hand out the same one to
-    everybody."""
-    for array in (
-        pair.uv1,
-        pair.uv2,
-        *(a for v in pair[:2] for a in (v.image, v.depth_m, v.world_from_cam)),
-    ):
+    """The pair with arrays that nobody can change, since everybody is handed the same one."""
+    inner = (a for v in pair[:2] for a in (v.image, v.depth_m, v.world_from_cam))
+    for array in (pair.uv1, pair.uv2, *inner):
         if array is not None:
             array.setflags(write=False)
     return pair

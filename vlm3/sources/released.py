@@ -1,22 +1,20 @@
-"""Label files as published with VLM3, DepthLM and SpatialRGPT-Bench: questions and answers in the
-files' own words.
+"""Label files as published with VLM3, DepthLM and SpatialRGPT-Bench, in the files' own words.
 
 A file is one json object, a json list of them, or one a line (`.jsonl`). What an object holds tells
 its task:
 
 - depth: `image` or `image_path`; `samples` [{`pixel_coord_normalized_2000`, `depth_meters`}], or
-  `pixel_coords`,
-  `depth` and `intrinsics` [fx, fy, cx, cy, W, H]. These files hold no question; see `read`.
+  `pixel_coords`, `depth` and `intrinsics` [fx, fy, cx, cy, W, H]. These files hold no question; see
+  `labels`.
 - correspondence: `image_1`, `image_2`, `prompt_template` with {x1} and {y1}, `correspondences`
-  [{`img1_norm_1000`,
-  `img2_norm_1000`}].
+  [{`img1_norm_1000`, `img2_norm_1000`}].
 - pose: `image_1`, `image_2`, `qa_pairs` [{`question_id`, `question`, `answer`}],
   `ground_truth_pose`.
 - objects: `qa_info` {`category`, `class`}, and `image`, `prompt`, `answer`; or, in the benchmark,
-  `image_info`
-  {`file_path`, `width`, `height`}, `text_q`, `conversations` [{`value`}], `bbox`, where "Region
-  [k]" and "<mask>" become boxes in words, as VLM3 does. Columns that were stored as strings are
-  read all the same.
+  `image_info` {`file_path`, `width`, `height`}, `text_q`, `conversations` [{`value`}], `bbox`,
+  where "Region [k]" and "<mask>" become boxes in words, as VLM3 does.
+
+Columns that were stored as strings are read all the same.
 """
 
 import ast
@@ -40,12 +38,12 @@ POSE_FIELDS = {
     "translation_direction": ("direction",),
     "translation_distance": ("distance_m",),
 }
+_INTRINSICS = "intrinsics_after_focal_normalization_to_1000"
 _POSE_KINDS = dict(zip(POSE_FIELDS, ("angle", "rotation", "direction", "distance"), strict=True))
 
 
 class Labels(NamedTuple):
-    """The questions about one image or two. Images are read by `sample`; until then they may be
-    absent.
+    """The questions about one image or two; images are read by `sample`, and may be absent before.
 
     Truths: metres; (x, y) of image 2 in [0, 1000]; a dict of the pose fields asked for, as
     `vlm3.tasks.pose` has them; (category, answer, names), which `vlm3.tasks.objects.typed`
@@ -58,20 +56,22 @@ class Labels(NamedTuple):
     cameras: tuple[Camera | None, ...]
 
     def sample(self) -> Sample:
-        """With the images. FileNotFoundError or ValueError where one is absent or not as large as
-        its camera says."""
+        """With the images; FileNotFoundError or ValueError for one absent or of another size."""
         images = [read_rgb(path) for path in self.images]
         for path, image, camera in zip(self.images, images, self.cameras, strict=True):
             if camera is not None and camera.size != image.shape[1::-1]:
                 raise ValueError(
-                    f"{path}: photo is {image.shape[1]}x{image.shape[0]}, its label says {camera.size}"
+                    f"{path}: photo is {image.shape[1]}x{image.shape[0]}, "
+                    f"its label says {camera.size}"
                 )
         return Sample(tuple(map(View, images, self.cameras)), self.qas, self.task, "released")
 
 
 class Released(Sequence):
-    """The labels of a file as samples, whose images are read when they are asked for: what a
-    mixture may name as `from = "vlm3.sources.released:Released"`; see `labels`."""
+    """The labels of a file as samples, whose images are read when they are asked for.
+
+    What a mixture may name as `from = "vlm3.sources.released:Released"`; see `labels`.
+    """
 
     def __init__(
         self, path: str | Path, root: str | Path | None = None, prompt: str = "({x}, {y})"
@@ -88,10 +88,10 @@ class Released(Sequence):
 def labels(
     path: str | Path, root: str | Path | None = None, prompt: str = "({x}, {y})"
 ) -> list[Labels]:
-    """All labels of a file, images relative to root (the folder of the file by default) and never
-    outside it.
+    """All labels of a file.
 
-    prompt: the question of depth files, which hold none: {x} and {y} become the pixel in [0, 2000).
+    root: where the images are, and never outside it; the folder of the file by default. prompt: the
+    question of depth files, which hold none: {x} and {y} become the pixel in [0, 2000).
     FileNotFoundError or ValueError, naming file and entry, for anything that is not as described
     above.
     """
@@ -117,6 +117,7 @@ def labels(
 @contextmanager
 def _in(where: str) -> Iterator[None]:
     """Whatever a strange entry provokes becomes a ValueError that names it."""
+    # RuntimeError holds RecursionError, which a string of brackets provokes
     odd = (ValueError, TypeError, AttributeError, IndexError, ArithmeticError, SyntaxError)
     try:
         yield
@@ -136,32 +137,30 @@ def _entries(path: Path) -> list[tuple[str, object]]:
         entries = json.loads("\n".join(text))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: not json ({error})") from None
-    return (
-        [(f"{path}:{n}", e) for n, e in enumerate(entries, 1)]
-        if isinstance(entries, list)
-        else [(where, entries)]
-    )
+    if not isinstance(entries, list):
+        return [(where, entries)]
+    return [(f"{path}:{n}", entry) for n, entry in enumerate(entries, 1)]
 
 
 def _depth(entry: dict, prompt: str) -> tuple:
     if "samples" in entry:
         labels = [(s["pixel_coord_normalized_2000"], s["depth_meters"]) for s in entry["samples"]]
-        camera = _camera(
-            entry.get("intrinsics_after_focal_normalization_to_1000"), entry.get("image_size")
-        )
+        camera = _camera(entry.get(_INTRINSICS), entry.get("image_size"))
     else:
-        fx, fy, cx, cy, width, height = _numbers(entry["intrinsics"], 6)
-        camera = _camera(
-            {"fx": fx, "fy": fy, "cx": cx, "cy": cy}, {"width": width, "height": height}
-        )
-        text, pixels = PixelText(2000, rounding="nearest"), entry["pixel_coords"]
-        points = [
-            text.encode([c + 0.5 for c in _numbers(pixel, 2)], camera.size) for pixel in pixels
-        ]
-        points = [[int(n) for n in point[1:-1].split(",")] for point in points]
+        *four, width, height = _numbers(entry["intrinsics"], 6)
+        intrinsics = dict(zip(("fx", "fy", "cx", "cy"), four, strict=True))
+        camera = _camera(intrinsics, {"width": width, "height": height})
+        points = [_in_2000(pixel, camera) for pixel in entry["pixel_coords"]]
         labels = list(zip(points, entry["depth"], strict=True))
     image = entry["image_path"] if "image_path" in entry else entry["image"]
     return "depth", [image], [_depth_qa(point, depth, prompt) for point, depth in labels], [camera]
+
+
+def _in_2000(pixel: object, camera: Camera) -> list[int]:
+    """A pixel by column and row as VLM3's labels write it."""
+    centre = [index + 0.5 for index in _numbers(pixel, 2)]
+    written = PixelText(2000, rounding="nearest").encode(centre, camera.size)
+    return [int(n) for n in written[1:-1].split(",")]
 
 
 def _depth_qa(pixel: object, depth_m: object, prompt: str) -> QA:
@@ -190,23 +189,18 @@ def _correspondence(entry: dict, _: str) -> tuple:
 def _pose(entry: dict, _: str) -> tuple:
     stated, qas = entry["ground_truth_pose"], []
     vector = stated["translation_unit_vector"]
-    vector = (
-        [float(n) for n in vector.strip(" ()[]").split(",")] if isinstance(vector, str) else vector
-    )
-    truth = {
-        **stated,
-        "direction": tuple(_numbers(vector, 3)),
-        "distance_m": stated.get("translation_distance_m"),
-    }
+    if isinstance(vector, str):
+        vector = [float(n) for n in vector.strip(" ()[]").split(",")]
+    distance_m = stated.get("translation_distance_m")
+    truth = {**stated, "direction": tuple(_numbers(vector, 3)), "distance_m": distance_m}
     for pair in entry["qa_pairs"]:
         if (asked := pair["question_id"]) not in POSE_FIELDS:
             raise ValueError(f"question_id {asked!r} is none of {', '.join(POSE_FIELDS)}")
         values = {field: truth[field] for field in POSE_FIELDS[asked]}
         if asked != "translation_direction":
             _numbers(list(values.values()), len(values))
-        qas.append(
-            QA(_POSE_KINDS[asked], (), _text(pair["question"]), _text(pair["answer"]), values)
-        )
+        question, answer = _text(pair["question"]), _text(pair["answer"])
+        qas.append(QA(_POSE_KINDS[asked], (), question, answer, values))
     cameras = [
         _camera(entry.get(f"intrinsics_{k}_resized"), entry.get(f"image_{k}_size_resized"))
         for k in (1, 2)
@@ -217,8 +211,7 @@ def _pose(entry: dict, _: str) -> tuple:
 def _objects(entry: dict, _: str) -> tuple:
     info = _parsed(entry["qa_info"])
     category, names = _text(info["category"]), tuple(map(_text, info.get("class") or ()))
-    intrinsics = entry.get("intrinsics_after_focal_normalization_to_1000")
-    camera = _camera(intrinsics, entry.get("image_size_resized"))
+    camera = _camera(entry.get(_INTRINSICS), entry.get("image_size_resized"))
     plain = "prompt" in entry
     image, turns = (entry["image"], _prompted(entry)) if plain else _benchmark(entry)
     qas = [
@@ -255,15 +248,14 @@ def _with_boxes(text: str, boxes: list[str], masks: count) -> str:
 
 
 def _box_text(box: list, size: list) -> str:
-    sides = [
-        round(v / s * 1000) for v, s in zip(_numbers(box, 4), _numbers(size, 2) * 2, strict=True)
-    ]
+    scaled = zip(_numbers(box, 4), _numbers(size, 2) * 2, strict=True)
+    sides = [round(edge / side * 1000) for edge, side in scaled]
+    # the far edge of a box at the border would be 1000, one beyond the last bin
     return f"bounding box region ({', '.join(str(min(max(side, 0), 999)) for side in sides)})"
 
 
 def _camera(intrinsics: dict | None, size: dict | None) -> Camera | None:
-    """From {fx, fy, cx, cy}, counted from pixel centres, and {width, height}; None where either is
-    absent."""
+    """From {fx, fy, cx, cy}, which count from pixel centres, and {width, height}; None without."""
     if intrinsics is None or size is None:
         return None
     fx, fy, cx, cy = (intrinsics[name] for name in ("fx", "fy", "cx", "cy"))

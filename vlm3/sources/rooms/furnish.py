@@ -1,21 +1,16 @@
-"""What stands in a room and how it is painted: scenes made from random numbers, for
-`vlm3.sources.rooms`."""
+"""What stands in a toy room and how it is painted: scenes made from random numbers."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from vlm3.sources.rooms.raycast import Scene, Skin, Solid
+from vlm3.sources.rooms.scene import Scene, Skin, Solid
 from vlm3.sources.rooms.stands import Draw, Lens
 
-METRIC = {
-    "tiles": 0.5,
-    "planks": 0.2,
-    "panels": 1.0,
-    "bands": 0.25,
-    "ceiling": 0.6,
-}  # metres, always
+# Metres, always: what tells the scale of a room to eyes that know these patterns.
+METRIC = {"tiles": 0.5, "planks": 0.2, "panels": 1.0, "bands": 0.25, "ceiling": 0.6}
+# Each solid of a room has another colour, so that its colour and kind are a name.
 COLOURS = {
     "red": (0.80, 0.16, 0.14),
     "orange": (0.95, 0.52, 0.10),
@@ -33,11 +28,10 @@ COLOURS = {
 
 
 class Kind(NamedTuple):
-    """What a name stands for: shape, ranges of width, height and depth in metres, where it goes,
-    how often.
+    """What a name stands for: a shape, ranges of width, height and depth in metres, a place.
 
     place: "floor", "wall" (on the floor, back to a wall), "hung" (on a wall, its bottom at one of
-    `bottom`) or "loose" (on the floor or on top of something).
+    `bottom`) or "loose" (on the floor or on top of something). often: its share among the kinds.
     """
 
     shape: str
@@ -66,12 +60,11 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Collection:
-    """What the rooms of a collection have in common. number: part of every seed; scenes: of the
-    train split.
+    """What the rooms of a collection have in common; pairs are ranges.
 
-    Pairs are ranges. solids: how many are tried, at most 12, one of each colour; what finds no
-    place is left out.
-    tilt_deg: how far a camera may be rolled, and pitched away from what it looks at.
+    number: part of every seed; scenes: of the train split. solids: how many are tried, at most 12,
+    one of each colour; what finds no place is left out. tilt_deg: how far a camera may be rolled,
+    and pitched away from what it looks at.
     """
 
     number: int
@@ -88,42 +81,49 @@ class Collection:
 
 
 def furnished(draw: Draw, collection: Collection) -> Scene:
+    """A room of a collection, with what stands in it.
+
+    The order of the draws belongs to the seed: another one makes other rooms of the same numbers.
+    """
     width, depth = (draw.between(*collection.side_m) for _ in range(2))
     size = width, draw.between(*collection.height_m), depth
-    skins = (
-        _floor(draw, draw.pick(collection.floors)),
-        _ceiling(draw),
-        _wall(draw, draw.pick(collection.walls)),
-    )
+    floor = _floor(draw, draw.pick(collection.floors))
+    ceiling = _ceiling(draw)
+    wall = _wall(draw, draw.pick(collection.walls))
+    solids = _solids(draw, collection, size)
+    lamps = [_lamp(draw, size) for _ in range(draw.whole(*collection.lamps))]
+    # several lamps are weaker each, so that a room with two is not twice as bright
+    lamps = [(*place, power / len(lamps) ** 0.5) for *place, power in lamps]
+    ambient = draw.between(0.35, 0.55)
+    return Scene(size, tuple(solids), (floor, ceiling, wall), tuple(lamps), ambient)
+
+
+def _solids(draw: Draw, collection: Collection, room: tuple) -> list[Solid]:
     names = [name for name in collection.kinds for _ in range(KINDS[name].often)]
     colours = draw.shuffled(list(COLOURS))
     solids: list[Solid] = []
     for colour in colours[: draw.whole(*collection.solids)]:
         name = draw.pick(names)
         skin = _paint(draw, COLOURS[colour])
-        for _ in range(12):
-            solid = _placed(draw, KINDS[name], f"{colour} {name}", skin, size, solids)
+        for _ in range(12):  # attempts: then the room counts as full
+            solid = _placed(draw, KINDS[name], f"{colour} {name}", skin, room, solids)
             if solid and all(_apart(solid, other) for other in solids):
                 solids.append(solid)
                 break
-    lamps = tuple(
-        (
-            draw.between(-0.4, 0.4) * width,
-            0.15 - size[1],
-            draw.between(-0.4, 0.4) * depth,
-            draw.between(0.7, 1.0),
-        )
-        for _ in range(draw.whole(*collection.lamps))
-    )
-    lamps = tuple((x, y, z, power / len(lamps) ** 0.5) for x, y, z, power in lamps)
-    return Scene(size, tuple(solids), skins, lamps, draw.between(0.35, 0.55))
+    return solids
+
+
+def _lamp(draw: Draw, room: tuple) -> tuple[float, float, float, float]:
+    """(x, y, z, power) of a lamp 15 cm under the ceiling."""
+    width, height, depth = room
+    x, z = draw.between(-0.4, 0.4) * width, draw.between(-0.4, 0.4) * depth
+    return x, 0.15 - height, z, draw.between(0.7, 1.0)
 
 
 def _placed(
     draw: Draw, kind: Kind, name: str, skin: Skin, room: tuple, solids: list[Solid]
 ) -> Solid | None:
-    """A solid of this kind somewhere in the room, not yet checked against its neighbours; None
-    where it cannot go."""
+    """A solid of this kind, not yet checked against its neighbours; None where it cannot go."""
     w, h, d = size = _size(draw, kind)
     bottom = draw.between(*kind.bottom)
     if bottom + h > room[1] - 0.05 or max(w, d) > min(room[0], room[2]) - 0.2:
@@ -138,10 +138,8 @@ def _placed(
         return Solid(kind.shape, name, (x, -h / 2, z), size, yaw, skin)
     along_x, side = draw.unit() < 0.5, draw.pick((-1, 1))
     length, across = (room[0], room[2]) if along_x else (room[2], room[0])
-    u, v = (
-        draw.between(w / 2 + 0.05 - length / 2, length / 2 - w / 2 - 0.05),
-        side * (across - d) / 2,
-    )
+    u = draw.between(w / 2 + 0.05 - length / 2, length / 2 - w / 2 - 0.05)
+    v = side * (across - d) / 2
     centre = (u, -bottom - h / 2, v) if along_x else (v, -bottom - h / 2, u)
     return Solid(kind.shape, name, centre, size, 0.0 if along_x else 90.0, skin)
 
@@ -149,27 +147,18 @@ def _placed(
 def _on_top(
     draw: Draw, kind: Kind, name: str, skin: Skin, size: tuple, below: Solid, room: tuple
 ) -> Solid | None:
+    """A solid on top of another one, which has room for it; None where the ceiling is too low."""
     top = below.centre[1] - below.size[1] / 2
     if size[1] - top > room[1] - 0.1:
         return None
-    slack = (
-        max(0.0, below.size[0] - math.hypot(size[0], size[2])) / 2 if below.shape == "box" else 0.0
-    )
+    free = below.size[0] - math.hypot(size[0], size[2])
+    slack = max(0.0, free) / 2 if below.shape == "box" else 0.0
     along, yaw = draw.between(-slack, slack), math.radians(below.yaw_deg)
     x, z = below.centre[0] + along * math.cos(yaw), below.centre[2] - along * math.sin(yaw)
-    turn = (
-        below.yaw_deg + draw.between(-15, 15)
-        if kind.shape == "box" and below.shape != "box"
-        else below.yaw_deg
-    )
-    return Solid(
-        kind.shape,
-        name,
-        (x, top - size[1] / 2, z),
-        size,
-        turn if kind.shape == "box" else 0.0,
-        skin,
-    )
+    turn = below.yaw_deg if kind.shape == "box" else 0.0
+    if kind.shape == "box" and below.shape != "box":
+        turn += draw.between(-15, 15)  # a box on a box stands parallel to it, lest it overhang
+    return Solid(kind.shape, name, (x, top - size[1] / 2, z), size, turn, skin)
 
 
 def _size(draw: Draw, kind: Kind) -> tuple[float, float, float]:
@@ -180,19 +169,23 @@ def _size(draw: Draw, kind: Kind) -> tuple[float, float, float]:
 
 
 def _carries(solid: Solid, size: tuple[float, float, float]) -> bool:
+    """Whether a solid is low and has room on its top for one of this size."""
     width = max(size[0], size[2]) if solid.shape == "box" else math.hypot(size[0], size[2])
-    return (
-        solid.shape != "ball" and min(solid.size[0], solid.size[2]) > width and solid.size[1] < 1.3
-    )
+    wide = min(solid.size[0], solid.size[2]) > width
+    return solid.shape != "ball" and wide and solid.size[1] < 1.3
 
 
 def _apart(a: Solid, b: Solid) -> bool:
     """Upright cylinders around the two do not meet, nor do, therefore, the solids."""
     level = abs(a.centre[1] - b.centre[1]) >= (a.size[1] + b.size[1]) / 2 - 1e-6
     between = math.hypot(a.centre[0] - b.centre[0], a.centre[2] - b.centre[2])
-    return level or between > sum(
-        math.hypot(s.size[0], s.size[2]) / (2 if s.shape == "box" else 8**0.5) for s in (a, b)
-    )
+    return level or between > _radius(a) + _radius(b)
+
+
+def _radius(solid: Solid) -> float:
+    """Of the upright cylinder around a solid."""
+    diagonal = math.hypot(solid.size[0], solid.size[2])
+    return diagonal / (2 if solid.shape == "box" else 8**0.5)
 
 
 def _tint(
@@ -200,9 +193,8 @@ def _tint(
 ) -> tuple[float, float, float]:
     """The colour, lighter or darker as a whole, its channels shifted a little."""
     light = draw.between(low, high)
-    return tuple(
-        min(1.0, max(0.0, light * channel + draw.between(-0.03, 0.03))) for channel in colour
-    )
+    shifted = (light * channel + draw.between(-0.03, 0.03) for channel in colour)
+    return tuple(min(1.0, max(0.0, channel)) for channel in shifted)
 
 
 def _paint(draw: Draw, colour: Sequence[float]) -> Skin:
@@ -217,12 +209,12 @@ def _paint(draw: Draw, colour: Sequence[float]) -> Skin:
     return Skin(base, _tint(draw, colour, 0.55, 0.8), frequency, phase, parity=1.0)
 
 
+_FLOORING = (0.78, 0.72, 0.62), (0.62, 0.44, 0.28), (0.55, 0.57, 0.60), (0.66, 0.70, 0.62)
+
+
 def _floor(draw: Draw, pattern: str) -> Skin:
-    """Tiles and planks come in METRIC sizes; a carpet's chequers have any size and are a
-    distractor."""
-    colour = draw.pick(
-        ((0.78, 0.72, 0.62), (0.62, 0.44, 0.28), (0.55, 0.57, 0.60), (0.66, 0.70, 0.62))
-    )
+    """Tiles and planks come in METRIC sizes; a carpet's chequers have any size, to distract."""
+    colour = draw.pick(_FLOORING)
     base, other = _tint(draw, colour, 0.8, 1.1), _tint(draw, colour, 0.4, 0.7)
     phase = (draw.unit(), 0.5, draw.unit())
     if pattern == "plain":
@@ -240,10 +232,9 @@ def _floor(draw: Draw, pattern: str) -> Skin:
 
 def _ceiling(draw: Draw) -> Skin:
     base = _tint(draw, (0.92, 0.92, 0.90), 0.85, 1.0)
+    other = _tint(draw, base, 0.8, 0.9)
     frequency = (1 / METRIC["ceiling"], 0.0, 1 / METRIC["ceiling"])
-    return Skin(
-        base, _tint(draw, base, 0.8, 0.9), frequency, (draw.unit(), 0.5, draw.unit()), line=0.05
-    )
+    return Skin(base, other, frequency, (draw.unit(), 0.5, draw.unit()), line=0.05)
 
 
 def _wall(draw: Draw, pattern: str) -> Skin:
@@ -254,9 +245,8 @@ def _wall(draw: Draw, pattern: str) -> Skin:
     if pattern == "plain":
         return Skin(base)
     if pattern == "panels":
-        return Skin(
-            base, other, (1 / METRIC["panels"], 0.0, 1 / METRIC["panels"]), (x, 0.5, z), line=0.05
-        )
+        frequency = (1 / METRIC["panels"], 0.0, 1 / METRIC["panels"])
+        return Skin(base, other, frequency, (x, 0.5, z), line=0.05)
     if pattern == "bands":
         return Skin(base, other, (0.0, 1 / METRIC["bands"], 0.0), (0.5, y, 0.5), parity=0.8)
     cell = draw.between(0.1, 0.8)

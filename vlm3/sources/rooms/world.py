@@ -21,12 +21,14 @@ import numpy as np
 from vlm3 import geometry
 from vlm3.geometry import Camera
 from vlm3.sources.rooms.furnish import KINDS, Collection, furnished
-from vlm3.sources.rooms.raycast import SOLID, Scene, Shot, render
+from vlm3.sources.rooms.raycast import Shot, render
+from vlm3.sources.rooms.scene import SOLID, Scene, Solid
 from vlm3.sources.rooms.stands import Draw, Lens, stands
 from vlm3.views import Box, View
 
 SPLITS = ("train", "validation", "test")
-SMALLEST_SHARE, SMALLEST_VISIBLE = 0.003, 0.45  # of the image; of the solid's whole silhouette
+# Of the image, about the area of a 6x6 box in 128x96 pixels; of the solid's whole silhouette.
+SMALLEST_SHARE, SMALLEST_VISIBLE = 0.003, 0.45
 FIXED = Lens(128, 96, (65.2, 65.2))  # fx = fy = 100 px
 SEVERAL = (
     Lens(128, 96, (50, 60)),
@@ -124,9 +126,8 @@ class Rooms(Sequence):
             raise ValueError(
                 f"views must be at least 1 and seed at least 0, got views={views}, seed={seed}"
             )
-        if turn_deg is not None and (
-            len(turn_deg) != 3 or not all(0 <= most <= 90 for most in turn_deg)
-        ):
+        turns = (0, 0, 0) if turn_deg is None else turn_deg
+        if len(turns) != 3 or not all(0 <= most <= 90 for most in turns):
             raise ValueError(
                 f"turn_deg must be three angles of 0 to 90 (yaw, pitch, roll), got {turn_deg}"
             )
@@ -148,8 +149,7 @@ class Rooms(Sequence):
         return [tuple(next(views) for _ in range(self.views)) for _ in indices]
 
     def shots(self, indices: Sequence[int]) -> tuple[tuple[list, list, list], list[Shot]]:
-        """(scenes, cameras, poses), one entry per view, and what each view shows: depth, object ids
-        and rgb."""
+        """(scenes, cameras, poses), one entry per view, and the Shot of each view."""
         scenes, cameras, poses = [], [], []
         for index in indices:
             scene, taken = self.scene(index)
@@ -165,10 +165,8 @@ class Rooms(Sequence):
             raise IndexError(f"scene {index} of {len(self)}")
         key = [self.seed, self.collection.number, SPLITS.index(self.split), index % len(self)]
         draw = Draw(np.random.Generator(np.random.PCG64(key)))
-        scene = furnished(draw, self.collection)
-        return scene, stands(
-            draw, scene, self.lenses, self.views, self.collection.tilt_deg, self.turn_deg
-        )
+        scene, tilt_deg = furnished(draw, self.collection), self.collection.tilt_deg
+        return scene, stands(draw, scene, self.lenses, self.views, tilt_deg, self.turn_deg)
 
 
 def _view(scene: Scene, camera: Camera, pose: np.ndarray, shot: Shot) -> View:
@@ -188,19 +186,21 @@ def visible_boxes(
         return ()
     cam_from_world = geometry.invert(world_from_cam)
     pixels = np.bincount(ids.ravel(), minlength=SOLID + len(scene.solids))[SOLID:]
-    enough = np.maximum(
-        SMALLEST_SHARE * ids.size, SMALLEST_VISIBLE * silhouettes_px(scene, camera, cam_from_world)
+    whole = silhouettes_px(scene, camera, cam_from_world)
+    enough = np.maximum(SMALLEST_SHARE * ids.size, SMALLEST_VISIBLE * whole)
+    return tuple(
+        _box_around(ids == SOLID + k, scene.solids[k], cam_from_world)
+        for k in np.flatnonzero(pixels > enough)
     )
-    boxes = []
-    for k in np.flatnonzero(pixels > enough):
-        mine, (x, y, z) = ids == SOLID + k, scene.solids[k].size
-        columns, rows = np.flatnonzero(mine.any(0)), np.flatnonzero(mine.any(1))
-        bounds = map(float, (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
-        centre = geometry.transform(cam_from_world, np.array(scene.solids[k].centre))
-        boxes.append(
-            Box(*bounds, scene.solids[k].name, tuple(centre.tolist()), (max(x, z), y, min(x, z)))
-        )
-    return tuple(boxes)
+
+
+def _box_around(mine: np.ndarray, solid: Solid, cam_from_world: np.ndarray) -> Box:
+    """The box of the pixels of a solid, HxW bool, with its centre and its size."""
+    columns, rows = np.flatnonzero(mine.any(0)), np.flatnonzero(mine.any(1))
+    bounds = map(float, (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    centre = geometry.transform(cam_from_world, np.array(solid.centre))
+    x, y, z = solid.size
+    return Box(*bounds, solid.name, tuple(centre.tolist()), (max(x, z), y, min(x, z)))
 
 
 # Closed outlines seen from above, of as many points; the square's corners count several times.
@@ -209,39 +209,35 @@ _SQUARE = np.repeat([(-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5), (-0.5, 
 
 
 def silhouettes_px(scene: Scene, camera: Camera, cam_from_world: np.ndarray) -> np.ndarray:
-    """Area of each solid's whole silhouette in pixels, in the image or not; infinite if it reaches
-    behind the camera.
+    """(N,) area of each solid's whole silhouette in pixels, in the image or not.
 
-    Every line of sight through a convex body meets its surface twice: its image is half that of all
-    its faces.
+    Infinite for one that reaches behind the camera. Every line of sight through a convex body meets
+    its surface twice: its image is half that of all its faces.
     """
-    centre, size = (
-        np.array([getattr(solid, name) for solid in scene.solids]) for name in ("centre", "size")
-    )
-    yaw = np.radians([solid.yaw_deg for solid in scene.solids])[:, None]
-    own = (
-        np.array([_SQUARE if s.shape == "box" else _CIRCLE for s in scene.solids])
-        * size[:, None, ::2]
-    )
-    x, z = (
-        own[..., 0] * np.cos(yaw) + own[..., 1] * np.sin(yaw),
-        own[..., 1] * np.cos(yaw) - own[..., 0] * np.sin(yaw),
-    )
-    y = np.stack([np.broadcast_to(size[:, 1:2] * level, x.shape) for level in (-0.5, 0.5)])
-    points = (
-        np.stack(np.broadcast_arrays(x, y, z), -1) + centre[:, None]
-    )  # (top and bottom, solids, outline, 3)
-    points = geometry.transform(cam_from_world, points)
+    points = geometry.transform(cam_from_world, _outlines(scene.solids))
     top, bottom = uv = geometry.project(points, camera)
+    # twice the area of each lid (shoelace) and of each side (cross product of the diagonals)
     lids = np.abs(_cross(uv[..., :-1, :], uv[..., 1:, :]).sum(-1)).sum(0)
     sides = np.abs(_cross(bottom[:, 1:] - top[:, :-1], bottom[:, :-1] - top[:, 1:])).sum(-1)
     area = np.where((points[..., 2] > 0).all((0, 2)), (lids + sides) / 4, np.inf)
     balls = np.array([solid.shape == "ball" for solid in scene.solids])
     if balls.any():
-        area[balls] = _ball_px(
-            geometry.transform(cam_from_world, centre[balls]), size[balls, 0] / 2, camera
-        )
+        centre = np.array([solid.centre for solid in scene.solids])[balls]
+        radius = np.array([solid.size[0] for solid in scene.solids])[balls] / 2
+        area[balls] = _ball_px(geometry.transform(cam_from_world, centre), radius, camera)
     return area
+
+
+def _outlines(solids: Sequence[Solid]) -> np.ndarray:
+    """(2, N, 25, 3) points around the top and the bottom of each solid, in the world."""
+    centre, size = (np.array([getattr(s, name) for s in solids]) for name in ("centre", "size"))
+    yaw = np.radians([solid.yaw_deg for solid in solids])[:, None]
+    outline = np.array([_SQUARE if solid.shape == "box" else _CIRCLE for solid in solids])
+    own_x, own_z = np.moveaxis(outline * size[:, None, ::2], -1, 0)
+    x = own_x * np.cos(yaw) + own_z * np.sin(yaw)
+    z = own_z * np.cos(yaw) - own_x * np.sin(yaw)
+    y = np.stack([np.broadcast_to(size[:, 1:2] * level, x.shape) for level in (-0.5, 0.5)])
+    return np.stack(np.broadcast_arrays(x, y, z), -1) + centre[:, None]
 
 
 def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -259,8 +255,7 @@ def _ball_px(centre: np.ndarray, radius: np.ndarray, camera: Camera) -> np.ndarr
 def contact_sheet(
     collection: str = "medium", n: int = 6, views: int = 2, split: str = "train", seed: int = 0
 ) -> np.ndarray:
-    """Rows of toy scenes, HxWx3 uint8: for each view its picture and, beside it, its depth, darker
-    where farther.
+    """Rows of toy scenes, HxWx3 uint8: each view's picture and, beside it, its depth.
 
     Depth runs from white at 0.5 m to black at 8 m, in equal steps of ratio.
     """
