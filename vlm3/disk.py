@@ -45,6 +45,7 @@ def whole(path: Path) -> Iterator[Path]:
 
     What was there stays until then; a folder may only take the place of an empty one.
     """
+    # beside it, since only within one file system is taking its place a single step
     draft = path.with_name(f".{path.stem}.draft{path.suffix}")
     try:
         with writing(path):
@@ -137,7 +138,7 @@ def held(folder: str | Path) -> Iterator[None]:
         write(holder, json.dumps(_me()) + "\n")
         yield
     finally:
-        if lock.is_locked:
+        if lock.is_locked:  # only then is .lock.json ours
             holder.unlink(missing_ok=True)
             lock.release()
 

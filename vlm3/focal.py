@@ -155,6 +155,7 @@ def _within(lengths: list[int], most: int, multiple: int) -> list[int]:
 
 def _axis(scale: float, full: float, length: int, fit: str) -> _Axis:
     whole = math.floor(full + 1e-6)
+    # cut because of max_pixels, an image keeps its middle, whatever fit says
     centred = fit == "crop" or length < whole
     return _Axis(scale, max(0.0, full - length) / 2 if centred else 0.0, length, min(length, whole))
 

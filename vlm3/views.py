@@ -75,6 +75,7 @@ class View:
         image. ValueError for a view with neither points nor depth.
         """
         if self.points is not None:
+            # truncation names the pixel that holds a point, since (0, 0) is a corner
             columns, rows = self.points[:, :2].astype(int).T
             known = np.flatnonzero(np.broadcast_to(where, self.image.shape[:2])[rows, columns])
             chosen = self.points[rng.choice(known, min(n, len(known)), replace=False)]
@@ -155,6 +156,7 @@ def points_of(depth_m: np.ndarray) -> np.ndarray:
 
 
 def _check_image(image: np.ndarray) -> None:
+    # by attributes, so that a tensor or a Pillow image is refused with words, too
     shape, dtype = getattr(image, "shape", None), getattr(image, "dtype", type(image).__name__)
     if shape is None or len(shape) != 3 or shape[2] != 3 or 0 in shape or dtype != np.uint8:
         raise ValueError(

@@ -197,7 +197,7 @@ def _pose(entry: dict, _: str) -> tuple:
         if (asked := pair["question_id"]) not in POSE_FIELDS:
             raise ValueError(f"question_id {asked!r} is none of {', '.join(POSE_FIELDS)}")
         values = {field: truth[field] for field in POSE_FIELDS[asked]}
-        if asked != "translation_direction":
+        if asked != "translation_direction":  # checked above
             _numbers(list(values.values()), len(values))
         question, answer = _text(pair["question"]), _text(pair["answer"])
         qas.append(QA(_POSE_KINDS[asked], (), question, answer, values))
@@ -226,6 +226,7 @@ def _prompted(entry: dict) -> list[str]:
 
 
 def _boxes_in(question: str) -> tuple[tuple[float, ...], ...]:
+    # at most four digits: boxes are written in [0, 1000]
     found = re.findall(r"\(([0-9]{1,4}(?:, ?[0-9]{1,4}){3})\)", question)
     return tuple(tuple(map(float, box.split(","))) for box in found)
 
@@ -279,6 +280,7 @@ def _numbers(values: object, many: int) -> list:
     return values
 
 
+# The key that tells a file's task, and how it is read.
 _KINDS = {
     "samples": _depth,
     "pixel_coords": _depth,

@@ -17,6 +17,7 @@ from vlm3.tasks.units import METRES
 _NUM = r"[0-9]++(?:\.[0-9]++)?+"
 _BOX = re.compile(rf"[(\[] {{0,2}}{_NUM}(?:, {{0,2}}{_NUM}){{3}} {{0,2}}[)\]]")
 _REGION = re.compile(r"\bregions? ?[\[(<#]?([0-9]{1,4})\b[\])>]?")
+# A lone "a" or "b" is a name at the end or before "is" only, and else the article.
 _END = r"(?=\W{0,3}$|[\])]| is)"
 _NUMBERED = re.compile(
     r"\b(?:object|box|item|option|thing) ?(?:number |no\. ?)?[\[(#]?"
@@ -101,6 +102,7 @@ _BOTH = re.compile(
     rf"(?:and|or|versus|vs|to|with) {_FILL}{_ONE}"
 )
 _HAS = re.compile(rf"({_ONE}) has {_FILL}(?=\u2039)")
+# In "the height of A" A is what the clause is about, not what it is compared with.
 _SIZE_OF = re.compile(rf"\b{_NOUN}s? of ")
 _CLAUSE = re.compile(
     r"[;!?\n]|\.(?![0-9])|\b(?:while|whereas|but|because|since|although|though"
@@ -182,6 +184,7 @@ def _subject(clause: str, before: int | None) -> int | None:
     against = {int(m["which"]) for m in mentions if m["ref"]}
     if about:
         return about[0]
+    # "taller than B" alone is said of A
     return 1 - against.pop() if len(against) == 1 else before
 
 

@@ -34,6 +34,7 @@ _AT_HOUR = re.compile(
     rf"(?<![\w.,:'+/-])(?:({_ANY_HOUR})(?: ?[-\u2013/] ?| (?:or|to|and) ))?"
     rf"({_ANY_HOUR})[ -]?(?={_OCLOCK})"
 )
+# Questions about directions say where 12 o'clock is, and answers repeat it.
 _TWELVE_IS = re.compile(
     r"\b(?:with|if|where|when|as|given|taking|assuming)(?: that)?(?: the)?"
     rf" (?:12|twelve) {_OCLOCK}"
@@ -102,6 +103,7 @@ def parse(text: str) -> Value | None:
     lead, weak = _lead(said)
     if lead is not None and not weak:
         return lead
+    # beside "the second" a bare number is no length for sure: its unit must be there
     length, ordinal = numbers.length_m(said), ORDINAL.search(said)
     if length is not None and ((not weak and ordinal is None) or _has_unit(said)):
         return length
@@ -172,6 +174,7 @@ def chosen(said: str, question: str, names: tuple, pole: str, sign: int) -> str 
     """First or second: by the relation that an answer states, else by the one object it names."""
     if (alone := said.strip(" .()[]")) in ("first", "second"):
         return alone
+    # bare answers, by whatever name the question or the model gives the two
     for order in (regions(question), ["1", "2"], ["a", "b"], ["one", "two"]):
         if alone in order:
             return ("first", "second")[order.index(alone)]

@@ -68,6 +68,7 @@ def stated(found: Sequence[Measure] | None, of: str, bare: bool) -> float | None
     if others and (not bare or (not values and len(others) < len(found))):
         return None
     values += others
+    # 2 per cent: what rounding one length in two units may make of it
     if not values or max(values) - min(values) > 0.02 * min(map(abs, values)):
         return None
     return values[0] if math.isfinite(values[0]) else None
@@ -84,6 +85,7 @@ def measures(text: str) -> list[Measure] | None:
     if (plain := _PLAIN.fullmatch(text)) and (plain[2] is None or plain[2] in UNITS):
         of, factor = UNITS.get(plain[2], ("", 1.0))
         return [Measure(float(plain[1]) * factor, of)]
+    # a pixel or a box is many numbers and no length; the comma keeps its neighbours apart
     words = TUPLE.sub(" , ", text).lower().split()
     found = _joined(numerals.read(words, quoted=_OPENS.search(text) is not None), words)
     if found and any(n.of == "" for n in found):
@@ -105,6 +107,7 @@ def _joined(found: list[Found] | None, words: list[str]) -> list[Found] | None:
             kept.append(each._replace(of="label") if listed else each)
         elif _unit_m(last) == FOOT_M and _is_inches(each) and cores <= {"and"}:
             kept[-1] = _sum(last, each)
+        # "1.9 m or 190 cm": two whole statements, which may agree
         elif {last.of, each.of} <= {"m", "deg"} and not cores & HARD:
             kept.append(each)
         else:
@@ -145,6 +148,7 @@ def _with_unit(found: list[Found], units: set[str | None]) -> list[Found] | None
     """
     if not units:
         return found
+    # "cm" and "centimetres" are the same unit by two names
     if len({UNITS.get(unit) for unit in units}) > 1 or None in units:
         return None
     of, factor = UNITS[units.pop()]

@@ -71,7 +71,7 @@ def read(words: list[str], quoted: bool) -> list[Found] | None:
     found: list[Found] = []
     for place, word in enumerate(words):
         if found and place <= found[-1].last:
-            continue
+            continue  # its unit has been read with it
         if _DIGIT.search(word):
             each = _numeral(words, place, quoted)
         elif (bare := core(word)) in SPOKEN:
@@ -106,7 +106,7 @@ def _numeral(words: list[str], place: int, quoted: bool) -> Found | None:
         return None
     unit, last, close = match["letters"] or match["mark"] or "", place, match["close"]
     if unit in MARKS and any(mark in match["open"] for mark in "\"'"):
-        unit, close = "", unit + close
+        unit, close = "", unit + close  # 6" is inches, "6" is in quotation marks
     elif unit in MARKS and quoted:
         return None
     if not unit and not close.strip("()[]{}\"'"):
@@ -152,13 +152,14 @@ def _unit_after(words: list[str], place: int) -> tuple[str, int]:
     if next_ >= len(words):
         return "", place
     word, after, behind = words[next_], at(words, next_), at(words, next_ + 1)
-    if _DIGIT.search(word):
+    if _DIGIT.search(word):  # another number is no unit, but a word such as "x2" may be anything
         return ("" if _NUMERAL.fullmatch(word) else "?"), place
     if after == "in" and word[-1] == "n" and behind:
         return _inches(words, next_), place
     if after in UNITS:
         return after if _is_whole(words, next_) else "?", next_
     understood = after in FOLLOWING if after != "of" else behind in ("space", "room", "distance")
+    # "3 and a half feet"
     part = behind in ("a", "an") and at(words, next_ + 2)[:4] in ("half", "quar", "thir")
     understood &= not (after == "and" and part)
     opened = word[0] in "([{" and not IN_BRACKETS.fullmatch(word)

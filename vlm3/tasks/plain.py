@@ -103,6 +103,7 @@ def _answered(text: str) -> str:
         if _OF_ANSWER.search(name):
             own.append(tag)
         elif tag["end"] or tag["over"]:
+            # chat templates may have written the opening tag, so it can be missing from an answer
             if outer in (None, name):
                 start, end, outer = tag.end(), len(text), None
         elif outer is None:
@@ -111,6 +112,7 @@ def _answered(text: str) -> str:
     first = next((tag.end() for tag in own if not tag["end"]), start)
     last = next((tag.start() for tag in reversed(own) if tag["end"] and tag.start() >= first), end)
     beside = _UNIT.search(text[start:first] + " " + text[last:end]) or _GOES_ON.match(text, last)
+    # "<answer>190</answer> cm": without a unit inside, the one outside counts
     if beside and not _LETTER.search(text, first, last):
         first, last = start, end
     return _TAG.sub(lambda tag: _shown((tag["name"] or "").lower()), text[first:last])

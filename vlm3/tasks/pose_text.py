@@ -105,6 +105,7 @@ def _axes(said: str) -> tuple[Fields, str]:
         sided = _SIDE.search(_sentence(said[match.end() :])) is not None and "+" not in match[0]
         angles = {} if sided else dict(zip(PARTS["rotation"], values, strict=True))
         return angles, said[: match.start()] + said[match.end() :]
+    # "5 degrees yaw, 3 pitch": which number belongs to which name would be a guess
     if _FIRST.search(said[: names[0].start()]):
         return {}, ""
     found: dict[str, set] = {}
@@ -164,6 +165,7 @@ def _turned(axis: str, value: float, match: re.Match, where: str) -> float | Non
     if not sides or value == 0:
         return value
     beside = _SIDE.match(where, _GAP.match(where, match.end()).end()) is not None
+    # a sign counts; a side may only say the same once more
     if match[1][0] in "+-\u2212":
         return value if not beside or sides == {math.copysign(1, value)} else None
     return value * sides.pop() if beside and len(sides) == 1 and None not in sides else None

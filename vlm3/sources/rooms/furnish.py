@@ -126,6 +126,7 @@ def _placed(
     """A solid of this kind, not yet checked against its neighbours; None where it cannot go."""
     w, h, d = size = _size(draw, kind)
     bottom = draw.between(*kind.bottom)
+    # by the shorter wall, since it is not known yet at which one
     if bottom + h > room[1] - 0.05 or max(w, d) > min(room[0], room[2]) - 0.2:
         return None
     below = [other for other in solids if _carries(other, size)]
@@ -177,6 +178,7 @@ def _carries(solid: Solid, size: tuple[float, float, float]) -> bool:
 
 def _apart(a: Solid, b: Solid) -> bool:
     """Upright cylinders around the two do not meet, nor do, therefore, the solids."""
+    # 1e-6: what stands on another one touches it
     level = abs(a.centre[1] - b.centre[1]) >= (a.size[1] + b.size[1]) / 2 - 1e-6
     between = math.hypot(a.centre[0] - b.centre[0], a.centre[2] - b.centre[2])
     return level or between > _radius(a) + _radius(b)
@@ -201,6 +203,7 @@ def _paint(draw: Draw, colour: Sequence[float]) -> Skin:
     """A solid's skin: plain, striped or chequered, in cells of any size; a distractor, no cue."""
     base, phase = _tint(draw, colour, 0.85, 1.1), (draw.unit(), draw.unit(), draw.unit())
     frequency = tuple(1 / draw.between(0.05, 0.4) for _ in range(3))
+    # plain twice: half of all solids
     style = draw.pick(("plain", "plain", "stripes", "chequers"))
     if style == "plain":
         return Skin(base)

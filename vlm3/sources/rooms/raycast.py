@@ -132,7 +132,7 @@ def _room(p: dict[str, Tensor], rays: _Rays) -> tuple[Tensor, Tensor]:
     """Depth and slot (FLOOR, CEILING or WALL) at which rays leave the room."""
     (x, y, z), (w, h, d) = p["origin"], p["room"]
     wall = torch.minimum(_slab(x, w, 1 / rays.world[0])[1], _slab(z, d, 1 / rays.world[2])[1])
-    level = _slab(y + h, h, rays.steep)[1]
+    level = _slab(y + h, h, rays.steep)[1]  # y + h: the middle of the room is at -h
     slot = torch.where(rays.steep > 0, float(FLOOR), float(CEILING))
     return torch.minimum(wall, level), slot.masked_fill_(wall < level, WALL)
 
@@ -173,11 +173,13 @@ def _dot(a: Sequence[Tensor], b: Sequence) -> Tensor:
     return reduce(operator.add, map(operator.mul, a, b))
 
 
+# The depths at which a ray enters and leaves a solid of each shape.
 _SPANS = {"box": _box, "cylinder": _cylinder, "ball": _ball}
 
 
 def _shade(p: dict[str, Tensor], rays: _Rays, depth: Tensor, slot: Tensor) -> tuple[Tensor, Tensor]:
     """ids (V, H, W) and rgb (V, H, W, 3), uint8, of what was hit."""
+    # one look-up for all views: their tables lie behind each other
     index = (slot + p["first"]).int().flatten()
     columns = [column.index_select(0, index).view(depth.shape) for column in p["table"]]
     centre, (cos, sin), half = columns[:3], columns[3:5], columns[5:8]
@@ -216,6 +218,7 @@ def _lamp(lamp: Tensor, point: list[Tensor], normal: list[Tensor]) -> Tensor:
     to = [a - b for a, b in zip(lamp[:3], point, strict=True)]
     squared = _dot(to, to)
     cosine = _dot(to, normal).clamp_min_(0) / squared.sqrt()
+    # not the square law, which would leave the far end of a large room black
     return lamp[3] * cosine / (1 + 0.08 * squared)
 
 

@@ -27,6 +27,7 @@ class Draw:
         return items[int(self.unit() * len(items))]
 
     def shuffled(self, items: Sequence) -> list:
+        # not rng.shuffle, whose stream may change with NumPy's version
         return [item for _, item in sorted((self.unit(), item) for item in items)]
 
 

@@ -37,6 +37,7 @@ SEVERAL = (
     Lens(96, 128, (45, 60), (0.95, 1.05), 0.03),
     Lens(192, 128, (55, 75), (0.9, 1.1), 0.05),
 )
+# All shapes of images, with more stretch and shift than real cameras have.
 ANY = tuple(
     Lens(w, h, (40, 85), (0.8, 1.25), 0.1) for w in (96, 128, 160, 192) for h in (64, 96, 128)
 )
@@ -163,6 +164,7 @@ class Rooms(Sequence):
         """What is in the room, and (camera, 4x4 world_from_cam) of each view."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"scene {index} of {len(self)}")
+        # a list seeds without collisions, where a sum or a product would share scenes
         key = [self.seed, self.collection.number, SPLITS.index(self.split), index % len(self)]
         draw = Draw(np.random.Generator(np.random.PCG64(key)))
         scene, tilt_deg = furnished(draw, self.collection), self.collection.tilt_deg
@@ -246,6 +248,7 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _ball_px(centre: np.ndarray, radius: np.ndarray, camera: Camera) -> np.ndarray:
     """(N,) areas of the ellipses as which balls appear; centre: (N, 3) in camera coordinates."""
+    # the exact area, of an ellipse whose axes follow from the cone of tangents
     beyond = np.where(centre[:, 2] > radius, centre[:, 2] ** 2 - radius**2, np.nan)
     tangent = np.sqrt((centre**2).sum(-1) - radius**2)
     area = np.pi * camera.fx * camera.fy * radius**2 * tangent / beyond**1.5
