@@ -4,7 +4,7 @@ device.
 python tests/bench/rooms.py [--device cpu] [--runs 5]
 
 One JSON line per case: `render` casts the rays of ready-made scenes, `batch` is everything from the
-scene number to the views with their boxes. The time is the median of the checkpoints. On the CPU a process
+scene number to the views with their boxes. The time is the median of the runs. On the CPU a process
 uses one core; the last line is that of two processes.
 """
 
