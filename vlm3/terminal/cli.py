@@ -55,9 +55,8 @@ def unify(
     for name, view in (("before", before), ("after", after)):
         c, (width, height) = view.camera, view.size
         tokens = width * height // 32**2 if view is after else "-"
-        print(
-            f"{name:8}{f'{width}x{height}':>12}{c.fx:10.1f}{c.fy:10.1f}{c.cx:10.1f}{c.cy:10.1f}{tokens:>8}"
-        )
+        numbers = "".join(f"{number:10.1f}" for number in (c.fx, c.fy, c.cx, c.cy))
+        print(f"{name:8}{f'{width}x{height}':>12}{numbers}{tokens:>8}")
     if save:
         _draw(lambda: _both(before, after), save)
         print(f"saved {save}")
