@@ -145,10 +145,10 @@ class Mixture:
 
     @property
     def taught(self) -> dict[str, dict]:
-        """What a model must know of its lessons to be asked in the same way: by task, focal length
-        and templates.
+        """What a model must know of its lessons, to be asked in the same way.
 
-        Where several sources have a task, those of the one with the largest share.
+        By task, focal length and templates; where several sources have a task, those of the one
+        with the largest share.
         """
         shares = dict(zip(self.names, self.shares, strict=True))
         ordered = [self.sources[name] for name in sorted(shares, key=shares.get)]
