@@ -170,6 +170,8 @@ def execute(chapter: Path, profile: str, force: bool, place: str) -> Path:
     seconds, memory_mb = run_papermill(chapter, draft, profile)
     notebook = nbformat.read(draft, 4)
     check_outputs(notebook, draft)
+    if profile == "ci":
+        show_defaults(notebook)
     notebook.metadata.pop("papermill", None)
     notebook.metadata["vlm3"] = {
         "key": key,
@@ -261,6 +263,16 @@ def check_outputs(notebook: nbformat.NotebookNode, path: Path) -> None:
                 fail(
                     f"{path}, cell {index} wrote a warning or an error:\n{cell.source}\n--\n{what}"
                 )
+
+
+def show_defaults(notebook: nbformat.NotebookNode) -> None:
+    """The chapter's own parameters, which say what they are, instead of papermill's copy of them."""
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "parameters" in tags:
+            cell.metadata["tags"] = [tag for tag in tags if tag != "remove-cell"]
+        if "injected-parameters" in tags:
+            cell.metadata["tags"] = [*tags, "remove-cell"]
 
 
 def render(chapters: list[Path], executed: list[Path]) -> None:

@@ -92,6 +92,17 @@ def test_a_failing_cell_fails_the_build_and_shows_its_traceback(book, execute, c
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 
+def test_the_page_shows_the_parameters_that_say_what_they_are_and_shows_them_once(book, execute):
+    made = nbformat.read(execute(), 4)
+    hidden = {
+        name: "remove-cell" in cell.metadata.tags
+        for cell in made.cells
+        for name in cell.metadata.get("tags", [])
+    }
+    assert not hidden["parameters"]
+    assert hidden["injected-parameters"]
+
+
 def test_a_warning_in_a_cell_fails_the_build(book, execute):
     write_chapter(book, 'import warnings\nwarnings.warn("half a pixel off")')
     with pytest.raises(SystemExit, match="half a pixel off"):
