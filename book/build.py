@@ -266,7 +266,7 @@ def check_outputs(notebook: nbformat.NotebookNode, path: Path) -> None:
 
 
 def show_defaults(notebook: nbformat.NotebookNode) -> None:
-    """The chapter's own parameters, which say what they are, instead of papermill's copy of them."""
+    """The chapter's own parameters, which say what they are, instead of papermill's copy."""
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         if "parameters" in tags:
