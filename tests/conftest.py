@@ -26,6 +26,8 @@ from vlm3.geometry import Camera
 from vlm3.qwen import model
 from vlm3.sources import photos
 from vlm3.sources.ibims import Ibims
+from vlm3.tasks.task import Task
+from vlm3.views import QA
 
 settings.register_profile("stable", deadline=None, derandomize=True, max_examples=60)
 settings.load_profile("stable")
@@ -50,6 +52,11 @@ def vlm():
 def images():
     rng = np.random.default_rng(0)
     return [rng.integers(0, 256, size, dtype=np.uint8) for size in ((64, 96, 3), (96, 32, 3))]
+
+
+def says(task: Task, text: str) -> object:
+    """What a text says to whatever question of a task, None for nothing."""
+    return task.read(QA("", (), ""), text)
 
 
 def image_settings() -> dict:

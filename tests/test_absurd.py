@@ -113,7 +113,7 @@ def views(folder, rng):
         depth_m = np.full(shape + (rng.random() < 0.2), pick(NUMBERS, rng), float)
         camera = Camera(9.0, 9.0, 1.0, 1.0, *(int(side) for side in rng.integers(1, 3, 2)))
         boxes = [tuple(pick([0, 1, 2, *JUNK], rng) for _ in range(4))] if rng.random() < 0.3 else ()
-        call = lambda a=(image, camera, depth_m, None, boxes): View(*a)  # noqa: E731
+        call = lambda a=(image, camera, depth_m), b=boxes: View(*a, boxes=b)  # noqa: E731
         yield call, right_view, ["image must", "camera is", "depth_m", "box"]
 
 

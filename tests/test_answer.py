@@ -1,4 +1,4 @@
-"""Answers of many questions at once against asking each alone, token by token, without any cache."""
+"""Many questions answered at once against asking each alone, token by token, without any cache."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from tests.conftest import QUESTION
 from tests.training import NETWORK
 from vlm3.geometry import Camera
 from vlm3.qwen import attention, batching, model
-from vlm3.qwen.decode import answer, answer_all, likely
+from vlm3.qwen.decode import answer, greedy, likely
 from vlm3.views import QA, Sample, View
 
 QUESTIONS = (
@@ -64,7 +64,7 @@ def alone(vlm, images, question, longest):
 def test_answers_together_are_those_of_each_question_alone(talkative, images, count):
     found = answer(talkative, [view(image) for image in images[:count]], QUESTIONS, longest=6)
     assert len({a.text for a in found}) > 2
-    for question, (text, logprobs, _) in zip(QUESTIONS, found, strict=True):
+    for question, (text, logprobs) in zip(QUESTIONS, found, strict=True):
         expected, scores = alone(talkative, images[:count], question, 6)
         assert text == expected
         np.testing.assert_allclose(logprobs, scores, atol=1e-4)
@@ -72,9 +72,9 @@ def test_answers_together_are_those_of_each_question_alone(talkative, images, co
 
 def test_samples_answered_side_by_side_do_not_see_each_other(talkative, images):
     samples = [sample(images[:1]), sample(images), sample(images[1:], QUESTIONS[:2])]
-    together = answer_all(talkative, samples, longest=5)
+    together = greedy(talkative, samples, longest=5)
     for each, found in zip(samples, together, strict=True):
-        (expected,) = answer_all(talkative, [each], longest=5)
+        (expected,) = greedy(talkative, [each], longest=5)
         assert [a.text for a in found] == [a.text for a in expected]
 
 
@@ -152,7 +152,7 @@ def plain(vlm, images, rows):
     return [scores[: len(row)] for scores, row in zip(logits, ids, strict=True)]
 
 
-def greedy(vlm, asked):
+def greedily(vlm, asked):
     """Tokens of the answers to a sample's questions, by plain forward passes."""
     images, said = [view.image for view in asked.views], [[] for _ in asked.qas]
     for _ in range(WORDY):
@@ -170,9 +170,9 @@ def text(vlm, tokens):
 def test_texts_of_500_random_questions_answered_together_are_those_of_each_question_alone(decided):
     samples = cases(50)
     together = [
-        found for k in range(0, 50, 5) for found in answer_all(decided, samples[k : k + 5], WORDY)
+        found for k in range(0, 50, 5) for found in greedy(decided, samples[k : k + 5], WORDY)
     ]
-    alone = [greedy(decided, asked) for asked in samples]
+    alone = [greedily(decided, asked) for asked in samples]
     lengths = Counter(len(tokens) for said in alone for tokens in said)
     assert sum(lengths.values()) == 500
     assert len(lengths) > 3
@@ -184,16 +184,16 @@ def test_texts_of_500_random_questions_answered_together_are_those_of_each_quest
 def test_the_narrowest_search_is_the_greedy_answer(decided):
     samples = cases(3)
     narrow = likely(decided, samples, widest=1, longest=WORDY)
-    assert [[found] for each in answer_all(decided, samples, WORDY) for found in each] == sum(
+    assert [[found] for each in greedy(decided, samples, WORDY) for found in each] == sum(
         narrow, []
     )
 
 
 def test_a_wide_search_finds_the_greedy_answer_among_better_ones_and_at_most_all_there_is(decided):
     samples = cases(4, questions=5)
-    pairs = zip(likely(decided, samples, 32, 4), answer_all(decided, samples, 4), strict=True)
+    pairs = zip(likely(decided, samples, 32, 4), greedy(decided, samples, 4), strict=True)
     for among, alone in (both for each in pairs for both in zip(*each, strict=True)):
-        totals = [sum(a.logprobs) for a in among]
+        totals = [a.logprob for a in among]
         assert totals == sorted(totals, reverse=True)
         assert np.exp(totals).sum() <= 1 + 1e-5
         assert len({(a.text, a.logprobs) for a in among}) == len(among)
@@ -252,7 +252,7 @@ def test_an_image_answered_before_leaves_nothing_behind(talkative, images):
 
 def test_no_question_gives_no_answer_and_others_are_answered_all_the_same(vlm, images):
     assert answer(vlm, [view(images[0])], []) == []
-    found = answer_all(vlm, [sample(images[:1], ()), sample(images[:1], QUESTIONS[:2])], longest=2)
+    found = greedy(vlm, [sample(images[:1], ()), sample(images[:1], QUESTIONS[:2])], longest=2)
     assert [len(answers) for answers in found] == [0, 2]
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from tests.training import NETWORK
+from vlm3 import tasks
 from vlm3.geometry import Camera
 from vlm3.qwen import model
 from vlm3.qwen.lessons import Lesson
 from vlm3.reference import PixelText
-from vlm3.tasks import objects, pose, text
+from vlm3.tasks import text
+from vlm3.tasks.pose_text import PARTS
 from vlm3.terminal import ask
 from vlm3.views import QA, Answer, View
 
@@ -29,28 +31,24 @@ SIZES = [
 @pytest.fixture
 def vlm():
     """Not a network, but what is asked of one about its lessons."""
-    return SimpleNamespace(
-        lesson=lambda task: Lesson(FOCAL_PX, TEMPLATES if task != "pose" else {})
-    )
+
+    def lesson(task):
+        return Lesson(FOCAL_PX, TEMPLATES if task != "pose" else {})
+
+    return SimpleNamespace(lesson=lesson, task=lambda name: lesson(name).task(name))
 
 
 @pytest.fixture
 def said(monkeypatch):
     """What was asked of the network; it answers with what `said.replies` makes of each question."""
-    found = SimpleNamespace(replies=lambda question: ("", None))
+    found = SimpleNamespace(replies=lambda question: "")
 
-    def answers(vlm, views, questions, task):
-        found.views = views if isinstance(views, tuple) else (views,)
-        found.qas, found.questions, found.task = (
-            list(questions),
-            [qa.question for qa in questions],
-            task,
-        )
-        return [
-            Answer(words, (-0.5,), value) for words, value in map(found.replies, found.questions)
-        ]
+    def answers(vlm, views, questions):
+        found.views, found.qas = views, list(questions)
+        found.questions = [qa.question for qa in questions]
+        return [Answer(words, (-0.5,)) for words in map(found.replies, found.questions)]
 
-    monkeypatch.setattr(ask.answer, "answer", answers)
+    monkeypatch.setattr(ask.decode, "answer", answers)
     return found
 
 
@@ -116,7 +114,7 @@ def test_a_match_comes_back_in_pixels_of_the_second_photo(vlm, said, second):
 
     def reply(question):
         x, y = (int(p / s * SCALE) for p, s in zip(next(asked), said.views[1].size, strict=True))
-        return f"({x}, {y})", (x, y)
+        return f"({x}, {y})"
 
     said.replies = reply
     found = ask.correspondence(vlm, *views, np.full((10, 2), 20.0))
@@ -131,29 +129,19 @@ def test_no_match_said_is_none(vlm, said):
 
 
 def test_all_that_is_asked_about_a_pose_comes_back_as_one(vlm, said):
-    view, values = (
-        photo(*SIZES[0]),
-        iter([{"rotation_angle_deg": 4.0}, None, {"direction": (1.0, 0.0, 0.0)}, {}]),
-    )
-    said.replies = lambda question: ("", next(values))
+    view, texts = photo(*SIZES[0]), iter(["4 degrees", "", "(1.0, 0.0, 0.0)", "Who knows?"])
+    said.replies = lambda question: next(texts)
     merged, answers = ask.pose(vlm, view, view)
     assert merged == {"rotation_angle_deg": 4.0, "direction": (1.0, 0.0, 0.0)}
-    assert len(answers) == len(pose.PARTS)
-    said.replies = lambda question: ("", None)
-    assert len(ask.pose(vlm, view, view, metric=False)[1]) == len(pose.PARTS) - 1
+    assert len(answers) == len(PARTS)
+    said.replies = lambda question: ""
+    assert len(ask.pose(vlm, view, view, metric=False)[1]) == len(PARTS) - 1
 
 
 def test_a_field_of_a_pose_is_what_was_said_when_it_was_asked_for(vlm, said):
-    view, angle = photo(*SIZES[0]), {"rotation_angle_deg": 4.0, "distance_m": 9.0}
-    values = iter(
-        [
-            angle,
-            {"rotation_angle_deg": 30.0, "yaw_deg": 3.0},
-            None,
-            {"distance_m": 2.0, "yaw_deg": 70.0},
-        ]
-    )
-    said.replies = lambda question: ("", next(values))
+    view = photo(*SIZES[0])
+    texts = iter(["4 degrees, 9 m", "30 degrees; yaw 3", "", "2 m; yaw 70"])
+    said.replies = lambda question: next(texts)
     assert ask.pose(vlm, view, view)[0] == {
         "rotation_angle_deg": 4.0,
         "yaw_deg": 3.0,
@@ -172,7 +160,7 @@ def test_every_question_says_of_what_kind_and_about_what_it_is(vlm, said):
         ("match", tuple(text.tuples(said.questions[0])[-1:]))
     ]
     ask.pose(vlm, view, view)
-    assert [(qa.kind, qa.about) for qa in said.qas] == [(part, ()) for part in pose.PARTS]
+    assert [(qa.kind, qa.about) for qa in said.qas] == [(part, ()) for part in PARTS]
     ask.objects(
         vlm, view, [QA("distance_data", (), "How far is {2} from {1}?"), "How wide is {1}?"]
     )
@@ -228,7 +216,7 @@ def test_a_map_holds_what_is_said_at_the_middle_of_every_square(vlm, said):
 
     def reply(question):
         u, v = PixelText(SCALE).decode(place(question), said.views[0].size)
-        return "", u + 1000 * v
+        return f"{u + 1000 * v:.3f}"
 
     said.replies = reply
     metres = ask.depth_map(vlm, view, stride=10, progress=False, at_once=13)
@@ -238,8 +226,8 @@ def test_a_map_holds_what_is_said_at_the_middle_of_every_square(vlm, said):
 
 
 def test_a_map_knows_nothing_where_no_sensible_length_is_said(vlm, said):
-    values = iter([2.5, None, 1e30, 1e-30, 3.0, 4.0])
-    said.replies = lambda question: ("", next(values))
+    texts = iter(["2.5", "far", f"{1e30:.0f}", f"{1e-30:.30f}", "3.0", "4.0"])
+    said.replies = lambda question: next(texts)
     metres = ask.depth_map(vlm, photo(96, 64, 90.0, 90.0), stride=32, progress=False)
     assert np.isnan(metres).tolist() == [[False, True, True], [True, False, False]]
 
@@ -251,7 +239,8 @@ def test_a_map_without_a_square_is_refused(vlm, said, stride):
 
 
 def test_what_the_packaged_questions_ask_fits_one_box_and_two(rng):
-    one, three = objects.questions(1, rng), objects.questions(3, rng)
+    objects = tasks.get("objects")
+    one, three = ([qa.question for qa in objects.questions(n, rng)] for n in (1, 3))
     assert len(one) == 2
     assert all("{1}" in question and "{2}" not in question for question in one)
     assert len(three) == 3 * 2 + 3 * 4

@@ -11,14 +11,16 @@ from torch.nn.functional import cross_entropy
 
 from tests.test_cli import vlm3
 from tests.training import small
+from vlm3.pages import recorded as records
 from vlm3.qwen import attention, batching, packing, patches
+from vlm3.scoring import speed
 from vlm3.training import bench, head, sft
 from vlm3.training.config import Config
 
 
 @pytest.fixture
 def traced(monkeypatch):
-    """Layers are compiled as for a GPU, but for the last stage, which would need a compiler here."""
+    """Layers are compiled as for a GPU, but for the last stage, which would need a compiler."""
     compiled = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(compiled, backend="aot_eager"))
 
@@ -128,7 +130,7 @@ def test_what_was_measured_is_kept_when_a_later_rung_fails(monkeypatch, tmp_path
         raise OSError("the power is out")
 
     monkeypatch.setattr(bench, "train", measured)
-    monkeypatch.setattr(bench.subprocess, "run", absent)
+    monkeypatch.setattr(records.subprocess, "run", absent)
     assert vlm3(monkeypatch, "bench", "train", "--save", str(tmp_path / "speed.json")) == 2
     recorded = json.loads((tmp_path / "speed.json").read_text())
     assert [r["rung"] for r in recorded["results"]] == ["first"]
@@ -136,21 +138,21 @@ def test_what_was_measured_is_kept_when_a_later_rung_fails(monkeypatch, tmp_path
 
 
 def test_the_commit_is_that_of_a_repository_that_holds_the_code(monkeypatch, tmp_path):
-    monkeypatch.setattr(bench, "__file__", str(tmp_path / "homework" / "copy" / "bench.py"))
+    monkeypatch.setattr(records, "__file__", str(tmp_path / "homework" / "copy" / "recorded.py"))
     git = ["git", "-C", str(tmp_path / "homework"), "-c", "user.name=a", "-c", "user.email=a@b"]
     (tmp_path / "homework" / "copy").mkdir(parents=True)
-    (tmp_path / "homework" / "copy" / "bench.py").touch()
-    assert bench._commit() == ""
+    (tmp_path / "homework" / "copy" / "recorded.py").touch()
+    assert records._commit() == ""
     for words in ("init -q", "commit -q --allow-empty -m homework"):
         subprocess.run([*git, *words.split()], check=True)
-    assert bench._commit() == ""
-    for words in ("add copy/bench.py", "commit -q -m all"):
+    assert records._commit() == ""
+    for words in ("add copy/recorded.py", "commit -q -m all"):
         subprocess.run([*git, *words.split()], check=True)
     found = subprocess.run(
         [*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True
     ).stdout
-    assert len(bench._commit()) >= 7
-    assert found.startswith(bench._commit())
+    assert len(records._commit()) >= 7
+    assert found.startswith(records._commit())
 
 
 def absent(words: list[str], **_):
@@ -264,13 +266,11 @@ def test_the_wait_for_samples_is_that_of_the_training_loop(tmp_path):
     ("words", "message"),
     [
         (["train", "--device", "cuda:7"], "device 'cuda:7' cannot be used here"),
-        (["train", "--steps", "0"], "must be positive, got 8, 10, 0, 1"),
-        (["train", "--share", "0"], "must be positive, got 8, 10, 3, 0"),
-        (["answer", "--share", "8"], "task, batch, tokens and share are of `bench train`"),
-        (
-            ["answer", "--task", "correspondence"],
-            "task, batch, tokens and share are of `bench train`",
-        ),
+        (["train", "--steps", "0"], "steps must be 1 or more, got 0"),
+        (["train", "--share", "0"], "share must be 1 or more, got 0"),
+        (["answer", "--questions", "0"], "questions must be 1 or more, got 0"),
+        (["answer", "--share", "8"], "--share"),
+        (["answer", "--task", "correspondence"], "--task"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(monkeypatch, capsys, words, message):
@@ -312,9 +312,9 @@ def test_every_way_to_answer_finds_the_texts_of_the_released_notebooks(
 
 
 def test_a_way_to_answer_gives_each_question_its_texts(tmp_path):
-    vlm = bench._answering(small(tmp_path).model, "cpu", torch.float32)
+    vlm = speed._answering(small(tmp_path).model, "cpu", torch.float32)
     sample = bench._mixture("depth", (64, 32), questions=3)[0]
-    texts = {name: way(sample) for name, way in bench._ways(vlm).items()}
+    texts = {name: way(sample) for name, way in speed._ways(vlm).items()}
     generated, answered, distributions = texts.values()
     assert generated == answered
     assert [len(among) for among in answered] == [1, 1, 1]
@@ -324,7 +324,7 @@ def test_a_way_to_answer_gives_each_question_its_texts(tmp_path):
 def test_no_more_questions_are_asked_one_by_one_than_time_allows_and_their_texts_are_compared(
     tmp_path,
 ):
-    first, *others = bench.answer(small(tmp_path).model, (64, 32), 5, 1, "cpu", limit_s=0)
+    first, *others = speed.measured(small(tmp_path).model, (64, 32), 5, 1, "cpu", limit_s=0)
     assert first["questions"] == 2
     assert [found["questions"] for found in others] == [5, 5]
     assert [found["same_texts"] for found in (first, *others)] == [1, 1, 1]

@@ -10,12 +10,11 @@ from PIL import Image
 
 from tests.conftest import photo_file, position_image
 from tests.training import small
-from vlm3 import parallel
+from vlm3 import parallel, tasks
 from vlm3.scoring import evaluate
 from vlm3.sources import photos
 from vlm3.tasks.english import Hour
-from vlm3.terminal import asking as terminal
-from vlm3.terminal import cli, doctor
+from vlm3.terminal import asking, cli, doctor, shown
 
 PHOTO = str(photos.DATA / "motorcycle_left.png")
 RIGHT = str(photos.DATA / "motorcycle_right.png")
@@ -153,7 +152,7 @@ def test_ask_says_which_photos_it_saw_and_one_line_for_each_answer(monkeypatch, 
     told = lines[len(seen) + 1 :][: len(facts["answers"])]
     for line, answer in zip(told, facts["answers"], strict=True):
         assert answer["text"] in line
-    assert lines[-1] == terminal.TOY
+    assert lines[-1] == asking.TOY
 
 
 def test_ask_depth_gives_metres_and_how_sure_they_are_for_each_pixel(monkeypatch, capsys):
@@ -165,7 +164,7 @@ def test_ask_depth_gives_metres_and_how_sure_they_are_for_each_pixel(monkeypatch
     vlm3(monkeypatch, "ask", "depth", *ASKED["depth"], *FOCAL)
     said = capsys.readouterr().out
     assert re.search(r"^\(300, 200\) +([0-9.]+ m|-) ", said, re.MULTILINE)
-    assert terminal.SURE in said
+    assert asking.SURE in said
 
 
 def test_ask_depth_makes_a_map_of_the_whole_photo(monkeypatch, capsys, tmp_path):
@@ -230,7 +229,7 @@ def test_ask_prints_and_draws_what_a_model_says_even_if_it_is_nonsense(
     words += ["--dense", "200"] if task == "depth" else []
     assert vlm3(monkeypatch, "ask", task, *words) == 0
     said = capsys.readouterr().out
-    assert terminal.TOY not in said
+    assert asking.TOY not in said
     assert (tmp_path / "answers.png").exists()
 
 
@@ -308,11 +307,11 @@ except SystemExit as end:
     ],
 )
 def test_an_answer_about_objects_is_said_with_its_unit(value, words):
-    assert terminal._spoken(value) == words
+    assert shown.value(tasks.get("objects"), value) == words
 
 
 def test_columns_stand_below_each_other_whatever_is_said():
-    lines = terminal.aligned([("a", "said"), ("longer", "two\nlines"), ("b", "word " * 100)])
+    lines = shown.aligned([("a", "said"), ("longer", "two\nlines"), ("b", "word " * 100)])
     assert {
         line.index(word) for line, word in zip(lines, ("said", "two lines", "word"), strict=True)
     } == {8}

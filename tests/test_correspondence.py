@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vlm3 import Camera, PixelText, View
+from tests.conftest import says
+from vlm3 import Camera, PixelText, View, tasks
 from vlm3.geometry import (
     invert,
     pixel_centres,
@@ -15,13 +16,15 @@ from vlm3.geometry import (
     transform,
     unproject,
 )
-from vlm3.tasks import correspondence
 from vlm3.tasks import text as words
+from vlm3.tasks.correspondence import covisible
 from vlm3.views import QA, Box, NothingToAsk
+
+correspondence = tasks.get("correspondence")
 
 
 def two_views() -> tuple[View, View]:
-    """A wall at 4 m, and a post at 2 m in the middle that hides part of it from the right camera."""
+    """A wall at 4 m; a post at 2 m in the middle hides part of it from the right camera."""
     camera = Camera(200, 200, 100, 75, 200, 150)
     image = np.zeros((150, 200, 3), np.uint8)
     views = []
@@ -31,14 +34,14 @@ def two_views() -> tuple[View, View]:
         depth_m[post] = 2.0
         pose_ = np.eye(4)
         pose_[0, 3] = x
-        views.append(View(image, camera, depth_m, pose_))
+        views.append(View(image, camera, depth_m, world_from_cam=pose_))
     return tuple(views)
 
 
 def test_what_the_post_hides_is_not_covisible():
     view1, view2 = two_views()
     uv1 = np.array([[30.5, 75.5], [100.5, 75.5], [85.5, 75.5], [10.5, 75.5]])
-    uv2, seen = correspondence.covisible(view1, view2, uv1)
+    uv2, seen = covisible(view1, view2, uv1)
     np.testing.assert_allclose(uv2[:, 0], [10.5, 60.5, 65.5, -9.5])
     assert seen.tolist() == [True, True, False, False]  # wall, post, behind the post, outside
 
@@ -48,12 +51,10 @@ def test_the_covisibility_tolerance_is_a_range_and_not_a_depth():
     uv1 = np.array([[190.5, 10.5]])
     shift = 0.2
     range_m = range_from_depth(4.0, uv1, view1.camera)[0]
-    farther = View(
-        view2.image, view2.camera, view2.depth_m + np.float32(shift), view2.world_from_cam
-    )
+    farther = replace(view2, depth_m=view2.depth_m + np.float32(shift))
     limit = 0.1 + 0.005 * range_m + 0.1 * math.log(2)
-    assert correspondence.covisible(view1, farther, uv1)[1][0] == (shift * range_m / 4 < limit)
-    assert not correspondence.covisible(view1, farther, uv1, tolerance_m=0.0)[1][0]
+    assert covisible(view1, farther, uv1)[1][0] == (shift * range_m / 4 < limit)
+    assert not covisible(view1, farther, uv1, tolerance_m=0.0)[1][0]
 
 
 def test_matches_from_depth_and_pose_are_where_geometry_puts_them(rng):
@@ -86,17 +87,15 @@ def test_views_that_share_nothing_are_refused(rng):
     view1, view2 = two_views()
     away = np.diag([-1.0, 1.0, -1.0, 1.0])
     with pytest.raises(ValueError, match="share no point"):
-        correspondence.ask((view1, View(view2.image, view2.camera, view2.depth_m, away)), 5, rng)
+        correspondence.ask((view1, replace(view2, world_from_cam=away)), 5, rng)
     with pytest.raises(ValueError, match="second view"):
-        correspondence.ask((view1, View(view2.image, view2.camera, None, np.eye(4))), 5, rng)
+        correspondence.ask((view1, replace(view2, depth_m=None)), 5, rng)
 
 
 def test_points_can_be_those_in_the_middle_of_boxes(rng):
     view1, view2 = two_views()
     boxed = replace(view1, boxes=(Box(88, 20, 112, 120),))
-    qas = correspondence.ask(
-        (boxed, view2), 50, rng, on="boxes", templates=words.packaged("correspondence")
-    )
+    qas = correspondence.ask((boxed, view2), 50, rng, on="boxes")
     asked = np.array(
         [
             PixelText().decode("({:.0f}, {:.0f})".format(*words.tuples(qa.question)[0]), (200, 150))
@@ -126,15 +125,13 @@ def test_points_can_be_those_in_the_middle_of_boxes(rng):
     ],
 )
 def test_a_match_is_read_from_what_models_print(text, point):
-    assert correspondence.parse(text) == point
+    assert says(correspondence, text) == point
 
 
 ASKED = QA("match", ((640.0, 81.0),), "Where in image 2 is pixel (640, 81) of image 1?")
 
 
-@pytest.mark.parametrize(
-    "asked", [ASKED, ASKED._replace(about=()), ASKED._replace(question="", kind="")]
-)
+@pytest.mark.parametrize("asked", [ASKED, ASKED._replace(question="", kind="")])
 @pytest.mark.parametrize(
     ("text", "point"),
     [
@@ -169,9 +166,9 @@ def test_the_pixel_of_the_question_is_not_its_match(asked, text, point):
 
 
 def test_without_a_question_several_pixels_are_none():
-    assert correspondence.parse("(640, 81) -> (715, 90)") is None
-    assert correspondence.parse("(715, 90) = (715, 90)") == (715, 90)
-    assert correspondence.read(ASKED, "(715, 90)", scale=700) is None
+    assert says(correspondence, "(640, 81) -> (715, 90)") is None
+    assert says(correspondence, "(715, 90) = (715, 90)") == (715, 90)
+    assert tasks.get("correspondence", {"scale": 700}).read(ASKED, "(715, 90)") is None
 
 
 def test_correspondence_scores_of_a_case_worked_by_hand():

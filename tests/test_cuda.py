@@ -20,10 +20,10 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from tests.test_attention import ROWS, _batch, _query_key_value
 from tests.training import begin, ended, losses, small, told
+from vlm3 import tasks
 from vlm3.qwen import attention, model
 from vlm3.qwen.decode import answer
 from vlm3.sources.rooms import Rooms
-from vlm3.tasks import depth
 from vlm3.training import bench, sft
 
 pytestmark = [
@@ -80,7 +80,9 @@ def test_the_ray_caster_sees_the_same_rooms():
 
 def test_answers_are_those_of_a_cpu():
     (view,) = Rooms("large", views=1)[3]
-    questions = [qa.question for qa in depth.ask((view,), 30, np.random.default_rng(0))]
+    questions = [
+        qa.question for qa in tasks.get("depth").ask((view,), 30, np.random.default_rng(0))
+    ]
     cpu, gpu = (
         [a.text for a in answer(model.load("tiny", of, torch.float32), view, questions)]
         for of in ("cpu", DEVICE)

@@ -7,11 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vlm3 import Camera, PixelText, View
+from tests.conftest import says
+from vlm3 import Camera, PixelText, View, tasks
 from vlm3.sources import photos
-from vlm3.tasks import depth
 from vlm3.tasks import text as words
 from vlm3.views import QA, NothingToAsk
+
+depth = tasks.get("depth")
 
 
 def test_depth_asks_about_different_pixels_and_their_true_depth(rng, motorcycle):
@@ -96,11 +98,11 @@ def test_a_view_without_depth_cannot_be_asked_for_depth(rng):
     ],
 )
 def test_depth_is_read_from_what_models_print(text, metres):
-    assert depth.parse(text) == (metres if metres is None else pytest.approx(metres))
+    assert says(depth, text) == (metres if metres is None else pytest.approx(metres))
 
 
 @pytest.mark.parametrize(
-    "asked", [QA("", (), "Depth at (31, 402)?"), QA("z", ((31.0, 402.0),), "?", "", 2.4)]
+    "asked", [QA("", ((31.0, 402.0),), ""), QA("z", ((31.0, 402.0),), "?", "", 2.4)]
 )
 @pytest.mark.parametrize(
     "text", ["2.4", "The depth at (31, 402) is 2.4 m.", "pixel 31, 402: 2.4", "x=31, y=402, z=2.4"]
@@ -144,6 +146,6 @@ def test_depth_scores_equal_those_written_the_long_way():
     st.sampled_from(["{} m", "it is {} metres", "<answer>{}</answer>", "({}, 4) then {} m"]),
 )
 def test_depth_survives_any_wrapping(metres, wrapping):
-    assert depth.parse(wrapping.replace("{}", f"{metres:.2f}")) == pytest.approx(
+    assert says(depth, wrapping.replace("{}", f"{metres:.2f}")) == pytest.approx(
         round(metres, 2) or None
     )

@@ -67,7 +67,7 @@ def lines(out: Path) -> list[str]:
 
 def test_perfect_answers_score_perfectly_and_are_all_on_disk(tmp_path):
     config = settings(tmp_path)
-    scores = evaluate.evaluate(config, answerer=truthful())
+    scores = evaluate.evaluate(config, predictor=truthful())
     assert scores["delta_1"] == 1
     assert scores["questions"] == 60
     records = evaluate.predictions(config.out)
@@ -86,7 +86,7 @@ def test_perfect_answers_score_perfectly_and_are_all_on_disk(tmp_path):
 
 def test_scores_come_from_the_file_alone(tmp_path):
     config = settings(tmp_path)
-    evaluate.evaluate(config, answerer=truthful())
+    evaluate.evaluate(config, predictor=truthful())
     (path,) = config.out.glob("predictions-*.jsonl")
     records = [json.loads(line) for line in path.read_text().splitlines()]
     for record in records[:10]:
@@ -96,9 +96,9 @@ def test_scores_come_from_the_file_alone(tmp_path):
     assert evaluate.score(config.out)["delta_1"] == 0.5
 
 
-def test_records_that_do_not_say_of_what_kind_a_question_was_score_the_same(tmp_path):
+def test_records_that_do_not_say_of_what_kind_a_question_was_are_refused(tmp_path):
     config = settings(tmp_path)
-    scores = evaluate.evaluate(config, answerer=truthful())
+    evaluate.evaluate(config, predictor=truthful())
     (path,) = config.out.glob("predictions-*.jsonl")
     records = [json.loads(line) for line in path.read_text().splitlines()]
     for record in records:
@@ -106,26 +106,27 @@ def test_records_that_do_not_say_of_what_kind_a_question_was_score_the_same(tmp_
             assert answer.pop("kind") == "z"
             assert len(answer.pop("about")) == 1
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-    assert evaluate.score(config.out) == scores
+    with pytest.raises(ValueError, match=f"{config.out}: predictions of an earlier version"):
+        evaluate.score(config.out)
 
 
 def test_nothing_is_asked_twice_and_a_torn_line_is_asked_again(tmp_path):
     config, asked = settings(tmp_path), []
-    scores = evaluate.evaluate(config, answerer=truthful(asked))
+    scores = evaluate.evaluate(config, predictor=truthful(asked))
     assert len(asked) == 60
-    assert evaluate.evaluate(config, answerer=truthful(asked)) == scores
+    assert evaluate.evaluate(config, predictor=truthful(asked)) == scores
     assert len(asked) == 60
     (path,) = config.out.glob("predictions-*.jsonl")
     whole = path.read_bytes()
     path.write_bytes(whole[:-30])
-    assert evaluate.evaluate(config, answerer=truthful(asked)) == scores
+    assert evaluate.evaluate(config, predictor=truthful(asked)) == scores
     assert len(asked) == 63
     assert path.read_bytes() == whole
 
 
 def test_a_damaged_line_is_named_with_its_file(tmp_path):
     config = settings(tmp_path)
-    evaluate.evaluate(config, answerer=truthful())
+    evaluate.evaluate(config, predictor=truthful())
     (path,) = config.out.glob("predictions-*.jsonl")
     path.write_text("rubbish\n" + path.read_text())
     with pytest.raises(ValueError, match=r"predictions-0\.jsonl:1 is damaged"):
@@ -142,24 +143,24 @@ def test_a_damaged_line_is_named_with_its_file(tmp_path):
 )
 def test_another_configuration_does_not_mix_in(tmp_path, changes, named):
     config = settings(tmp_path)
-    evaluate.evaluate(config, answerer=truthful())
+    evaluate.evaluate(config, predictor=truthful())
     before = lines(config.out)
     with pytest.raises(ValueError, match=named):
-        evaluate.evaluate(replace(config, **changes), answerer=truthful())
+        evaluate.evaluate(replace(config, **changes), predictor=truthful())
     assert lines(config.out) == before
 
 
 def test_other_weights_of_the_same_name_do_not_mix_in(tmp_path):
     config = settings(tmp_path)
-    evaluate.evaluate(config, answerer=truthful(identity="a"))
+    evaluate.evaluate(config, predictor=truthful(identity="a"))
     with pytest.raises(ValueError, match="weights was 'a', is 'b'"):
-        evaluate.evaluate(config, answerer=truthful(identity="b"))
+        evaluate.evaluate(config, predictor=truthful(identity="b"))
 
 
 def test_the_questions_of_a_sample_do_not_depend_on_how_many_are_asked_at_once(tmp_path):
     together, alone = (settings(tmp_path, out=tmp_path / str(n), at_once=n) for n in (7, 1))
     for config in (together, alone):
-        evaluate.evaluate(config, answerer=truthful())
+        evaluate.evaluate(config, predictor=truthful())
     assert lines(together.out) == lines(alone.out)
 
 
@@ -180,7 +181,7 @@ class Bare:
 
 def test_samples_with_nothing_to_ask_about_are_done_with(tmp_path):
     config, asked = settings(tmp_path), []
-    found = evaluate.evaluate(config, answerer=truthful(asked)._replace(source=source(Bare())))
+    found = evaluate.evaluate(config, predictor=truthful(asked)._replace(source=source(Bare())))
     assert found["questions"] == len(asked) == 9
     assert len(lines(config.out)) == 6
 
@@ -191,11 +192,11 @@ def test_samples_with_nothing_to_ask_about_are_done_with(tmp_path):
 @pytest.mark.parametrize("kept", [20, 7, 0])
 def test_a_copy_of_predictions_changes_no_score_nor_what_is_asked(tmp_path, name, kept):
     config, asked = settings(tmp_path), []
-    scores = evaluate.evaluate(config, answerer=truthful())
+    scores = evaluate.evaluate(config, predictor=truthful())
     whole = lines(config.out)
     (config.out / name).write_text("".join(f"{line}\n" for line in whole[:kept]))
     assert (
-        evaluate.evaluate(config, answerer=truthful(asked)) == evaluate.score(config.out) == scores
+        evaluate.evaluate(config, predictor=truthful(asked)) == evaluate.score(config.out) == scores
     )
     assert len(evaluate.pairs(config.out)) == 60
     assert not asked
@@ -204,7 +205,7 @@ def test_a_copy_of_predictions_changes_no_score_nor_what_is_asked(tmp_path, name
 @pytest.mark.parametrize("name", ["config.json", "predictions-0.jsonl"])
 def test_what_an_editor_saved_with_a_byte_order_mark_has_the_same_scores(tmp_path, name):
     config = settings(tmp_path)
-    scores = evaluate.evaluate(config, answerer=truthful())
+    scores = evaluate.evaluate(config, predictor=truthful())
     path = config.out / name
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
     assert evaluate.score(config.out) == scores
@@ -213,7 +214,7 @@ def test_what_an_editor_saved_with_a_byte_order_mark_has_the_same_scores(tmp_pat
 @pytest.mark.parametrize("field", ["text", "truth", "question"])
 def test_files_that_contradict_each_other_are_both_named(tmp_path, field):
     config = settings(tmp_path)
-    evaluate.evaluate(config, answerer=truthful())
+    evaluate.evaluate(config, predictor=truthful())
     record = json.loads(lines(config.out)[3])
     record["answers"][0][field] = "5 m" if field != "truth" else 5.0
     (config.out / "predictions-9.jsonl").write_text(json.dumps(record) + "\n")
@@ -237,7 +238,7 @@ def test_files_that_contradict_each_other_are_both_named(tmp_path, field):
 )
 def test_predictions_about_what_was_not_asked_are_refused(tmp_path, item, message):
     config = settings(tmp_path)
-    evaluate.evaluate(config, answerer=truthful())
+    evaluate.evaluate(config, predictor=truthful())
     foreign = json.loads(lines(config.out)[0]) | {"item": item}
     (config.out / "predictions-1.jsonl").write_text(json.dumps(foreign) + "\n")
     with pytest.raises(ValueError, match=message):
@@ -247,7 +248,7 @@ def test_predictions_about_what_was_not_asked_are_refused(tmp_path, item, messag
 @pytest.mark.parametrize("left", [[], [0], list(range(19)), list(range(1, 20)), [3, 7, 11]])
 def test_fewer_samples_than_asked_have_no_score_and_are_counted(tmp_path, left):
     config = settings(tmp_path)
-    evaluate.evaluate(config, answerer=truthful())
+    evaluate.evaluate(config, predictor=truthful())
     (path,) = config.out.glob("predictions-*.jsonl")
     whole = path.read_text().splitlines(keepends=True)
     path.write_text("".join(whole[item] for item in left))
@@ -261,7 +262,7 @@ def test_fewer_samples_than_asked_have_no_score_and_are_counted(tmp_path, left):
 
 def test_a_source_with_less_than_the_samples_asked_for_is_scored_in_full(tmp_path):
     config = settings(tmp_path, samples=1000)
-    evaluate.evaluate(config, answerer=truthful()._replace(source=source(Bare())))
+    evaluate.evaluate(config, predictor=truthful()._replace(source=source(Bare())))
     assert evaluate.score(config.out)["questions"] == 9
 
 
@@ -272,12 +273,12 @@ def test_a_second_start_is_refused_and_the_first_scores_all_it_asked(tmp_path):
         with pytest.raises(
             BlockingIOError, match=f"{config.out} is in use by process {os.getpid()}"
         ) as told:
-            evaluate.evaluate(config, answerer=truthful())
+            evaluate.evaluate(config, predictor=truthful())
         refused.append(str(told.value))
         assert evaluate.predictions(config.out) is not None  # looking needs no lock
-        return first.answer(samples)
+        return first.predict(samples)
 
-    assert evaluate.evaluate(config, answerer=first._replace(answer=say))["questions"] == 60
+    assert evaluate.evaluate(config, predictor=first._replace(predict=say))["questions"] == 60
     assert len(refused) == 7
     assert len(lines(config.out)) == 20
 
@@ -304,8 +305,8 @@ def test_an_evaluation_that_failed_goes_on_in_the_same_process(tmp_path):
 
     for _ in range(2):
         with pytest.raises(RuntimeError, match="no network today"):
-            evaluate.evaluate(config, answerer=truthful()._replace(answer=fail))
-    assert evaluate.evaluate(config, answerer=truthful())["questions"] == 60
+            evaluate.evaluate(config, predictor=truthful()._replace(predict=fail))
+    assert evaluate.evaluate(config, predictor=truthful())["questions"] == 60
 
 
 def test_a_torn_line_is_cut_off_in_place_so_that_whoever_still_writes_loses_nothing(tmp_path):
@@ -326,7 +327,7 @@ def _killed(config: Evaluation, dies_s: float) -> None:
         return [[Answer(qa.answer, (0.0,)) for qa in sample.qas] for sample in samples]
 
     signal.setitimer(signal.ITIMER_PROF, dies_s)
-    evaluate.evaluate(config, answerer=Predictor(say, source()))
+    evaluate.evaluate(config, predictor=Predictor(say, source()))
 
 
 def test_what_was_killed_at_random_moments_goes_on_and_loses_at_most_what_was_being_answered(
@@ -338,9 +339,9 @@ def test_what_was_killed_at_random_moments_goes_on_and_loses_at_most_what_was_be
         process.start()
         codes.add(ended(process))
     assert -KILLED in codes
-    scores = evaluate.evaluate(config, answerer=truthful())
+    scores = evaluate.evaluate(config, predictor=truthful())
     undisturbed = evaluate.evaluate(
-        replace(config, out=tmp_path / "undisturbed"), answerer=truthful()
+        replace(config, out=tmp_path / "undisturbed"), predictor=truthful()
     )
     assert scores == undisturbed
     items = [json.loads(line)["item"] for line in lines(config.out)]
@@ -407,7 +408,7 @@ def test_a_mixture_without_one_source_of_the_task_is_refused(tmp_path):
     with pytest.raises(
         ValueError, match=r"must have one source of pose; its sources are rooms \(depth\)"
     ):
-        evaluate.evaluate(settings(tmp_path, task="pose"), answerer=truthful())
+        evaluate.evaluate(settings(tmp_path, task="pose"), predictor=truthful())
 
 
 def test_a_source_without_questions_is_refused(tmp_path):
@@ -416,7 +417,7 @@ def test_a_source_without_questions_is_refused(tmp_path):
             raise NothingToAsk("empty")
 
     with pytest.raises(ValueError, match="gave no question"):
-        evaluate.evaluate(settings(tmp_path), answerer=truthful()._replace(source=source(Empty())))
+        evaluate.evaluate(settings(tmp_path), predictor=truthful()._replace(source=source(Empty())))
 
 
 def test_settings_that_cannot_be_are_refused(tmp_path):

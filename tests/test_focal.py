@@ -287,7 +287,7 @@ def test_the_pose_stays_and_the_old_view_is_untouched():
     camera = Camera(50.0, 50.0, 20.0, 15.0, 40, 30)
     pose = np.eye(4)
     pose[:3, 3] = 1, 2, 3
-    old = View(position_image(40, 30), camera, numbered_depth(camera), pose)
+    old = View(position_image(40, 30), camera, numbered_depth(camera), world_from_cam=pose)
     new = unify_focal(old, 100)
     assert np.array_equal(new.world_from_cam, pose)
     assert np.array_equal(old.image, position_image(40, 30))

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from tests.conftest import IBIMS_LABEL, ibims, photo_file, position_image
+from vlm3 import tasks
 from vlm3.focal import unify_focal
 from vlm3.geometry import Camera
 from vlm3.mixture import Source
 from vlm3.scoring.evaluate import Evaluation, evaluate
 from vlm3.sources.ibims import Ibims
-from vlm3.tasks import depth
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +209,8 @@ def test_an_evaluation_asks_about_all_labels_whatever_the_focal_length(
 
 def test_a_training_sample_draws_from_all_labels(ibims_views, rng):
     drawn = [
-        qa.truth for _ in range(60) for qa in depth.ask([unify_focal(ibims_views[0], 100)], 12, rng)
+        qa.truth
+        for _ in range(60)
+        for qa in tasks.get("depth").ask([unify_focal(ibims_views[0], 100)], 12, rng)
     ]
     assert set(drawn) == set(ibims_views[0].points[:, 2].tolist())

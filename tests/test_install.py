@@ -20,7 +20,8 @@ EXTRAS = PROJECT["optional-dependencies"]
 
 
 def test_importing_vlm3_loads_neither_torch_nor_matplotlib():
-    code = "import sys, vlm3; print(sorted({'torch', 'transformers', 'matplotlib', 'cv2'} & set(sys.modules)))"
+    heavy = {"torch", "transformers", "matplotlib", "cv2"}
+    code = f"import sys, vlm3; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -188,8 +188,8 @@ def test_a_worker_killed_while_it_hands_on_a_sample_ends_the_run_soon(vlm):
 
 def test_workers_end_with_the_run_that_was_killed(tmp_path):
     config = small(tmp_path, workers=2, steps=1000)
-    run = f"from pathlib import PosixPath; from vlm3 import sft; from vlm3.training.config import Config; sft.train({config!r})"
-    process = psutil.Popen([sys.executable, "-c", run])
+    names = "from pathlib import PosixPath; from vlm3.training.sft import Config, train"
+    process = psutil.Popen([sys.executable, "-c", f"{names}; train({config!r})"])
     while process.poll() is None and len(found := process.children()) < 2:
         time.sleep(0.05)
     assert len(found) == 2

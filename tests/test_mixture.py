@@ -240,7 +240,7 @@ def test_an_item_that_fails_is_named_with_its_reason():
 
 def test_views_and_tuples_of_views_become_samples():
     wall_m = np.full((32, 32), 5, np.float32)
-    both = tuple(View(_view(k).image, CAMERA, wall_m, np.eye(4)) for k in (3, 4))
+    both = tuple(View(_view(k).image, CAMERA, wall_m, world_from_cam=np.eye(4)) for k in (3, 4))
     stream = Mixture(
         {"one": Source([_view(7)], "depth", 5), "two": Source([both], "correspondence", 2)},
         "uniform",
@@ -450,7 +450,7 @@ def test_rooms_relations_ask_as_rooms_do_but_for_one_of_two_opposites():
 
 
 def test_a_mixture_like_another_has_its_sources_and_its_own(tmp_path):
-    table = '[sources.more]\nfrom = "vlm3.sources.rooms:Rooms"\narguments = {views = 1}\ntask = "depth"\nweight = 1\n'
+    table = f"[sources.more]\n{ROOMS}arguments = {{views = 1}}\nweight = 1\n"
     path = tmp_path / "mine.toml"
     path.write_text('like = "rooms-test"\narguments = {collection = "small"}\n' + table)
     found = mixture.load(path)
@@ -468,7 +468,7 @@ def test_a_mixture_like_another_may_change_the_weights_alone():
     )
 
 
-def test_rooms_turns_differ_from_pairs_of_rooms_only_in_where_the_second_camera_stands_and_which_points_are_asked():
+def test_rooms_turns_differ_from_pairs_of_rooms_only_in_the_second_camera_and_in_what_is_asked():
     rooms, turns = mixture.load("rooms").sources, mixture.load("rooms-turns").sources
     assert set(turns) == {"turned_correspondence", "turned_pose"}
     for source in turns.values():

@@ -474,7 +474,7 @@ def test_places_that_hold_no_model_are_named(saved, tmp_path, monkeypatch):
     def offline(name, **_):
         raise ConnectionError("offline")
 
-    monkeypatch.setattr(model, "snapshot_download", offline)
+    monkeypatch.setattr(files, "snapshot_download", offline)
     for name in (
         "tinny",
         "no/such/folder",

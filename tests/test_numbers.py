@@ -6,9 +6,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from vlm3.tasks import correspondence, depth, numbers, objects, pose
+from tests.conftest import says
+from vlm3 import tasks
+from vlm3.tasks import numbers
 from vlm3.tasks import text as words
 from vlm3.tasks.plain import said
+
+correspondence, depth = tasks.get("correspondence"), tasks.get("depth")
+objects, pose = tasks.get("objects"), tasks.get("pose")
 
 FOOT, INCH, YARD = 0.3048, 0.0254, 0.9144
 
@@ -160,14 +165,14 @@ UNREAD = [
 
 @pytest.mark.parametrize(("text", "metres"), READ.items())
 def test_a_number_is_read_with_its_unit(text, metres):
-    assert depth.parse(text) == pytest.approx(metres)
-    assert objects.parse(text) == pytest.approx(metres)
+    assert says(depth, text) == pytest.approx(metres)
+    assert says(objects, text) == pytest.approx(metres)
 
 
 @pytest.mark.parametrize("text", UNREAD)
 def test_a_number_that_is_not_understood_whole_is_none(text):
-    assert depth.parse(text) is None
-    assert not isinstance(objects.parse(text), float)
+    assert says(depth, text) is None
+    assert not isinstance(says(objects, text), float)
 
 
 # Lengths in many notations: (what is written, metres), where metres is what a person would take it
@@ -308,9 +313,9 @@ def test_a_length_in_any_notation_is_read_right_or_not_at_all(value, form, glue,
     end = {" (": ")", " \\text{": "}", " *": "*"}.get(glue, "")
     text = around.format(f"{form(value)}{glue}{unit}{end}")
     for read in (
-        depth.parse(text),
-        objects.parse(text),
-        (pose.parse(text) or {}).get("distance_m"),
+        says(depth, text),
+        says(objects, text),
+        (says(pose, text) or {}).get("distance_m"),
     ):
         assert not isinstance(read, float) or close_enough(read, value, UNITS[unit]), text
 
@@ -337,7 +342,7 @@ def test_a_length_in_any_notation_is_read_right_or_not_at_all(value, form, glue,
 )
 def test_a_unit_apart_from_its_number_counts_or_nothing_does(value, form, unit, around):
     text = around.format(u=unit, v=form(value))
-    for read in (depth.parse(text), objects.parse(text)):
+    for read in (says(depth, text), says(objects, text)):
         assert not isinstance(read, float) or close_enough(read, value, UNITS[unit]), text
 
 
@@ -415,7 +420,7 @@ def test_a_number_joined_to_another_is_never_read_alone(a, b, join, form):
     assume(max(a, b) > 1.05 * min(a, b))
     text = form.format(a=a, b=b, j=join)
     assume(join not in (",",) or len(str(b)) != 3 or "m" not in form)  # thousands, tested above
-    read = depth.parse(text)
+    read = says(depth, text)
     alone = {a, b, a / 100, b / 100}
     assert read is None or not any(math.isclose(read, each) for each in alone), text
 
@@ -458,19 +463,19 @@ def test_thoughts_are_never_the_answer(tag, name):
         else f"</{name}>"
     )
     for thought in THOUGHTS:
-        assert depth.parse(f"{opening}{thought}{closing}2.4") == 2.4
-        assert depth.parse(f"{opening}{thought}{closing}\n\n<answer>2.4 m</answer>") == 2.4
+        assert says(depth, f"{opening}{thought}{closing}2.4") == 2.4
+        assert says(depth, f"{opening}{thought}{closing}\n\n<answer>2.4 m</answer>") == 2.4
         for unfinished in (
             f"{opening}{thought}",
             f"{opening}{thought}{closing}",
             f"{opening}{thought}\n\n2.4 m",
         ):
-            assert depth.parse(unfinished) is None
+            assert says(depth, unfinished) is None
 
 
 def test_square_brackets_hold_thoughts_only_by_name():
-    assert depth.parse("[THINK]7 m[/THINK]2.4") == depth.parse("[2.4] [m]") == 2.4
-    assert depth.parse("[thinking]7 m") is None
+    assert says(depth, "[THINK]7 m[/THINK]2.4") == says(depth, "[2.4] [m]") == 2.4
+    assert says(depth, "[thinking]7 m") is None
 
 
 def test_angles_count_in_degrees_and_lengths_in_metres():
@@ -529,8 +534,8 @@ def test_the_places_of_a_question_are_no_lengths():
 )
 def test_a_very_long_answer_is_read_as_quickly_as_its_length_allows(piece):
     text = (piece * 100_000)[:100_000]  # a quadratic reader would take minutes
-    for parse in (depth.parse, pose.parse, objects.parse):
-        parse(text)
+    for task in (depth, pose, objects):
+        says(task, text)
 
 
 @pytest.mark.parametrize(
@@ -553,7 +558,7 @@ def test_a_very_long_answer_is_read_as_quickly_as_its_length_allows(piece):
     ],
 )
 def test_bounds_sums_and_other_quantities_are_no_length(said):
-    assert depth.parse(said) is None
+    assert says(depth, said) is None
 
 
 @pytest.mark.parametrize(
@@ -569,16 +574,16 @@ def test_bounds_sums_and_other_quantities_are_no_length(said):
     ],
 )
 def test_honest_answers_of_other_models_are_read(said):
-    assert depth.parse(said) == 2.4
+    assert says(depth, said) == 2.4
 
 
 @pytest.mark.parametrize(
     "said", ["Not (305, 412).", "(305,412)%", "(305, 412) \u00b1 3", "It is not (305, 412)"]
 )
 def test_places_that_are_denied_or_in_other_units_are_no_match(said):
-    assert correspondence.parse(said) is None
+    assert says(correspondence, said) is None
 
 
 @pytest.mark.parametrize("said", ["<|box_start|>(305,412)<|box_end|>", "<point>(305, 412)</point>"])
 def test_places_in_tags_of_other_models_are_read(said):
-    assert correspondence.parse(said) == (305, 412)
+    assert says(correspondence, said) == (305, 412)

@@ -10,12 +10,15 @@ import string
 import numpy as np
 import pytest
 
+from tests.conftest import says
+from vlm3 import tasks
 from vlm3.geometry import Camera, rotation_from_ypr, transform
 from vlm3.reference import PixelText
-from vlm3.tasks import objects
 from vlm3.tasks import text as words
-from vlm3.tasks.objects import Hour, Truth, ask, judge, parse, score
+from vlm3.tasks.objects import Hour, Objects, Truth
 from vlm3.views import QA, Box, View
+
+objects = tasks.get("objects")
 
 SIZE = (400, 300)
 OPPOSITE = {
@@ -60,9 +63,8 @@ def scene(rng, count=5, posed=True, **known):
     return View(
         np.zeros((SIZE[1], SIZE[0], 3), np.uint8),
         camera,
-        None,
-        pose if posed else None,
-        tuple(boxes),
+        world_from_cam=pose if posed else None,
+        boxes=tuple(boxes),
     )
 
 
@@ -130,7 +132,7 @@ def test_what_is_asked_is_true_of_the_boxes(posed):
     seen = set()
     for _ in range(60):
         view = scene(rng, posed=posed)
-        for qa in ask([view], 30, rng):
+        for qa in objects.ask([view], 30, rng):
             category, value, names = qa.truth
             boxes = asked_about(qa, view)
             assert category in CATEGORIES
@@ -139,7 +141,7 @@ def test_what_is_asked_is_true_of_the_boxes(posed):
             if kind in ("predicate", "choice"):
                 assert first_is(word, *boxes, view) is (value is True or value == "first"), qa
                 assert (
-                    words.packaged("objects")["statement" if kind == "predicate" else "choice"][
+                    objects.templates["statement" if kind == "predicate" else "choice"][
                         "relations"
                     ][word]
                     in qa.question
@@ -156,7 +158,7 @@ def test_what_is_asked_is_true_of_the_boxes(posed):
 
 def test_half_of_the_statements_hold_and_half_of_the_choices_are_the_first():
     rng = np.random.default_rng(2)
-    truths = [qa.truth for _ in range(200) for qa in ask([scene(rng)], 20, rng)]
+    truths = [qa.truth for _ in range(200) for qa in objects.ask([scene(rng)], 20, rng)]
     for kind in ("predicate", "choice"):
         values = [
             truth.value in (True, "first") for truth in truths if truth.category.endswith(kind)
@@ -170,38 +172,40 @@ def test_half_of_the_statements_hold_and_half_of_the_choices_are_the_first():
 
 def test_questions_of_one_sample_differ_and_come_again_with_the_same_seed():
     view = scene(np.random.default_rng(3), 3)
-    qas = ask([view], 60, np.random.default_rng(4))
+    qas = objects.ask([view], 60, np.random.default_rng(4))
     assert len({(qa.truth.category, *asked_about(qa, view)) for qa in qas}) > 40
     assert len({qa.question for qa in qas}) == len(qas) == 60
-    assert qas == ask([view], 60, np.random.default_rng(4))
-    assert ask([view], 0, np.random.default_rng(4)) == []
+    assert qas == objects.ask([view], 60, np.random.default_rng(4))
+    assert objects.ask([view], 0, np.random.default_rng(4)) == []
 
 
 def test_what_the_package_answers_is_parsed_and_right():
     rng = np.random.default_rng(5)
-    qas = [qa for _ in range(40) for qa in ask([scene(rng)], 25, rng)]
+    qas = [qa for _ in range(40) for qa in objects.ask([scene(rng)], 25, rng)]
     for qa in qas:
-        value = parse(qa.answer)
+        value = says(objects, qa.answer)
         assert (
             value == pytest.approx(qa.truth.value, abs=0.006)
             if isinstance(value, float)
             else value == qa.truth.value
         )
         assert type(value) is type(qa.truth.value)
-        assert judge(qa, qa.answer)
-    found = score([(parse(qa.answer), qa.truth) for qa in qas])
+        assert objects.judge(qa, qa.answer)
+    found = objects.score([(says(objects, qa.answer), qa.truth) for qa in qas])
     assert found["qualitative"] == found["quantitative"] == found["parsed"] == 1
 
 
 def pair(a, b, **known):
     boxes = (Box(40, 40, 90, 90, "a", **a), Box(40 + 10, 40 + 10, 90 + 10, 90 + 10, "b", **b))
-    return View(np.zeros((300, 400, 3), np.uint8), None, None, known.get("pose"), boxes)
+    return View(
+        np.zeros((300, 400, 3), np.uint8), None, world_from_cam=known.get("pose"), boxes=boxes
+    )
 
 
 def categories(view, n=200):
     return {
         qa.truth.category.rpartition("_")[0] or qa.truth.category
-        for qa in ask([view], n, np.random.default_rng(0))
+        for qa in objects.ask([view], n, np.random.default_rng(0))
     }
 
 
@@ -236,7 +240,7 @@ def test_up_is_up_in_the_world_not_in_the_camera():
     a, b = {"centre_m": (0, 0, 3)}, {"centre_m": (0, 0, 5)}
     truths = {
         qa.truth.category: qa.truth.value
-        for qa in ask([pair(a, b, pose=pose)], 50, np.random.default_rng(0))
+        for qa in objects.ask([pair(a, b, pose=pose)], 50, np.random.default_rng(0))
     }
     assert truths["vertical_distance_data"] == pytest.approx(2 * math.sin(math.radians(60)))
     assert truths["horizontal_distance_data"] == pytest.approx(1)
@@ -259,10 +263,10 @@ def test_up_is_up_in_the_world_not_in_the_camera():
 )
 def test_twelve_points_away_from_the_camera_and_three_to_its_right(gap, hour):
     a, b = {"centre_m": (0, 0, 4)}, {"centre_m": tuple(np.add((0, 0, 4), gap))}
-    only = {"scale": 1000, "clock": words.packaged("objects")["clock"]}
+    only = Objects({"scale": 1000, "clock": objects.templates["clock"]})
     hours = {
         qa.truth.names: qa.truth.value
-        for qa in ask([pair(a, b)], 20, np.random.default_rng(0), only)
+        for qa in only.ask([pair(a, b)], 20, np.random.default_rng(0))
     }
     assert hours == {("a", "b"): hour, ("b", "a"): (hour + 6) % 12 or 12}
 
@@ -270,14 +274,14 @@ def test_twelve_points_away_from_the_camera_and_three_to_its_right(gap, hour):
 def test_too_few_boxes_are_a_clear_error():
     blank = np.zeros((300, 400, 3), np.uint8)
     with pytest.raises(ValueError, match="needs a view with boxes"):
-        ask([View(blank, None)], 3, np.random.default_rng(0))
+        objects.ask([View(blank, None)], 3, np.random.default_rng(0))
     one = Box(10, 10, 50, 50, "chair")
     with pytest.raises(ValueError, match=r"1 box.*two that clearly differ"):
-        ask([View(blank, None, boxes=(one,))], 3, np.random.default_rng(0))
+        objects.ask([View(blank, None, boxes=(one,))], 3, np.random.default_rng(0))
     sized = View(blank, None, boxes=(one._replace(size_m=(0.5, 0.9, 0.5)),))
     assert categories(sized) == {"width", "height"}
     with pytest.raises(ValueError, match="2 box"):  # of the same place
-        ask(
+        objects.ask(
             [View(blank, None, boxes=(one, one._replace(name="table")))],
             3,
             np.random.default_rng(0),
@@ -298,11 +302,13 @@ def test_templates_of_a_reader_are_used_instead(tmp_path):
         questions = ["Height of {box_a}?"]
         answer = "It is {value:.2f} m."
     """)
-    qas = ask([scene(np.random.default_rng(6))], 20, np.random.default_rng(7), words.load(path))
+    qas = Objects(words.load(path)).ask(
+        [scene(np.random.default_rng(6))], 20, np.random.default_rng(7)
+    )
     assert {qa.truth.category for qa in qas} == {"tall_predicate", "height_data"}
     for qa in qas:
         assert "towering over" in qa.question or qa.question.startswith("Height of (")
-        assert judge(qa, qa.answer)
+        assert objects.judge(qa, qa.answer)
         assert (
             max(int(n) for n in "".join(c if c.isdigit() else " " for c in qa.question).split())
             < 100
@@ -314,22 +320,18 @@ def test_templates_of_a_reader_are_used_instead(tmp_path):
     )
     path.write_text(backwards)
     with pytest.raises(ValueError, match="second object before the first"):
-        ask([scene(np.random.default_rng(6))], 20, np.random.default_rng(7), words.load(path))
+        Objects(words.load(path)).ask(
+            [scene(np.random.default_rng(6))], 20, np.random.default_rng(7)
+        )
 
 
 def test_relations_without_a_phrase_are_not_asked():
-    templates = words.adapted(
-        "objects",
-        {"statement": {"relations": {"left": ""}}, "choice": {"relations": {"front": ""}}},
-    )
+    silenced = {"statement": {"relations": {"left": ""}}, "choice": {"relations": {"front": ""}}}
+    silent = tasks.get("objects", silenced)
     rng = np.random.default_rng(1)
-    seen = {qa.truth.category for _ in range(60) for qa in ask([scene(rng)], 30, rng, templates)}
+    seen = {qa.truth.category for _ in range(60) for qa in silent.ask([scene(rng)], 30, rng)}
     assert CATEGORIES - seen == {"left_predicate", "front_choice"}
-    both, neither = (
-        objects.questions(2, rng, with_these)
-        for with_these in (words.packaged("objects"), templates)
-    )
-    assert len(both) == len(neither) + 2
+    assert len(objects.questions(2, rng)) == len(silent.questions(2, rng)) + 2
 
 
 # Scores.
@@ -356,7 +358,7 @@ def test_scores_of_a_worked_example():
         (Hour(11), Truth("direction", Hour(2))),  # 3 hours
         (3.0, Truth("direction", Hour(3))),  # metres, not an hour
     ]
-    found = score(pairs)
+    found = objects.score(pairs)
     assert found == pytest.approx(
         {
             "qualitative": 4 / 8,
@@ -385,27 +387,27 @@ def test_scores_of_a_worked_example():
         nan_ok=True,
     )
     assert (
-        score(json.loads(json.dumps([(v, t) for v, t in pairs if not isinstance(v, Hour)])))[
-            "distance"
-        ]
+        objects.score(
+            json.loads(json.dumps([(v, t) for v, t in pairs if not isinstance(v, Hour)]))
+        )["distance"]
         == 1
     )
     with pytest.raises(ValueError, match="nothing to score"):
-        score([])
+        objects.score([])
 
 
 def test_every_score_is_there_whatever_was_asked():
-    assert set(score([(True, Truth("left_predicate", True))])) == set(
-        score([(2.0, Truth("width_data", 2.0))])
+    assert set(objects.score([(True, Truth("left_predicate", True))])) == set(
+        objects.score([(2.0, Truth("width_data", 2.0))])
     )
 
 
 def test_both_ends_of_the_range_count_whatever_floating_point_makes_of_them():
     for g in np.random.default_rng(8).uniform(0.01, 30, 500).round(2).tolist():
         for p in (0.75 * g, round(0.75 * g, 6), 1.25 * g, round(1.25 * g, 6)):
-            assert score([(p, Truth("width_data", g))])["width"] == 1, (p, g)
+            assert objects.score([(p, Truth("width_data", g))])["width"] == 1, (p, g)
         for p in (0.7499 * g, 1.2501 * g):
-            assert score([(p, Truth("width_data", g))])["width"] == 0, (p, g)
+            assert objects.score([(p, Truth("width_data", g))])["width"] == 0, (p, g)
 
 
 def test_scores_agree_with_long_hand_numpy_on_random_answers():
@@ -429,7 +431,7 @@ def test_scores_agree_with_long_hand_numpy_on_random_answers():
             answers.append(
                 None if rng.random() < 0.2 else Hour(answer) if kind == "direction" else answer
             )
-        found = score(
+        found = objects.score(
             [(a, Truth(k, t)) for a, k, t in zip(answers, kinds.tolist(), truths, strict=True)]
         )
         length = np.isin(kinds, sorted(QUANTITIES))
@@ -827,7 +829,7 @@ def worded_answers(count, seed):
     rng, draw = np.random.default_rng(seed), random.Random(seed)
     while count > 0:
         view = scene(rng)
-        for qa in ask([view], 20, rng):
+        for qa in objects.ask([view], 20, rng):
             style = draw.choice(["box", "box", "region", "box region", "name"])
             worded, keys = referred(style, qa, view, draw)
             if style != "name":
@@ -843,12 +845,12 @@ def test_the_judge_makes_no_mistake_in_2000_answers_of_many_wordings():
     assert len({answer for _, answer, _ in cases}) > 1500
     assert {qa.truth.category for qa, _, _ in cases} == CATEGORIES
     assert [
-        (qa, answer, right) for qa, answer, right in cases if judge(qa, answer) is not right
+        (qa, answer, right) for qa, answer, right in cases if objects.judge(qa, answer) is not right
     ] == []
 
 
 def stated(category, question, names=()):
-    return QA("", (), question, "", Truth(category, None, names))
+    return QA(category, (), question, truth=Truth(category, None, names))
 
 
 @pytest.mark.parametrize(
@@ -992,26 +994,27 @@ def test_objects_are_known_by_name_or_its_last_word():
     ],
 )
 def test_answers_without_their_question(text, value):
-    found = parse(text)
+    found = says(objects, text)
     assert type(found) is type(value)
     assert found == (pytest.approx(value) if isinstance(value, float) else value)
 
 
 def test_a_bare_number_is_an_hour_only_where_one_is_asked_for():
-    assert judge(QA("", (), "Which hour?", "", Truth("direction", Hour(3))), "4")
-    assert parse("4") == 4.0
-    assert not judge(QA("", (), "How wide?", "", Truth("width_data", 4.0)), "4 o'clock")
+    assert objects.judge(QA("direction", (), "Which hour?", truth=Truth("direction", Hour(3))), "4")
+    assert says(objects, "4") == 4.0
+    assert not objects.judge(
+        QA("width_data", (), "How wide?", truth=Truth("width_data", 4.0)), "4 o'clock"
+    )
 
 
 def test_released_truths_are_read_from_their_sentences():
-    ask_left = "Is bounding box region (0, 39, 652, 999) smaller than bounding box region (6, 380, 228, 562)?"
-    false = "Incorrect, bounding box region (0, 39, 652, 999) is not smaller than bounding box region (6, 380, 228, 562)."
-    qa = objects.typed(
-        QA("", (), ask_left, false, ("small_predicate", false, ("lamp", "television")))
-    )
-    assert qa.truth == Truth("small_predicate", False, ("lamp", "television"))
-    assert judge(qa, "No, the lamp is bigger.")
-    assert not judge(qa, "The television is larger than the lamp.")
+    ask_left = "Is {} smaller than {}?".format(*BOXED)
+    false = "Incorrect, {} is not smaller than {}.".format(*BOXED)
+    names = ("lamp", "television")
+    qa = QA("small_predicate", (), ask_left, false, ("small_predicate", false, names))
+    assert objects.truth(qa) == Truth("small_predicate", False, names)
+    assert objects.judge(qa, "No, the lamp is bigger.")
+    assert not objects.judge(qa, "The television is larger than the lamp.")
     for category, answer, value in [
         ("height_data", "It is 45.0 inches.", 1.143),
         ("direction", "At 7 o'clock.", Hour(7)),
@@ -1020,13 +1023,10 @@ def test_released_truths_are_read_from_their_sentences():
         ("direction", 7, Hour(7)),
         ("left_predicate", True, True),
     ]:
-        found = objects.typed(QA("", (), "Region [0] or Region [1]?", "", (category, answer)))
-        assert type(found.truth.value) is type(value)
-        assert (
-            found.truth.value == pytest.approx(value)
-            if isinstance(value, float)
-            else found.truth.value == value
-        )
+        asked = QA(category, (), "Region [0] or Region [1]?", truth=(category, answer))
+        found = objects.truth(asked).value
+        assert type(found) is type(value)
+        assert found == (pytest.approx(value) if isinstance(value, float) else value)
     for category, answer in [
         ("height_data", "Tall."),
         ("direction", 13),
@@ -1035,10 +1035,10 @@ def test_released_truths_are_read_from_their_sentences():
         ("width_data", True),
     ]:
         with pytest.raises(ValueError, match=f"no value of category '{category}'"):
-            objects.typed(QA("", (), "", "", (category, answer)))
+            objects.truth(QA(category, (), "", truth=(category, answer)))
     for category in ("colour_predicate", "left_data", "clock", "", None, 7, "_choice"):
         with pytest.raises(ValueError, match="no category"):
-            objects.typed(QA("", (), "", "", (category, "yes")))
+            objects.truth(QA("", (), "", truth=(category, "yes")))
 
 
 def test_a_question_is_read_by_its_kind_where_no_truth_is_at_hand():
@@ -1059,7 +1059,7 @@ def test_a_question_is_read_by_its_kind_where_no_truth_is_at_hand():
 
 
 def test_what_is_asked_of_unknown_objects_has_a_kind(rng):
-    asked = objects.unanswered(2, rng)
+    asked = objects.questions(2, rng)
     assert [qa.kind for qa in asked] == [
         "width_data",
         "height_data",
@@ -1176,7 +1176,7 @@ def test_no_text_raises_or_gives_a_value_out_of_range():
     draw = random.Random(0)
     for _ in range(20_000):
         text = adversarial(draw)
-        assert in_range(parse(text)), text
+        assert in_range(says(objects, text)), text
         k = draw.randrange(4)
         value = objects.read(QUESTIONS[k], text)
         assert in_range(value), text
@@ -1233,6 +1233,6 @@ LONG = [
 @pytest.mark.parametrize("piece", LONG)
 def test_a_very_long_answer_is_read_as_quickly_as_its_length_allows(piece):
     text = (piece * 200_000)[:200_000]  # a quadratic pattern would take hours
-    assert in_range(parse(text))
+    assert in_range(says(objects, text))
     for qa in QUESTIONS[::3]:  # a choice, which uses every pattern of relations, and an hour
         assert in_range(objects.read(qa, text))

@@ -11,11 +11,11 @@ from transformers import Qwen3VLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from tests.conftest import QUESTION, image_settings
+from vlm3 import tasks
 from vlm3.geometry import Camera
 from vlm3.mixture import Mixture, Source
 from vlm3.qwen import attention, batching, packing
 from vlm3.qwen.packing import SHARED, UNSUPERVISED, Packed
-from vlm3.tasks import text
 from vlm3.views import QA, Sample, View
 
 
@@ -239,7 +239,7 @@ def test_what_all_questions_begin_with_is_there_once(vlm, images):
 def test_the_note_of_a_task_is_shared(vlm):
     stream = Mixture({"pairs": Source([_deep_view()], "depth", 8)})
     packed = packing.pack(stream[0], vlm.tokenizer)
-    templates = text.packaged("depth")
+    templates = tasks.get("depth").templates
     shared = vlm.tokenizer.decode(packed.ids[packed.branches == SHARED])
     assert len(stream[0].qas) == packed.branches.max() == 8
     assert shared.startswith("<|im_start|>user\n<|vision_start|><|image_pad|>")

@@ -112,7 +112,10 @@ def test_the_focal_slider_changes_the_picture_without_a_kernel(site, browser):
     from selenium.webdriver import ActionChains, Keys
 
     browser.get(site + "recipe/focal_unification.html")
-    shown = "[...document.querySelectorAll('.jupyter-widgets img')].filter(i => i.offsetParent).map(i => i.alt).join()"
+    shown = (
+        "[...document.querySelectorAll('.jupyter-widgets img')]"
+        ".filter(i => i.offsetParent).map(i => i.alt).join()"
+    )
     wait_for(browser, f"({shown}).includes('px')")
     before = browser.execute_script(f"return {shown}")
     handle = browser.find_element("css selector", ".noUi-handle")

@@ -125,7 +125,7 @@ def test_gradients_travel_between_copies_after_the_last_batch_only():
 def test_a_step_says_which_network_its_batches_are_for(alone, monkeypatch):
     evened, nets = sharding.evened, []
     monkeypatch.setattr(
-        parallel, "evened", lambda items, net, stop: (nets.append(net), evened(items, net, stop))[1]
+        sharding, "evened", lambda items, net, stop: (nets.append(net), evened(items, net, stop))[1]
     )
     samples, vlm = mixture.load(alone.mixture), sft.start(alone)
     learner = sft.Learner(alone, sft.prepared(vlm, alone), parallel.place(), ["depth", "pose"])
@@ -158,8 +158,8 @@ def test_fewer_samples_than_processes_are_refused(alone):
 
 
 def test_groups_that_do_not_come_out_even_are_refused(monkeypatch):
-    monkeypatch.setattr(parallel.dist, "is_initialized", lambda: True)
-    monkeypatch.setattr(parallel.dist, "get_world_size", lambda: 6)
+    monkeypatch.setattr(sharding.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(sharding.dist, "get_world_size", lambda: 6)
     with pytest.raises(ValueError, match="6 processes do not make groups of 4"):
         sharding.sharded(torch.nn.Linear(1, 1), torch.device("cpu"), shard=4)
 

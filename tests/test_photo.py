@@ -477,9 +477,11 @@ def test_digital_zoom_is_believed_of_those_who_count_it_in(zoom, make, believed,
 
 
 GPANO = [
-    '<rdf:Description xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" GPano:ProjectionType="{}"/>',
+    '<rdf:Description xmlns:GPano="http://ns.google.com/photos/1.0/panorama/" '
+    'GPano:ProjectionType="{}"/>',
     "<rdf:Description GPano:ProjectionType='{}'/>",
-    "<GPano:UsePanoramaViewer>True</GPano:UsePanoramaViewer><GPano:ProjectionType>{}</GPano:ProjectionType>",
+    "<GPano:UsePanoramaViewer>True</GPano:UsePanoramaViewer>"
+    "<GPano:ProjectionType>{}</GPano:ProjectionType>",
     "<GPano:ProjectionType>\n  {}\n</GPano:ProjectionType>",
 ]
 

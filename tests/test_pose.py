@@ -5,14 +5,18 @@ import math
 import numpy as np
 import pytest
 
-from vlm3 import Camera, View
+from tests.conftest import says
+from vlm3 import Camera, View, tasks
 from vlm3.geometry import (
     invert,
     rotation_angle_deg,
     rotation_from_ypr,
 )
-from vlm3.tasks import pose
+from vlm3.tasks.pose import angle_between_deg, auc
+from vlm3.tasks.pose_text import PARTS
 from vlm3.views import QA
+
+pose = tasks.get("pose")
 
 
 def test_pose_asks_all_four_questions_and_each_truth_is_the_relative_pose(rng):
@@ -46,7 +50,7 @@ def test_pose_asks_all_four_questions_and_each_truth_is_the_relative_pose(rng):
 
 
 def test_questions_about_different_pairs_are_never_one_pose(rng):
-    """Two pairs, asked for different parts: no rotation of one may meet the direction of the other."""
+    """Of two pairs, one is asked for its rotation, the other for its direction: they never meet."""
     views = []
     for x in (0.0, 1.0, 3.0):
         place = np.eye(4)
@@ -80,8 +84,8 @@ def test_the_camera_frame_form_is_right_where_the_other_form_errs():
     first, truth, answer = w2c
     ours = [(first @ invert(other))[:3, 3] for other in (truth, answer)]
     other_form = [(invert(first) @ other)[:3, 3] for other in (truth, answer)]
-    assert pose.angle_between_deg(*ours) == pytest.approx(0, abs=1e-6)
-    assert pose.angle_between_deg(*other_form) == pytest.approx(10)
+    assert angle_between_deg(*ours) == pytest.approx(0, abs=1e-6)
+    assert angle_between_deg(*other_form) == pytest.approx(10)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ def test_the_camera_frame_form_is_right_where_the_other_form_errs():
     ],
 )
 def test_pose_is_read_from_what_models_print(text, fields):
-    found = pose.parse(text)
+    found = says(pose, text)
     assert (found or {}).keys() == (fields or {}).keys()
     for field, value in (fields or {}).items():
         assert found[field] == pytest.approx(value)
@@ -186,16 +190,14 @@ def read(part, text):
 )
 def test_one_number_is_read_in_the_unit_that_the_question_names(part, text, value):
     found = read(part, text)
-    assert found == (
-        None if value is None else {pose.PARTS[part][0]: pytest.approx(value, abs=0.02)}
-    )
+    assert found == (None if value is None else {PARTS[part][0]: pytest.approx(value, abs=0.02)})
 
 
 def test_a_bare_number_counts_only_where_the_question_names_its_unit():
     assert pose.read(QA("distance", (), "How far is it?"), "0.7") is None
     assert pose.read(QA("distance", (), "How far is it?"), "0.7 m") == {"distance_m": 0.7}
     assert pose.read(QA("angle", (), "How far did it turn?"), "41") is None
-    assert pose.parse("41") is None
+    assert says(pose, "41") is None
 
 
 EVERYTHING = (
@@ -203,16 +205,12 @@ EVERYTHING = (
 )
 
 
-@pytest.mark.parametrize("part", pose.PARTS)
+@pytest.mark.parametrize("part", PARTS)
 def test_only_what_a_question_asks_for_comes_from_its_answer(part):
-    whole = pose.parse(EVERYTHING)
-    assert set(whole) == {field for fields in pose.PARTS.values() for field in fields}
-    assert read(part, EVERYTHING) == {field: whole[field] for field in pose.PARTS[part]}
-    truth = {field: 0.0 for field in pose.PARTS[part]} | {
-        "pair": "a"
-    }  # a record that does not say of what kind it is
-    assert pose.read(QA("", (), "?", "", truth), EVERYTHING) == read(part, EVERYTHING)
-    assert pose.read(QA("", (), "?"), EVERYTHING) == whole
+    whole = says(pose, EVERYTHING)
+    assert set(whole) == {field for fields in PARTS.values() for field in fields}
+    assert read(part, EVERYTHING) == {field: whole[field] for field in PARTS[part]}
+    assert pose.read(QA("", (), ASKED[part]), EVERYTHING) == whole  # nobody knows its kind
 
 
 YPR = (14.5, -3.0, 0.5)
@@ -265,7 +263,7 @@ def test_yaw_pitch_and_roll_are_the_true_ones_or_none_in_any_notation(wording, f
     factor = math.pi / 180 if "rad" in wording else 1
     text = wording.format(*(form.format(angle * factor) for angle in YPR))
     found = read("rotation", text) or {}
-    for field, angle in zip(pose.PARTS["rotation"], YPR, strict=True):
+    for field, angle in zip(PARTS["rotation"], YPR, strict=True):
         assert found.get(field) in (None, pytest.approx(angle, abs=0.06 / factor))
         assert NUMBERS[form] or field not in found
         assert (
@@ -275,7 +273,7 @@ def test_yaw_pitch_and_roll_are_the_true_ones_or_none_in_any_notation(wording, f
             or "about" in form
             and "yaw, pitch" in wording
         )
-    assert "rotation_angle_deg" not in (pose.parse(text) or {})
+    assert "rotation_angle_deg" not in (says(pose, text) or {})
 
 
 @pytest.mark.parametrize(
@@ -361,13 +359,11 @@ def test_auc_is_the_published_sum_over_bins_and_the_exact_one_its_limit():
     bins = [
         sum(e < limit or e == limit == 30 for e in errors) / len(errors) for limit in range(1, 31)
     ]
-    assert pose.auc(errors, 30) == pytest.approx(sum(bins) / 30)
+    assert auc(errors, 30) == pytest.approx(sum(bins) / 30)
     grid = np.linspace(0, 30, 30_001)
     recall = (errors[:, None] <= grid).mean(0)
-    assert pose.auc(errors, 30, binned=False) == pytest.approx(
-        np.trapezoid(recall, grid) / 30, abs=1e-4
-    )
-    assert pose.auc([30.0], 30) == pytest.approx(1 / 30)
+    assert auc(errors, 30, binned=False) == pytest.approx(np.trapezoid(recall, grid) / 30, abs=1e-4)
+    assert auc([30.0], 30) == pytest.approx(1 / 30)
 
 
 def test_rotation_errors_equal_those_of_quaternions():

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import photo_file, position_image
+from tests.conftest import photo_file, position_image, says
+from vlm3 import tasks
 from vlm3.geometry import Camera
 from vlm3.sources import released
-from vlm3.tasks import correspondence, depth, objects, pose
+from vlm3.tasks.pose_text import PARTS
+
+correspondence, depth = tasks.get("correspondence"), tasks.get("depth")
+objects, pose = tasks.get("objects"), tasks.get("pose")
 
 SIZE = {"width": 30, "height": 20}
 INTRINSICS = {"fx": 40.0, "fy": 41.0, "cx": 14.5, "cy": 9.5}
@@ -88,7 +92,8 @@ OBJECTS = {
         "class": ["lamp", "television"],
         "type": "qualitative",
     },
-    "prompt": "Is bounding box region (0, 39, 652, 999) smaller than bounding box region (6, 380, 228, 562)?",
+    "prompt": "Is bounding box region (0, 39, 652, 999) smaller than "
+    "bounding box region (6, 380, 228, 562)?",
     "answer": "Incorrect, bounding box region (0, 39, 652, 999) is not smaller.",
 }
 BENCH = {
@@ -116,7 +121,7 @@ ALL = {
 def read(folder, content, name="labels.json", **options):
     path = folder / name
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return released.read(path, **options)
+    return released.labels(path, **options)
 
 
 def refused(folder, entry):
@@ -129,10 +134,10 @@ def refused(folder, entry):
 def test_depth_has_metres_as_truth_and_the_prompt_that_is_given(entry, tmp_path):
     (found,) = read(tmp_path, entry, prompt="Depth at <{x}|{y}>? {}")
     assert (found.task, found.images, found.cameras) == ("depth", (tmp_path / "a.png",), (CAMERA,))
-    assert found.qas[0] == ("Depth at <200|400>? {}", "2.50", 2.5036, "z", ((200, 400),))
-    assert found.qas[1] == ("Depth at <1933|0>? {}", "127.90", 127.9, "z", ((1933, 0),))
+    assert found.qas[0] == ("z", ((200, 400),), "Depth at <200|400>? {}", "2.50", 2.5036)
+    assert found.qas[1] == ("z", ((1933, 0),), "Depth at <1933|0>? {}", "127.90", 127.9)
     assert read(tmp_path, entry)[0].qas[0].question == "(200, 400)"
-    assert depth.score([(depth.parse(qa.answer), qa.truth) for qa in found.qas])["delta_1"] == 1
+    assert depth.score([(says(depth, qa.answer), qa.truth) for qa in found.qas])["delta_1"] == 1
 
 
 def test_an_image_may_be_called_image_path(tmp_path):
@@ -149,14 +154,14 @@ def test_correspondences_fill_the_prompt_of_the_file_with_whole_numbers(tmp_path
     )
     assert found.qas == (
         (
+            "match",
+            ((440, 60),),
             "Where is (440, 60) now, as (x, y)? {z}",
             "(338, 52)",
             (338.096, 52.013),
-            "match",
-            ((440, 60),),
         ),
     )
-    assert correspondence.parse(found.qas[0].answer) == (338, 52)
+    assert says(correspondence, found.qas[0].answer) == (338, 52)
 
 
 def test_pose_has_four_questions_whose_truth_is_what_they_ask_for(tmp_path):
@@ -175,9 +180,9 @@ def test_pose_has_four_questions_whose_truth_is_what_they_ask_for(tmp_path):
         {"direction": (-0.69, 0.02, 0.72)},
         {"distance_m": 1.98},
     ]
-    assert [qa.kind for qa in found.qas] == list(pose.PARTS)
+    assert [qa.kind for qa in found.qas] == list(PARTS)
     for qa in found.qas:
-        assert set(pose.parse(qa.answer)) >= set(qa.truth)
+        assert set(says(pose, qa.answer)) >= set(qa.truth)
         assert set(pose.read(qa, qa.answer)) == set(qa.truth)
 
 
@@ -185,11 +190,11 @@ def test_objects_come_with_category_answer_and_names_and_are_judged(tmp_path):
     (found,) = read(tmp_path, OBJECTS)
     assert found.qas == (
         (
+            "small_predicate",
+            ((0, 39, 652, 999), (6, 380, 228, 562)),
             OBJECTS["prompt"],
             OBJECTS["answer"],
             ("small_predicate", OBJECTS["answer"], ("lamp", "television")),
-            "small_predicate",
-            (),
         ),
     )
     assert objects.judge(found.qas[0], "No, the lamp is larger than the television.")
@@ -199,11 +204,10 @@ def test_objects_come_with_category_answer_and_names_and_are_judged(tmp_path):
 def test_regions_of_the_benchmark_become_boxes_in_words(tmp_path):
     (found,) = read(tmp_path, BENCH)
     box = "bounding box region (0, 39, 652, 999)"
-    answer = f"{box} is 45.0 inches."
-    assert found.qas == (
-        (f"How tall is {box}?", answer, ("height_data", answer, ("lamp",)), "height_data", ()),
-    )
-    assert objects.typed(found.qas[0]).truth.value == pytest.approx(1.143)
+    asked, answer = f"How tall is {box}?", f"{box} is 45.0 inches."
+    truth = ("height_data", answer, ("lamp",))
+    assert found.qas == (("height_data", ((0, 39, 652, 999),), asked, answer, truth),)
+    assert objects.truth(found.qas[0]).value == pytest.approx(1.143)
     turns = [
         {"value": "<image>\n How tall is <mask>?"},
         {"value": "45.0 inches."},
@@ -438,7 +442,7 @@ def test_a_line_that_is_no_label_is_refused_with_its_number(tmp_path):
 
 def test_a_file_that_is_absent_or_not_utf8_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.json"):
-        released.read(tmp_path / "gone.json")
+        released.labels(tmp_path / "gone.json")
     (tmp_path / "odd.json").write_bytes(b"\xff\xfe" + string.printable.encode("utf-16"))
     with pytest.raises(ValueError, match=r"odd\.json: not a text file"):
-        released.read(tmp_path / "odd.json")
+        released.labels(tmp_path / "odd.json")

@@ -11,10 +11,11 @@ import trimesh
 
 from vlm3 import geometry
 from vlm3.geometry import Camera
-from vlm3.sources import furnish, raycast, rooms
-from vlm3.sources.rooms import COLLECTIONS, SPLITS, Lens, Rooms
+from vlm3.sources import rooms
+from vlm3.sources.rooms import COLLECTIONS, SPLITS, Lens, Rooms, furnish, raycast
 from vlm3.sources.rooms.raycast import SOLID, Scene, Skin, Solid
 from vlm3.sources.rooms.stands import _clearance
+from vlm3.sources.rooms.world import SMALLEST_SHARE, silhouettes_px
 
 MANY = 200  # scenes, of two views each, for claims about a whole collection
 
@@ -60,7 +61,8 @@ def test_chunks_do_not_change_a_bit_and_the_number_of_threads_stays():
 
 
 def test_another_process_makes_the_same_rooms():
-    code = "from tests.test_rooms import *; torch.set_num_threads(1); print(digest(Rooms('large').batch([5, 2**15])))"
+    made = "digest(Rooms('large').batch([5, 2**15]))"
+    code = f"from tests.test_rooms import *; torch.set_num_threads(1); print({made})"
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
@@ -294,7 +296,7 @@ def test_a_box_holds_exactly_the_visible_pixels_of_its_solid():
         for box in view.boxes:
             rows, columns = np.nonzero(shot.ids == SOLID + names.index(box.name))
             assert box[:4] == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
-            assert len(rows) > rooms.SMALLEST_SHARE * shot.ids.size
+            assert len(rows) > SMALLEST_SHARE * shot.ids.size
 
 
 def test_names_are_unique_in_a_scene(world):
@@ -336,7 +338,7 @@ def test_what_stands_free_in_the_picture_fills_its_silhouette():
     ):
         scene = one_room(Solid(shape, "it", (0.2, -1.0, 0.5), size, yaw_deg, skin))
         (shot,) = raycast.render([scene], [camera], [pose])
-        area = rooms.silhouettes_px(scene, camera, geometry.invert(pose))
+        area = silhouettes_px(scene, camera, geometry.invert(pose))
         assert area == pytest.approx((shot.ids == SOLID).sum(), rel=0.02)
 
 

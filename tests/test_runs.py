@@ -84,12 +84,12 @@ def test_a_save_that_fails_leaves_the_checkpoints_before_it_and_no_draft(
 
 def test_what_a_killed_save_left_is_not_taken_for_a_checkpoint_and_is_removed(tmp_path):
     learned(*opened(tmp_path), 1)
-    for draft in (tmp_path / "checkpoints" / ".step-00000002", tmp_path / ".model"):
+    for draft in (tmp_path / "checkpoints" / ".step-00000002", tmp_path / ".model.draft"):
         draft.mkdir()
         (draft / "half").write_text("...")
     assert opened(tmp_path)[0].step == 1
     assert names(tmp_path) == ["step-00000001"]
-    assert not (tmp_path / ".model").exists()
+    assert not (tmp_path / ".model.draft").exists()
 
 
 def test_a_checkpoint_that_cannot_be_read_is_named(tmp_path):
@@ -121,9 +121,9 @@ def test_means_are_of_the_records_that_have_the_task():
         {"depth": 4.0},
         {"depth": 9.0},
     )
-    log = [{"step": step, "losses": each} for step, each in enumerate(losses, 1)]
+    records = [{"step": step, "losses": each} for step, each in enumerate(losses, 1)]
     first, second = ({"depth": 1.5, "pose": 5.0}, {"depth": 4.0, "pose": 7.0})
-    assert log.means(log, 2) == [{"step": 2, "losses": first}, {"step": 4, "losses": second}]
+    assert log.means(records, 2) == [{"step": 2, "losses": first}, {"step": 4, "losses": second}]
 
 
 def test_a_folder_whose_run_saved_nothing_takes_another_configuration(tmp_path):
@@ -151,7 +151,7 @@ def test_a_damaged_log_is_named_with_its_line(tmp_path, line):
     learned(*opened(tmp_path), 1)
     with (tmp_path / "log.jsonl").open("a") as file:
         file.write(line + "\n")
-    for call in (checkpoints.read, opened):
+    for call in (log.records, opened):
         with pytest.raises(ValueError, match=r"log.jsonl:2 is damaged"):
             call(tmp_path)
 

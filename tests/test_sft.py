@@ -20,10 +20,11 @@ from tests.training import KILLED, begin, ended, losses, small, state, stderr, t
 from vlm3 import mixture
 from vlm3.mixture import Mixture, NoSample, Source
 from vlm3.qwen import attention, batching, model, packing
+from vlm3.qwen.architecture import ADAPTED, PARTS
 from vlm3.sources.rooms import Rooms
 from vlm3.terminal import cli
 from vlm3.training import checkpoints, log, sft
-from vlm3.training.config import ADAPTED, PARTS, PRESETS, Config
+from vlm3.training.config import PRESETS, Config
 
 
 class Interrupted(Exception):
@@ -112,7 +113,7 @@ class Stuck(Sequence):
         return self.rooms[index]
 
 
-def test_a_validation_that_fails_after_the_last_step_is_told_and_the_model_finished_once_it_is_repaired(
+def test_a_validation_that_fails_after_the_last_step_is_told_and_its_repair_finishes_the_model(
     short, tmp_path
 ):
     gone = tmp_path / "gone"
@@ -131,9 +132,8 @@ def test_a_validation_that_fails_after_the_last_step_is_told_and_the_model_finis
 @pytest.mark.parametrize("workers", [0, 1])
 def test_sigterm_saves_the_last_whole_step_while_samples_are_waited_for(tmp_path, workers):
     mixture = tmp_path / "stuck.toml"
-    mixture.write_text(
-        '[sources.stuck]\nfrom = "tests.test_sft:Stuck"\ntask = "depth"\nquestions = 3\nfocal_px = 100\n'
-    )
+    lines = ['from = "tests.test_sft:Stuck"', 'task = "depth"', "questions = 3", "focal_px = 100"]
+    mixture.write_text("\n".join(["[sources.stuck]", *lines]))
     config = small(tmp_path, mixture=str(mixture), save_every=1000, workers=workers)
     process = begin(config)
     while process.is_alive() and len(log.records(config.out)) < 3:
@@ -250,8 +250,8 @@ def test_a_source_that_fails_is_named_with_the_step_and_the_run_goes_on_once_it_
 ):
     gone, config = tmp_path / "gone", small(tmp_path, workers=workers)
     samples = Mixture({"attic": Source(Faulty(gone), "depth", 3, 100)})
-    fault = r"after step \d, which is saved, no sample came: .*item \d+ of source 'attic': the disk is gone$"
-    with pytest.raises(NoSample, match=fault):
+    fault = r"no sample came: .*item \d+ of source 'attic': the disk is gone$"
+    with pytest.raises(NoSample, match=rf"after step \d, which is saved, {fault}"):
         sft.train(config, samples, on_step=lambda record: record["step"] == 2 and gone.touch())
     gone.unlink()
     assert checkpoints.checkpoints(config.out)

@@ -7,42 +7,42 @@ import string
 
 import pytest
 
+from tests.conftest import says
 from vlm3 import Box, tasks
 from vlm3.focal import unify_focal, unify_pair
 from vlm3.geometry import unproject
 from vlm3.sources import photos
 from vlm3.sources.rooms import Rooms
-from vlm3.tasks import correspondence, depth, objects, pose
 from vlm3.tasks import text as words
+from vlm3.tasks.depth import Depth
 
-PARSERS = {"depth": depth.parse, "correspondence": correspondence.parse, "pose": pose.parse}
+correspondence, depth = tasks.get("correspondence"), tasks.get("depth")
+objects, pose = tasks.get("objects"), tasks.get("pose")
 
 
 def test_a_task_is_had_by_its_name_and_no_other():
-    assert tasks.get("depth") is depth
+    assert type(tasks.get("depth")) is Depth
     with pytest.raises(ValueError, match="'dept'"):
         tasks.get("dept")
 
 
 @pytest.mark.parametrize("name", tasks.NAMES)
 def test_every_question_has_at_least_five_different_wordings(name):
-    tables = {
-        k: v for k, v in words.packaged(name).items() if isinstance(v, dict) and "questions" in v
-    }
+    found = tasks.get(name).templates.values()
+    tables = [table for table in found if isinstance(table, dict) and "questions" in table]
     assert tables
-    for table in tables.values():
+    for table in tables:
         assert len(set(table["questions"])) >= 5
 
 
 def test_templates_of_a_reader_are_used_instead(tmp_path, rng, motorcycle):
     path = tmp_path / "mine.toml"
-    path.write_text(
-        'scale = 100\n[z]\nquestions = ["Depth of {point}, of {scale}?"]\nanswer = "<{value:.1f} m>"\n'
-    )
-    qa = depth.ask([motorcycle.view1], 1, rng, templates=words.load(path))[0]
+    table = '[z]\nquestions = ["Depth of {point}, of {scale}?"]\nanswer = "<{value:.1f} m>"\n'
+    path.write_text(f"scale = 100\n{table}")
+    qa = Depth(words.load(path)).ask([motorcycle.view1], 1, rng)[0]
     assert qa.question.startswith("Depth of (")
     assert qa.question.endswith("of 100?")
-    assert depth.parse(qa.answer) == pytest.approx(qa.truth, abs=0.05)
+    assert says(depth, qa.answer) == pytest.approx(qa.truth, abs=0.05)
     path.write_text("scale = [")
     with pytest.raises(ValueError, match=r"mine\.toml"):
         words.load(path)
@@ -60,10 +60,10 @@ def test_templates_of_a_windows_editor_are_read_or_named(tmp_path, encoding):
 
 
 def asked_and_parsed(task, qas):
-    return [(task.parse(qa.answer), qa.truth) for qa in qas]
+    return [(says(task, qa.answer), qa.truth) for qa in qas]
 
 
-@pytest.mark.parametrize("name", PARSERS)
+@pytest.mark.parametrize("name", ["depth", "correspondence", "pose"])
 def test_an_answer_written_by_ask_is_read_back(name, rng, motorcycle):
     task, views = tasks.get(name), [motorcycle.view1, motorcycle.view2]
     extra = {"matches": (motorcycle.uv1, motorcycle.uv2)} if name == "correspondence" else {}
@@ -75,13 +75,14 @@ def test_an_answer_written_by_ask_is_read_back(name, rng, motorcycle):
 @pytest.mark.parametrize("name", tasks.NAMES)
 def test_every_task_reads_an_answer_knowing_its_question_with_and_without_a_truth(name, rng):
     views = next(views for views in Rooms("medium", "test") if len(views[0].boxes) > 2)
-    for qa in tasks.get(name).ask(views, 30, rng):
+    task = tasks.get(name)
+    for qa in task.ask(views, 30, rng):
         assert qa.kind
         assert name == "pose" or set(qa.about) <= set(words.tuples(qa.question)) != set()
-        value = tasks.read(name, qa, qa.answer)
+        value = task.read(qa, qa.answer)
         assert value is not None
-        assert value == tasks.read(name, qa._replace(truth=None), qa.answer)
-        assert value == tasks.read(name, qa._replace(kind="", about=()), qa.answer)
+        assert value == task.read(qa._replace(truth=None), qa.answer)
+        assert value == task.read(qa._replace(kind="", about=()), qa.answer)
 
 
 def adversarial(draw: random.Random) -> str:
@@ -131,7 +132,7 @@ def test_no_string_makes_a_parser_fail_or_leave_its_range():
     draw = random.Random(4)
     for _ in range(20_000):
         text = adversarial(draw)
-        metres, point, found = depth.parse(text), correspondence.parse(text), pose.parse(text)
+        metres, point, found = says(depth, text), says(correspondence, text), says(pose, text)
         assert metres is None or 0 < metres < math.inf, text
         assert point is None or all(0 <= p < 2000 for p in point), text
         for field, value in (found or {}).items():
@@ -146,8 +147,8 @@ def test_no_string_makes_a_parser_fail_or_leave_its_range():
 )
 def test_long_repetitions_are_read_without_backtracking(text):
     """A parser that backtracks would hang here for minutes."""
-    for parse in PARSERS.values():
-        parse(text * 50_000)
+    for task in (depth, correspondence, pose):
+        says(task, text * 50_000)
 
 
 def test_perturbed_answers_get_the_score_worked_by_hand(rng, motorcycle):
@@ -229,13 +230,13 @@ def test_the_aloe_goes_through_correspondence_and_pose(rng):
 
 
 def test_templates_can_be_adapted_value_by_value_and_the_packaged_ones_stay():
-    changed = words.adapted("depth", {"scale": 100, "z": {"answer": "{value:.1f}"}})
+    changed = tasks.get("depth", {"scale": 100, "z": {"answer": "{value:.1f}"}}).templates
     assert (changed["scale"], changed["z"]["answer"], changed["range"]["answer"]) == (
         100,
         "{value:.1f}",
         "{value:.2f}",
     )
-    assert changed["z"]["questions"] == words.packaged("depth")["z"]["questions"]
-    assert words.packaged("depth")["scale"] == 2000
+    assert changed["z"]["questions"] == tasks.get("depth").templates["z"]["questions"]
+    assert tasks.get("depth").templates["scale"] == 2000
     with pytest.raises(ValueError, match=r"depth\.z have no questoins, only"):
-        words.adapted("depth", {"z": {"questoins": []}})
+        tasks.get("depth", {"z": {"questoins": []}})

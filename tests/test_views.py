@@ -21,7 +21,8 @@ def test_a_view_needs_an_image_and_takes_the_rest():
     view = View(IMAGE, None)
     assert view.size == (8, 6)
     assert (view.camera, view.depth_m, view.world_from_cam, view.boxes) == (None, None, None, ())
-    full = View(IMAGE, CAMERA, with_one(np.nan), np.eye(4), [(0, 0, 8, 6, "all"), Box(1, 2, 3, 4)])
+    boxes = [(0, 0, 8, 6, "all"), Box(1, 2, 3, 4)]
+    full = View(IMAGE, CAMERA, with_one(np.nan), world_from_cam=np.eye(4), boxes=boxes)
     assert full.depth_m.dtype == np.float32
     assert np.isnan(full.depth_m[4, 3])
     assert full.boxes == (Box(0, 0, 8, 6, "all"), Box(1, 2, 3, 4, ""))
