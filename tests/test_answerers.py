@@ -62,7 +62,7 @@ def test_a_network_is_asked_as_it_was_taught(vlm):
     found = network.of(model.VLM(vlm.net, vlm.tokenizer, taught), source("depth"))
     assert (found.source.focal_px, found.source.templates) == (50.0, {"scale": 10})
     unknown = source("depth")
-    assert network.of(vlm, unknown).source is unknown
+    assert network.of(vlm, unknown).source == unknown
     assert sample(found.source).views[0].camera.fx == pytest.approx(50)
 
 

@@ -44,7 +44,8 @@ def said(monkeypatch):
     found = SimpleNamespace(replies=lambda question: "")
 
     def answers(vlm, views, questions):
-        found.views, found.qas = views, list(questions)
+        found.views = views if isinstance(views, tuple) else (views,)
+        found.qas = list(questions)
         found.questions = [qa.question for qa in questions]
         return [Answer(words, (-0.5,)) for words in map(found.replies, found.questions)]
 

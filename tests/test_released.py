@@ -11,6 +11,7 @@ from PIL import Image
 from tests.conftest import photo_file, position_image, says
 from vlm3 import tasks
 from vlm3.geometry import Camera
+from vlm3.scoring.evaluate import Evaluation, evaluate, pairs, predictions
 from vlm3.sources import released
 from vlm3.tasks.pose_text import PARTS
 
@@ -255,6 +256,54 @@ def test_images_are_read_when_asked_for_and_no_sooner(tmp_path):
     )
     with pytest.raises(ValueError, match=r"a\.png: photo is 30x20"):
         wrong.sample()
+
+
+MIXTURE = """
+[sources.mine]
+from = "vlm3.sources.released:Released"
+arguments = {{ path = '{path}' }}
+task = "{task}"
+templates = {templates}
+"""
+EVALUATED = {  # entries, what differs in the units of their text, scores of one answer to all
+    "depth": ((DEPTH, LISTED), "{}", {"delta_1": 0.5, "questions": 4}),
+    "correspondence": ((MATCHES,), "{ scale = 1000 }", {"pck_1": 1, "questions": 1}),
+    "pose": ((POSE,), "{}", {"auc_5_exact": 0.99, "distance_error_m": 0, "questions": 4}),
+    "objects": ((OBJECTS, BENCH), "{}", {"qualitative": 1, "quantitative": 1, "questions": 2}),
+}
+
+
+@pytest.mark.parametrize("task", tasks.NAMES)
+def test_a_mixture_that_names_a_file_is_evaluated_on_its_own_questions(task, tmp_path):
+    entries, templates, expected = EVALUATED[task]
+    path, config = tmp_path / "labels.json", tmp_path / "mine.toml"
+    found = read(tmp_path, list(entries))
+    for name in ("a", "b"):
+        Image.fromarray(position_image(30, 20)).save(tmp_path / f"{name}.png")
+    config.write_text(MIXTURE.format(path=path, task=task, templates=templates))
+    out = tmp_path / "out"
+    scores = evaluate(Evaluation(task, str(config), "constant", out, progress=False))
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=0.01)
+    assert scores["parsed"] == 1
+    asked = [answer["question"] for record in predictions(out) for answer in record["answers"]]
+    assert asked == [qa.question for each in found for qa in each.qas]
+
+
+def test_sentences_about_objects_are_scored_as_the_values_that_they_state(tmp_path):
+    """Also by the constant, which says the middle length and not the most frequent sentence."""
+    tall = [f"Region [0] is {inches} inches." for inches in (30.0, 30.0, 45.0, 50.0, 60.0)]
+    turns = [[{"value": "How tall is <mask>?"}, {"value": answer}] for answer in tall]
+    read(tmp_path, [{**BENCH, "conversations": turn} for turn in turns])
+    Image.fromarray(position_image(30, 20)).save(tmp_path / "a.png")
+    config, out = tmp_path / "mine.toml", tmp_path / "out"
+    path = tmp_path / "labels.json"
+    config.write_text(MIXTURE.format(path=path, task="objects", templates="{}"))
+    evaluate(Evaluation("objects", str(config), "constant", out, progress=False))
+    values, truths = zip(*pairs(out), strict=True)
+    assert values == pytest.approx([45 * 0.0254] * 5)
+    metres = [inches * 0.0254 for inches in (30, 30, 45, 50, 60)]
+    assert [truth.value for truth in truths] == pytest.approx(metres)
+    assert {truth.names for truth in truths} == {("lamp",)}
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png", "tif"])

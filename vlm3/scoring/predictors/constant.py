@@ -37,7 +37,7 @@ def _say(fixed: Mapping[str, str], samples: Sequence[Sample]) -> list[list[Answe
 def _middle(task: Task, qas: Sequence[QA]) -> str:
     """The answer whose truth comes nearest to the median of all, number by number; or, of words,
     the most frequent one."""
-    truths = [task.numbers(qa.truth) for qa in qas]
+    truths = [task.numbers(task.truth(qa)) for qa in qas]
     if truths[0] is None:
         return Counter(qa.answer for qa in qas).most_common(1)[0][0]
     # An answer that was given, rather than the median itself: its form is right by construction.
