@@ -4,14 +4,12 @@ written."""
 import codecs
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 
 from tests.training import NETWORK, small, weights
-from vlm3 import disk, parallel
 from vlm3.qwen import architecture, model
 from vlm3.training import checkpoints, log, sft
 from vlm3.training.checkpoints import Run
@@ -113,19 +111,6 @@ def test_another_configuration_is_refused_with_every_change_named(tmp_path):
     assert opened(tmp_path)[0].step == 1
 
 
-def test_means_are_of_the_records_that_have_the_task():
-    losses = (
-        {"depth": 1.0},
-        {"depth": 2.0, "pose": 5.0},
-        {"pose": 7.0},
-        {"depth": 4.0},
-        {"depth": 9.0},
-    )
-    records = [{"step": step, "losses": each} for step, each in enumerate(losses, 1)]
-    first, second = ({"depth": 1.5, "pose": 5.0}, {"depth": 4.0, "pose": 7.0})
-    assert log.means(records, 2) == [{"step": 2, "losses": first}, {"step": 4, "losses": second}]
-
-
 def test_a_folder_whose_run_saved_nothing_takes_another_configuration(tmp_path):
     opened(tmp_path)[0].log({"step": 1, "loss": 0.5})
     opened(tmp_path, lr=0.2)
@@ -178,30 +163,6 @@ def test_a_folder_without_a_run_has_no_log_and_no_checkpoints(tmp_path):
     assert log.records(tmp_path) == checkpoints.checkpoints(tmp_path) == []
 
 
-@pytest.mark.parametrize("keyword", [False, True])
-def test_what_fills_a_folder_is_alone_in_it_and_may_begin_again_once_it_failed(tmp_path, keyword):
-    config = SimpleNamespace(out=tmp_path / "run")
-
-    @parallel.alone
-    def fill(config, deep: int = 0) -> str:
-        return (
-            fill(config, deep=deep - 1)
-            if deep
-            else parallel.alone(lambda config: 1 / 0)(SimpleNamespace(out=tmp_path))
-        )
-
-    begin = (
-        (lambda **more: fill(config=config, **more))
-        if keyword
-        else (lambda **more: fill(config, **more))
-    )
-    with pytest.raises(BlockingIOError, match="run is in use by process .* wait until that ends"):
-        begin(deep=1)
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
-            begin()
-
-
 @pytest.mark.parametrize(
     "changes", [{}, {"optimizer": "muon"}, {"lora": 2}], ids=["adamw", "muon", "lora"]
 )
@@ -228,11 +189,3 @@ def test_a_head_that_would_be_dropped_is_never_finished(tmp_path):
     changed[architecture.HEAD] = changed[architecture.HEAD] + 1
     with pytest.raises(ValueError, match="what was trained: lm_head.weight and .* differ"):
         checkpoints._network(settings, changed)
-
-
-def test_nested_records_become_flat():
-    assert disk.flat({"step": 3, "losses": {"depth": 1.5, "pose": {"x": 2}}}) == {
-        "step": 3,
-        "losses/depth": 1.5,
-        "losses/pose/x": 2,
-    }

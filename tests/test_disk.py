@@ -221,3 +221,11 @@ def test_the_holder_is_told_in_json_only_while_it_holds(tmp_path):
         assert told.keys() == {"pid", "host", "since", "command"}
         assert told["pid"] == os.getpid()
     assert not (tmp_path / ".lock.json").exists()
+
+
+def test_nested_records_become_flat():
+    assert disk.flat({"step": 3, "losses": {"depth": 1.5, "pose": {"x": 2}}}) == {
+        "step": 3,
+        "losses/depth": 1.5,
+        "losses/pose/x": 2,
+    }

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -162,6 +163,30 @@ def test_groups_that_do_not_come_out_even_are_refused(monkeypatch):
     monkeypatch.setattr(sharding.dist, "get_world_size", lambda: 6)
     with pytest.raises(ValueError, match="6 processes do not make groups of 4"):
         sharding.sharded(torch.nn.Linear(1, 1), torch.device("cpu"), shard=4)
+
+
+@pytest.mark.parametrize("keyword", [False, True])
+def test_what_fills_a_folder_is_alone_in_it_and_may_begin_again_once_it_failed(tmp_path, keyword):
+    config = SimpleNamespace(out=tmp_path / "run")
+
+    @parallel.alone
+    def fill(config, deep: int = 0) -> str:
+        return (
+            fill(config, deep=deep - 1)
+            if deep
+            else parallel.alone(lambda config: 1 / 0)(SimpleNamespace(out=tmp_path))
+        )
+
+    begin = (
+        (lambda **more: fill(config=config, **more))
+        if keyword
+        else (lambda **more: fill(config, **more))
+    )
+    with pytest.raises(BlockingIOError, match="run is in use by process .* wait until that ends"):
+        begin(deep=1)
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            begin()
 
 
 @pytest.mark.parametrize(
