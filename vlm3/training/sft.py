@@ -3,7 +3,7 @@
 A step is a function of the weights, the configuration and its number: the mixture gives the samples
 of step s whatever came before, and nothing else is random. So a run resumes bit by bit from its
 last checkpoint, and several processes learn what one would. Each takes its share of a step's
-samples; together they hold the network in parts (`vlm3.parallel`).
+samples; together they hold the network in parts (`vlm3.training.sharding`).
 """
 
 import math
