@@ -89,6 +89,7 @@ def test_stretch_rounds_each_side_and_its_camera_says_what_became_of_the_focal_l
 ):
     full = scaled_size(camera, focal_px)
     assume(min(full) > 16.1)
+    assume((np.abs(full / 32 % 1 - 0.5) > 1e-9).all())  # the last bit of a product decides a tie
     new = unify_focal(blank(camera), focal_px, fit="stretch").camera
     assert new.size == (round(full[0] / 32) * 32, round(full[1] / 32) * 32)
     expected = camera.resized(*new.size)
