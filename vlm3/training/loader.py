@@ -218,7 +218,7 @@ def _end_with_parent() -> None:
 def _reason(error: BaseException) -> str:
     """One line; a worker's error begins with its traceback."""
     lines = str(error).strip().splitlines() or [repr(error)]
-    reason = lines[-1].removeprefix("vlm3.mixture.NoSample: ")
+    reason = lines[-1].removeprefix(f"{NoSample.__module__}.{NoSample.__name__}: ")
     return _dead(reason) if "DataLoader worker" in reason else reason
 
 
