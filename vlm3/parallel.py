@@ -23,16 +23,6 @@ def place() -> PartialState:
     return PartialState(cpu=not torch.cuda.is_available())
 
 
-def usable(name: str) -> torch.device:
-    """The device of that name; ValueError where this machine has none."""
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"device {name!r} cannot be used here, 'cpu' always can: {error}"
-        ) from error
-
-
 def total(values: Sequence[float]) -> list[float]:
     """Sums over all processes."""
     return reduced(values, dist.ReduceOp.SUM)

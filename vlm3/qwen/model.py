@@ -17,7 +17,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from vlm3 import disk, parallel
+from vlm3 import disk
 from vlm3.qwen import files, lessons, network
 from vlm3.qwen import tokenizer as tokenizers
 from vlm3.qwen.architecture import EMBEDDINGS, HEAD, PREPROCESSING, SIZES, TOKENS, TOWER
@@ -136,7 +136,7 @@ def load(name_or_path: str | Path, device: str = "cpu", dtype: torch.dtype | Non
     file, the widest where it has several. Answers are greedy, whatever the folder says. Raises
     FileNotFoundError for what is missing and ValueError for what does not fit.
     """
-    device = parallel.usable(device)
+    device = network.usable(device)
     folder = files.folder_of(name_or_path)
     settings, tokenizer = _described(folder)
     vlm = _vlm(_net(folder, settings, dtype), tokenizer)

@@ -9,6 +9,16 @@ from transformers import Qwen3VLForConditionalGeneration
 from vlm3.qwen.patches import LinearPatches
 
 
+def usable(name: str) -> torch.device:
+    """The device of that name; ValueError where this machine has none."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(
+            f"device {name!r} cannot be used here, 'cpu' always can: {error}"
+        ) from error
+
+
 def plain(net: torch.nn.Module) -> Qwen3VLForConditionalGeneration:
     """The network without the adapters that may be put around it."""
     return net.get_base_model() if hasattr(net, "get_base_model") else net

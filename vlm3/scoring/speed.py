@@ -11,9 +11,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from vlm3 import parallel
 from vlm3.mixture import Source
-from vlm3.qwen import batching, decode, model, packing
+from vlm3.qwen import batching, decode, model, network, packing
 from vlm3.qwen.model import VLM
 from vlm3.sources.noise import noise
 from vlm3.views import Sample
@@ -79,7 +78,7 @@ def _limited(sample: Sample, questions: float) -> Sample:
 
 
 def _answering(name: str, device: str, dtype: torch.dtype) -> VLM:
-    with parallel.usable(device):  # random weights are made where they are needed
+    with network.usable(device):  # random weights are made where they are needed
         vlm = model.named(name, device)
     vlm = replace(vlm, net=vlm.net.to(device))
     for weight in vlm.net.parameters():  # net.to(dtype) would round the rotary frequencies, too

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from vlm3 import parallel, tasks
+from vlm3 import tasks
 from vlm3.mixture import Mixture, Source
 from vlm3.qwen import attention, flops, packing
 from vlm3.qwen import network as networks
@@ -97,7 +97,7 @@ def network(config: Config, device: str, share: int = 1) -> VLM:
     others, and gradients go as soon as they are made, as they leave for the others; `train` has
     more of what one of them does.
     """
-    with parallel.usable(device):
+    with networks.usable(device):
         vlm = sft.start(config)
     vlm = replace(vlm, net=vlm.net.to(device))
     for weight in vlm.net.parameters() if share > 1 else ():
