@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import nbformat
@@ -18,6 +19,7 @@ from tests.conftest import CHAPTERS, ROOT, run_build
 sys.path.insert(0, str(ROOT / "book"))
 import build
 
+PLOTTED = ("fig", "ax", "axes")  # every figure has its own, and ends with its cell
 PROFILES = sorted(path.stem for path in (ROOT / "book" / "profiles").glob("*.yml"))
 
 
@@ -313,6 +315,31 @@ def test_a_chapter_keeps_the_rules_of_the_house(path):
 def test_a_lesson_and_a_page_of_results_have_at_most_30_code_cells(path):
     cells = nbformat.read(path, 4).cells
     assert sum(cell.cell_type == "code" for cell in cells) <= 30
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=build.name_of)
+def test_no_name_means_two_things_in_a_chapter(path):
+    bound: Counter = Counter()
+    for cell in nbformat.read(path, 4).cells:
+        if cell.cell_type == "code" and "parameters" not in cell.metadata.get("tags", []):
+            bound.update(names_bound(ast.parse(cell.source)))
+    assert [name for name, n in bound.items() if n > 1 and name not in PLOTTED] == []
+
+
+def names_bound(code: ast.Module) -> set[str]:
+    """What a cell defines or assigns, loops and what is local to functions left out."""
+    found, left = set(), list(code.body)
+    while left:
+        node = left.pop()
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.add(node.name)
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            goals = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names = [n for goal in goals for n in ast.walk(goal) if isinstance(n, ast.Name)]
+            found |= {n.id for n in names if isinstance(n.ctx, ast.Store)}
+        else:
+            left += ast.iter_child_nodes(node)
+    return found
 
 
 def test_every_chapter_names_the_same_repository_on_colab_as_the_remote():

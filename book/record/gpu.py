@@ -275,11 +275,11 @@ def _finish(config) -> None:
 
 def _packed(run: Path, path: Path) -> None:
     """What book/record/package.py needs of a run, as one file."""
-    draft = path.with_name(f".{path.name}.draft")
-    with tarfile.open(draft, "w:gz") as file:
+    from vlm3 import disk
+
+    with disk.whole(path) as draft, tarfile.open(draft, "w:gz") as file:
         for name in ("config.json", "log.jsonl", "model"):
             file.add(run / name, f"{run.name}/{name}")
-    draft.replace(path)
 
 
 def machine(job: Job) -> None:
