@@ -181,7 +181,7 @@ def test_one_of_eight_gpus_keeps_an_eighth_of_the_weights_and_no_gradient_of_the
     tmp_path, monkeypatch
 ):
     config = small(tmp_path, precision="bf16")
-    whole, part = bench.network(config, "cpu"), bench.network(config, "cpu", share=8)
+    whole, part = bench.start(config, "cpu"), bench.start(config, "cpu", share=8)
     assert (whole.dtype, part.dtype) == (torch.float32, torch.bfloat16)
     assert part.net.model.language_model.rotary_emb.inv_freq.dtype == torch.float32
     kept = bench._kept(part.net, 8)
@@ -206,7 +206,7 @@ def test_a_gradient_that_leaves_is_the_one_that_would_stay(tmp_path):
     )
     seen = {1: [], 8: []}
     for share, slopes in seen.items():
-        net = bench._prepared(bench.network(config, "cpu", share), bench.Rung(""), config)
+        net = bench._prepared(bench.start(config, "cpu", share), bench.Rung(""), config)
         for weight in net.parameters():
             weight.register_hook(lambda slope, slopes=slopes: slopes.append(slope.norm().item()))
         bench._loss(net, batch, bench.Rung(""), config).backward()

@@ -10,7 +10,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 
 from tests.training import NETWORK, small, weights
-from vlm3.qwen import architecture, model
+from vlm3.qwen import architecture, model, network
 from vlm3.training import checkpoints, log, sft
 from vlm3.training.checkpoints import Run
 
@@ -188,4 +188,4 @@ def test_a_head_that_would_be_dropped_is_never_finished(tmp_path):
     changed = model.new(settings).net.state_dict()
     changed[architecture.HEAD] = changed[architecture.HEAD] + 1
     with pytest.raises(ValueError, match="what was trained: lm_head.weight and .* differ"):
-        checkpoints._network(settings, changed)
+        network.of_weights(settings, changed)

@@ -160,7 +160,7 @@ def test_a_resumed_run_goes_on_where_it_was(tmp_path):
 
 def test_one_of_eight_gpus_is_measured_with_its_memory(tmp_path):
     config = small(tmp_path, precision="bf16")
-    vlm = bench.network(config, DEVICE, share=8)
+    vlm = bench.start(config, DEVICE, share=8)
     assert vlm.dtype == torch.bfloat16
     (found,) = bench.train(vlm, config, "depth", (64, 32), 2, 1, 8, [RUNGS["tree attention"]])
     assert found["mfu"] > 0

@@ -1,4 +1,4 @@
-"""The promises of the house: a new task is one file, a new data set is one file, imports run one
+"""The promises of the house: a task, a data set, a baseline are one file each, imports run one
 way, and what needs no torch does not wait for it."""
 
 import json
@@ -18,6 +18,10 @@ from tests.training import small
 from vlm3.sources.rooms import Rooms
 
 OURS = Path(__file__).parent / "house"
+ADDED = (
+    *("tasks/normal.py", "tasks/normal.toml"),
+    *("data/depth_folder.py", "baselines/two_metres.py"),
+)
 MIXTURE = """
 weights = "uniform"
 [sources.facing]
@@ -39,6 +43,7 @@ from pathlib import Path
 from vlm3.scoring.evaluate import Evaluation, evaluate
 model, mixture, out = sys.argv[1:]
 asked = [(task, name) for task in ("normal", "depth") for name in (model, "constant")]
+asked.append(("depth", "two_metres"))
 found = [
     evaluate(Evaluation(task, mixture, name, Path(out, str(k)), samples=2, progress=False))
     for k, (task, name) in enumerate(asked)
@@ -51,7 +56,7 @@ print(json.dumps(found))
 def added(tmp_path_factory) -> Path:
     """A folder with a fifth task, a data set, and a mixture of both; and a small network."""
     folder = tmp_path_factory.mktemp("added")
-    for name in ("tasks/normal.py", "tasks/normal.toml", "data/depth_folder.py"):
+    for name in ADDED:
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(OURS / Path(name).name, folder / name)
     (folder / "photos").mkdir()
@@ -69,6 +74,7 @@ def run(added):
     """Starts Python with the task and the data set in sight; gives what it prints."""
     paths = os.pathsep.join([str(ROOT), str(added / "data")])
     around = os.environ | {"VLM3_TASKS": str(added / "tasks"), "PYTHONPATH": paths}
+    around["VLM3_BASELINES"] = str(added / "baselines")
 
     def start(*words: str) -> str:
         command = [sys.executable, *map(str, words)]
@@ -90,16 +96,16 @@ def trained(added, run) -> Path:
     return added / "run" / "model"
 
 
-def test_a_task_and_a_data_set_are_one_file_each_in_training_evaluation_and_baselines(
+def test_a_task_a_data_set_and_a_baseline_are_one_file_each_in_training_and_evaluation(
     trained, run, added
 ):
     found = run("-c", EVALUATED, trained, added / "added.toml", added / "scored")
-    normal, constant, depth, middle = json.loads(found)
+    normal, constant, depth, middle, two_metres = json.loads(found)
     assert normal.keys() == constant.keys() == {"right", "parsed", "questions"}
     assert constant["questions"] == 6
     assert constant["parsed"] == 1  # the most frequent word
     assert depth["questions"] == middle["questions"] == 6
-    assert middle["parsed"] == 1
+    assert middle["parsed"] == two_metres["parsed"] == 1
 
 
 def test_a_task_of_one_file_is_asked_from_the_command_line(trained, run, added):
@@ -111,18 +117,8 @@ def test_a_task_of_one_file_is_asked_from_the_command_line(trained, run, added):
     help_ = run("-m", "vlm3", "ask", "normal", "--help")
     assert "Which way a surface faces at a pixel" in help_
     assert "--at" in help_
-    asked = run(
-        "-m",
-        "vlm3.terminal.cli",
-        "questions",
-        "photos/0.jpg",
-        "--task",
-        "normal",
-        "--focal-px",
-        "100",
-        "--n",
-        "2",
-    )
+    words = ["questions", "photos/0.jpg", "--task", "normal", "--focal-px", "100", "--n", "2"]
+    asked = run("-m", "vlm3", *words)
     assert asked.count("(x, y)") == 2
 
 
@@ -146,7 +142,7 @@ def test_help_and_early_errors_come_without_what_takes_seconds_to_import(words, 
 
 
 def test_nothing_outside_qwen_names_its_modules():
-    named = re.compile(r"language_model|\.visual\b|lm_head|deepstack_merger|patch_embed")
+    named = re.compile(r"Qwen3VL|language_model|\.visual\b|lm_head|deepstack_merger|patch_embed")
     others = [p for p in (ROOT / "vlm3").rglob("*.py") if "qwen" not in p.parts]
     assert [path for path in others if named.search(path.read_text())] == []
 

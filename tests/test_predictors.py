@@ -49,7 +49,7 @@ def test_each_answers_all_questions_of_all_samples_in_their_order(name, task, st
 
 
 def test_a_name_is_a_file_of_the_folder_or_a_model():
-    assert predictors.NAMES == ("constant", "network", "opencv", "vllm")
+    assert {"constant", "network", "opencv", "vllm"} <= set(predictors.NAMES)
     with pytest.raises(FileNotFoundError, match="castle"):
         predictors.get("castle", source("depth"))
 

@@ -1,7 +1,11 @@
 """Recorded results say how they were made."""
 
 import subprocess
+import sys
 
+import pytest
+
+from tests.conftest import ROOT
 from vlm3.pages import recorded
 
 
@@ -21,3 +25,14 @@ def test_the_commit_is_that_of_a_repository_that_holds_the_code(monkeypatch, tmp
     ).stdout
     assert len(recorded._commit()) >= 7
     assert found.startswith(recorded._commit())
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "book" / "record").glob("*.py")), ids=lambda p: p.stem
+)
+def test_a_script_that_records_results_knows_where_everything_is(path):
+    done = subprocess.run(
+        [sys.executable, path, "--help"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout

@@ -47,7 +47,7 @@ def unify_focal(
     padding; boxes are clipped to the image. Boxes and points that end up outside it are left out.
 
     Qwen3-VL's own processor leaves the result as it is, unless it has less than 65,536 pixels,
-    which the processor of the hub's checkpoints enlarges; `vlm3.qwen.model.patches` does not.
+    which the processor of the hub's checkpoints enlarges; `vlm3.qwen.patches.patches` does not.
 
     Raises ValueError without intrinsics (naming the ways out), for a picture that would become too
     small or too large, and for arguments out of range.

@@ -1,6 +1,6 @@
 """What several processes need to work as one: where they are, sums over all, one folder for all.
 
-Alone, every function here gives back what it was given.
+Alone, sums are the numbers themselves, and nobody waits.
 """
 
 import os

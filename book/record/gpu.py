@@ -142,7 +142,7 @@ def train(job: Job) -> None:
     if cuda:
         rate = flops.measured(device, torch.bfloat16, 8192)
         job.tell({"rung": "a product of matrices", "tflops": rate / 1e12})
-    vlm = bench.network(Config(model=s.model), s.device, s.share)
+    vlm = bench.start(Config(model=s.model), s.device, s.share)
 
     def measure(task: str, config: Config, rungs: list) -> None:
         rungs = rungs if cuda else [replace(rung, compiled=False) for rung in rungs]

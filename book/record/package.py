@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
+from vlm3 import tasks
 from vlm3.pages import recorded
 from vlm3.training import log
 from vlm3.training.config import PRESETS
@@ -34,12 +35,8 @@ NOTHING = {
     "seconds_in_steps": 0,
 }  # of a model not yet trained
 EVERY = 100  # steps whose losses are told as one
-HEADLINES = {
-    "depth": "delta_1",
-    "correspondence": "epe_px_all",
-    "pose": "auc_30",
-    "objects": "qualitative",
-}
+TASKS = ("depth", "correspondence", "pose", "objects")
+HEADLINES = {name: tasks.get(name).headline for name in TASKS}
 
 
 def main() -> None:
@@ -84,15 +81,7 @@ def stage(number: int, run: Path, processes: int) -> dict:
         for word in (f"--{name.replace('_', '-')}", str(value))
         if value != getattr(PRESETS["tiny"], name) and not isinstance(value, list)
     ]
-    launch = [
-        "torchrun",
-        "--nproc-per-node",
-        str(processes),
-        "-m",
-        "vlm3.terminal.asking.cli",
-        "train",
-        "tiny",
-    ]
+    launch = ["torchrun", "--nproc-per-node", str(processes), "-m", "vlm3", "train", "tiny"]
     return {
         "command": shlex.join([*launch, *changed, "--out", f"RUN{number}"]),
         "settings": config,
@@ -169,7 +158,7 @@ of the book runs on a laptop.
 It has never seen a photograph, and its answers about yours are those of a toy.
 
 - Architecture: that of Qwen3-VL, unmodified; its sizes are in `config.json`.
-- Tokenizer: byte-level BPE, trained on the question templates of `vlm3/tasks`; \
+- Tokenizer: byte-level BPE, made from `corpus.txt.gz`, beside the weights; \
 every digit is one token.
 - Images: both sides multiples of 32, focal length unified to 100 px; \
 places in hundredths (`taught.json`).

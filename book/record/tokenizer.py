@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vlm3 import tasks
-from vlm3.qwen import checkpoint, model, tokenizer
+from vlm3.qwen import files, model, tokenizer
 
 FILLS = 20  # of each wording, with numbers and relations drawn anew
 
@@ -22,10 +22,11 @@ def corpus(rng: np.random.Generator) -> Iterator[str]:
     """User and assistant turns of all tasks: every wording, filled in with random values."""
     for name in tasks.NAMES:
         templates = tasks.get(name).templates
+        note = templates.get("note", "")
         for table in (value for value in templates.values() if isinstance(value, dict)):
             for question in table["questions"] * FILLS:
                 filling = _filling(table, templates.get("scale", 1), rng)
-                yield f"user\n{templates['note']} {question}".format(**filling)
+                yield f"user\n{note} {question}".format(**filling)
                 yield f"assistant\n{table['answer']}".format(**filling)
 
 
@@ -53,8 +54,8 @@ def main() -> None:
     packed = gzip.compress("\n".join(turns + [""]).encode(), 9, mtime=0)
     tokenizer.CORPUS.write_bytes(packed)
     made = tokenizer.train(turns)
-    checkpoint.describe(model.config("tiny", made), made, checkpoint.PACKAGED)
-    print(f"{len(made)} tokens written to {checkpoint.PACKAGED}")
+    model.describe(model.config("tiny", made), made, files.PACKAGED)
+    print(f"{len(made)} tokens written to {files.PACKAGED}")
 
 
 if __name__ == "__main__":

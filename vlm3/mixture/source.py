@@ -14,12 +14,13 @@ from vlm3.views import Pair, Sample, View
 
 @dataclass(frozen=True)
 class Source:
-    """A sequence of items, each a View, a Pair or a tuple of Views, and what is asked about them;
-    an item that is a Sample brings its own questions, and its views are left as they are.
+    """A sequence of items, and what is asked about them.
 
-    questions: how many per sample; focal_px: what the views are unified to; templates: what differs
-    from the task's own, see `vlm3.tasks.get`; options: further ones of `task.ask`; origin:
-    what made the items, as told by the file of a mixture.
+    items: each a View, a Pair or a tuple of Views; one that is a Sample brings its own questions,
+    and its views are left as they are. questions: how many per sample; focal_px: what the views are
+    unified to, also for pose, where the paper takes 750; templates: what differs from the task's
+    own, see `vlm3.tasks.get`; options: further ones of `task.ask`; origin: what made the items, as
+    told by the file of a mixture.
     """
 
     items: Sequence

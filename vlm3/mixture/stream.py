@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vlm3 import tasks
 from vlm3.mixture.source import Source
 from vlm3.views import NothingToAsk, Sample
 
@@ -61,7 +60,7 @@ class Mixture:
         if empty := [name for name, source in sources.items() if not len(source.items)]:
             raise ValueError(f"nothing to draw from {', '.join(empty)}: leave empty sources out")
         for source in sources.values():
-            tasks.get(source.task, source.templates)  # raises for what no sample could be made of
+            _ = source.bound  # raises for what no sample could be made of
         self.sources, self.seed, self.names = dict(sources), seed, tuple(sources)
         self.sizes = np.array([len(source.items) for source in sources.values()])
         weights = self._weights(weights)

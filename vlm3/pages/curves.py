@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from transformers import PreTrainedTokenizerFast
 
 from vlm3.pages.palette import BLUE, GREEN, GREY, ORANGE, RED, looks
-from vlm3.qwen.architecture import MERGE, PATCH
+from vlm3.qwen.architecture import BLOCK
 from vlm3.qwen.batching import visible
 from vlm3.qwen.packing import SHARED, UNSUPERVISED, Packed
 
@@ -129,7 +129,7 @@ def _draw(
 
 def _blocks(images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     """What each image token stands for, in the order of the tokens."""
-    side = PATCH * MERGE
+    side = BLOCK
     for image in images:
         for top in range(0, image.shape[0], side):
             for left in range(0, image.shape[1], side):

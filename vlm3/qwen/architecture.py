@@ -1,7 +1,8 @@
 """The shapes and names of Qwen3-VL, for whoever must know them before a network is made."""
 
 PATCH = 16  # pixels per patch side
-MERGE = 2  # patches per token side, so that a token stands for 32 x 32 pixels
+MERGE = 2  # patches per token side
+BLOCK = PATCH * MERGE  # pixels per token side
 TEMPORAL = 2  # copies of a still image: the tower reads two frames of a film at a time
 TOWER = {"patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": TEMPORAL}
 HEAD, EMBEDDINGS = "lm_head.weight", "model.language_model.embed_tokens.weight"
@@ -72,7 +73,7 @@ SIZES = {
 PREPROCESSING = {
     "image_processor_type": "Qwen2VLImageProcessor",
     "processor_class": "Qwen3VLProcessor",
-    "size": {"shortest_edge": (PATCH * MERGE) ** 2, "longest_edge": 4096**2},
+    "size": {"shortest_edge": BLOCK**2, "longest_edge": 4096**2},
     "patch_size": PATCH,
     "merge_size": MERGE,
     "temporal_patch_size": TEMPORAL,

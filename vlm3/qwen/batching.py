@@ -92,11 +92,9 @@ class Batch:
         masked: with a mask that any attention of transformers understands, (1, 1, T, T) and most of
         it empty, instead of the tree, which needs `attention.use`.
         """
-        seen = (
-            {"attention_mask": visible(self.samples, self.branches)}
-            if masked
-            else {"tree": self.tree}
-        )
+        seen = {"tree": self.tree}
+        if masked:
+            seen = {"attention_mask": visible(self.samples, self.branches)}
         return seen | {
             "input_ids": self.ids[None],
             "position_ids": self.positions[:, None],

@@ -130,9 +130,8 @@ def _decoded(vlm: VLM, batch: Batch, limits: _Limits) -> list[list[tuple[list[in
     growing, last = _asked(batch)
     logits, found = _first(vlm, batch, last, cache), []
     # Reading is cheap for all questions at once; growing is not, since each step masks a square.
-    for chosen in torch.arange(len(last), device=last.device).split(
-        max(1, AT_ONCE // limits.widest)
-    ):
+    numbers, some = torch.arange(len(last), device=last.device), max(1, AT_ONCE // limits.widest)
+    for chosen in numbers.split(some):
         part = growing.kept(chosen)
         columns = part.sees.any(0).nonzero()[:, 0]
         part = replace(part, questions=part.questions - chosen[0], sees=part.sees[:, columns])

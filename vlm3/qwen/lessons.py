@@ -27,11 +27,6 @@ class Lesson(NamedTuple):
         return tasks.get(name, self.templates)
 
 
-def lesson(taught: Mapping[str, Mapping], task: str) -> Lesson:
-    """Of one task; where nothing is known of it, as the task itself has it."""
-    return Lesson(**taught.get(task, {"focal_px": tasks.get(task).focal_px}))
-
-
 def read_taught(folder: Path) -> dict[str, dict]:
     """What a folder tells, by task; empty where it tells nothing."""
     path = folder / _FILE

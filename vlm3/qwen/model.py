@@ -17,10 +17,10 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from vlm3 import disk
-from vlm3.qwen import files, lessons, network
+from vlm3 import disk, tasks
+from vlm3.qwen import files, network
 from vlm3.qwen import tokenizer as tokenizers
-from vlm3.qwen.architecture import EMBEDDINGS, HEAD, PREPROCESSING, SIZES, TOKENS, TOWER
+from vlm3.qwen.architecture import PREPROCESSING, SIZES, TOKENS, TOWER
 from vlm3.qwen.lessons import Lesson, read_taught, write_taught
 from vlm3.tasks.task import Task
 
@@ -50,8 +50,8 @@ class VLM:
         return self.net.dtype
 
     def lesson(self, task: str) -> Lesson:
-        """How a task was taught, see `vlm3.qwen.lessons.lesson`."""
-        return lessons.lesson(self.taught, task)
+        """How a task was taught; where nothing is known of it, as the task itself has it."""
+        return Lesson(**self.taught.get(task, {"focal_px": tasks.get(task).focal_px}))
 
     def task(self, name: str) -> Task:
         """A task as it was taught."""
@@ -151,7 +151,7 @@ def save(vlm: VLM, folder: str | Path) -> None:
     all. ValueError for a head of its own that the configuration would drop.
     """
     folder = Path(folder)
-    tied(vlm.net.config, vlm.net.state_dict(), str(folder))
+    network.tied(vlm.net.config, vlm.net.state_dict(), str(folder))
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(
             f"{folder} exists and is not empty: choose another name or remove it first"
@@ -161,20 +161,6 @@ def save(vlm: VLM, folder: str | Path) -> None:
             vlm.net.save_pretrained(draft)
         describe(vlm.net.config, vlm.tokenizer, draft)
         write_taught(vlm.taught, draft)
-
-
-def tied(settings: Qwen3VLConfig, weights: Mapping[str, torch.Tensor], where: str) -> None:
-    """ValueError, naming `where`, for weights with a head of their own although the configuration
-    ties the two."""
-    head, embeddings = weights[HEAD], weights[EMBEDDINGS]
-    if settings.tie_word_embeddings and not (
-        head.is_set_to(embeddings) or torch.equal(head, embeddings)
-    ):
-        raise ValueError(
-            f"{where}: {HEAD} and {EMBEDDINGS} differ, but the configuration says that they are "
-            "one: set its tie_word_embeddings to false to keep both, or take "
-            f"{HEAD} out of the file"
-        )
 
 
 def describe(settings: Qwen3VLConfig, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -263,7 +249,7 @@ def _net(
             raise ValueError(
                 f"{folder}: {len(names)} weights are {fault}, such as {names[0]}: {files.COPY}"
             )
-    tied(net.config, net.state_dict(), str(folder))
+    network.tied(net.config, net.state_dict(), str(folder))
     return net
 
 

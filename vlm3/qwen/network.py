@@ -3,9 +3,13 @@
 Letters in shapes: T tokens, D numbers each, V words.
 """
 
-import torch
-from transformers import Qwen3VLForConditionalGeneration
+import copy
+from collections.abc import Mapping
 
+import torch
+from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+from vlm3.qwen.architecture import EMBEDDINGS, HEAD
 from vlm3.qwen.patches import LinearPatches
 
 
@@ -17,6 +21,40 @@ def usable(name: str) -> torch.device:
         raise ValueError(
             f"device {name!r} cannot be used here, 'cpu' always can: {error}"
         ) from error
+
+
+def of_weights(
+    settings: Qwen3VLConfig, weights: Mapping[str, torch.Tensor]
+) -> Qwen3VLForConditionalGeneration:
+    """A network with these weights, which are put in, not copied."""
+    # Made without memory: gigabytes of random numbers would be drawn for nothing.
+    with torch.device("meta"):
+        net = Qwen3VLForConditionalGeneration(copy.deepcopy(settings))
+    tied(settings, weights, "what was trained")
+    net.load_state_dict(weights, assign=True)
+    # Loading by assignment unties head and embeddings in silence.
+    net.tie_weights()
+    return net
+
+
+def tied(settings: Qwen3VLConfig, weights: Mapping[str, torch.Tensor], where: str) -> None:
+    """ValueError, naming `where`, for weights with a head of their own although the configuration
+    ties the two."""
+    head, embeddings = weights[HEAD], weights[EMBEDDINGS]
+    if settings.tie_word_embeddings and not (
+        head.is_set_to(embeddings) or torch.equal(head, embeddings)
+    ):
+        raise ValueError(
+            f"{where}: {HEAD} and {EMBEDDINGS} differ, but the configuration says that they are "
+            "one: set its tie_word_embeddings to false to keep both, or take "
+            f"{HEAD} out of the file"
+        )
+
+
+def cast(net: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Weights in another type. `net.to(dtype)` would round the rotary frequencies, too."""
+    for weight in net.parameters():
+        weight.data = weight.data.to(dtype)
 
 
 def plain(net: torch.nn.Module) -> Qwen3VLForConditionalGeneration:

@@ -84,9 +84,8 @@ def pack(
     if not sample.qas:
         raise ValueError(f"a sample of {sample.task!r} from {sample.source!r} has no questions")
     turns = _turns(sample, tokenizer, chat=layout == "chat")
-    return _packed(
-        sample, tokenizer, *(_row(turns) if layout == "chat" else _tree(turns)), weighting
-    )
+    laid_out = _row(turns) if layout == "chat" else _tree(turns)
+    return _packed(sample, tokenizer, *laid_out, weighting)
 
 
 def pack_questions(sample: Sample, tokenizer: PreTrainedTokenizerFast) -> Packed:
@@ -204,9 +203,8 @@ def positions(input_ids: np.ndarray, grids: np.ndarray, image_pad: int) -> np.nd
             f"{len(pads)} image tokens do not fit the grids {np.asarray(grids).tolist()}"
         )
     result, count, end = np.empty((3, len(input_ids)), dtype=np.int64), 0, 0
-    for block, length, first in zip(
-        blocks, lengths, pads[np.cumsum(lengths) - lengths], strict=True
-    ):
+    firsts = pads[np.cumsum(lengths) - lengths]
+    for block, length, first in zip(blocks, lengths, firsts, strict=True):
         result[:, end:first] = np.arange(first - end) + count
         count, start, end = count + first - end, first, first + length
         # Positions count merged blocks, not patches: one token, one place.

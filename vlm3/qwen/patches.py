@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn.functional import linear
 
-from vlm3.qwen.architecture import MERGE, PATCH, TEMPORAL
+from vlm3.qwen.architecture import BLOCK, MERGE, PATCH, TEMPORAL
 
 
 def grid(image: np.ndarray) -> np.ndarray:
@@ -21,7 +21,7 @@ def grid(image: np.ndarray) -> np.ndarray:
     if not array or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         found = f"{image.dtype} {image.shape}" if array else type(image).__name__
         raise ValueError(f"an image must be an (H, W, 3) array of uint8, got {found}")
-    (height, width), side = image.shape[:2], PATCH * MERGE
+    (height, width), side = image.shape[:2], BLOCK
     if not image.size or height % side or width % side:
         raise ValueError(
             f"image sides must be multiples of {side}, got {width}x{height}: use unify_focal"

@@ -125,10 +125,8 @@ def _ask(config: Evaluation, predictor: Predictor, items: list[int], rank: int) 
         while some := list(islice(made, config.at_once)):
             asked = [sample for _, sample in some if sample]
             answers = iter(predictor.predict(asked))
-            _append(
-                path,
-                [_line(item, sample, next(answers) if sample else []) for item, sample in some],
-            )
+            said = [next(answers) if sample else [] for _, sample in some]
+            _append(path, [_line(*each, a) for each, a in zip(some, said, strict=True)])
             bar.update(len(some))
 
 

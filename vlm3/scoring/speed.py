@@ -81,8 +81,7 @@ def _answering(name: str, device: str, dtype: torch.dtype) -> VLM:
     with network.usable(device):  # random weights are made where they are needed
         vlm = model.named(name, device)
     vlm = replace(vlm, net=vlm.net.to(device))
-    for weight in vlm.net.parameters():  # net.to(dtype) would round the rotary frequencies, too
-        weight.data = weight.data.to(dtype)
+    network.cast(vlm.net, dtype)
     vlm.net.eval()
     return vlm
 

@@ -22,7 +22,7 @@ Views = Sequence[View]
 
 
 def cam1_from_cam2(said: Fields) -> np.ndarray | None:
-    """4x4 pose made of the fields of `vlm3.tasks.pose`, None where a part lacks."""
+    """4x4 pose made of the fields of `vlm3.tasks.pose_text`, None where a part lacks."""
     parts = (*PARTS["rotation"], "direction", "distance_m")
     if not said.keys() >= set(parts):
         return None

@@ -1,4 +1,6 @@
-"""Where views come from. A source knows views, never tasks; a new data set is one file here.
+"""Where views come from; a new data set is one file. A source gives views and imports no task.
+
+Only `released` gives samples instead: its files state their questions.
 
 `rooms` needs torch and is imported on first use.
 """

@@ -32,22 +32,22 @@ from vlm3.sources.labels import inside, lines, numbers
 from vlm3.sources.photo import read_rgb
 from vlm3.views import QA, Sample, View
 
-POSE_FIELDS = {
-    "rotation_angle": ("rotation_angle_deg",),
-    "euler_natural": ("yaw_deg", "pitch_deg", "roll_deg"),
-    "translation_direction": ("direction",),
-    "translation_distance": ("distance_m",),
+# By question_id: the task's name for it, and the fields that it asks for.
+_POSE = {
+    "rotation_angle": ("angle", ("rotation_angle_deg",)),
+    "euler_natural": ("rotation", ("yaw_deg", "pitch_deg", "roll_deg")),
+    "translation_direction": ("direction", ("direction",)),
+    "translation_distance": ("distance", ("distance_m",)),
 }
 _INTRINSICS = "intrinsics_after_focal_normalization_to_1000"
-_POSE_KINDS = dict(zip(POSE_FIELDS, ("angle", "rotation", "direction", "distance"), strict=True))
 
 
 class Labels(NamedTuple):
     """The questions about one image or two; images are read by `sample`, and may be absent before.
 
     Truths: metres; (x, y) of image 2 in [0, 1000]; a dict of the pose fields asked for, as
-    `vlm3.tasks.pose` has them; (category, answer, names), which `vlm3.tasks.objects.typed`
-    understands. Kinds are as the tasks call them. cameras: None where not stated.
+    `vlm3.tasks.pose_text` has them; (category, answer, names), which `Objects.truth` of
+    `vlm3.tasks.objects` reads. Kinds are as the tasks call them. cameras: None where not stated.
     """
 
     task: str
@@ -194,13 +194,14 @@ def _pose(entry: dict, _: str) -> tuple:
     distance_m = stated.get("translation_distance_m")
     truth = {**stated, "direction": tuple(_numbers(vector, 3)), "distance_m": distance_m}
     for pair in entry["qa_pairs"]:
-        if (asked := pair["question_id"]) not in POSE_FIELDS:
-            raise ValueError(f"question_id {asked!r} is none of {', '.join(POSE_FIELDS)}")
-        values = {field: truth[field] for field in POSE_FIELDS[asked]}
+        if (asked := pair["question_id"]) not in _POSE:
+            raise ValueError(f"question_id {asked!r} is none of {', '.join(_POSE)}")
+        kind, fields = _POSE[asked]
+        values = {field: truth[field] for field in fields}
         if asked != "translation_direction":  # checked above
             _numbers(list(values.values()), len(values))
         question, answer = _text(pair["question"]), _text(pair["answer"])
-        qas.append(QA(_POSE_KINDS[asked], (), question, answer, values))
+        qas.append(QA(kind, (), question, answer, values))
     cameras = [
         _camera(entry.get(f"intrinsics_{k}_resized"), entry.get(f"image_{k}_size_resized"))
         for k in (1, 2)

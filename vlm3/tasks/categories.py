@@ -88,12 +88,10 @@ def fits(value: Value | None, category: str) -> bool:
         return isinstance(value, bool)
     if kind == "choice":
         return value in ("first", "second")
-    number = (
-        isinstance(value, (int, float))
-        and not isinstance(value, (bool, Hour))
-        and 0 < value < math.inf
-    )
-    return number if kind == "length" else isinstance(value, Hour)
+    if kind == "clock":
+        return isinstance(value, Hour)
+    number = isinstance(value, (int, float)) and not isinstance(value, (bool, Hour))
+    return number and 0 < value < math.inf
 
 
 def right(value: Value | None, truth: Truth) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from vlm3.geometry import invert, project, range_from_depth, relative_pose, transform, unproject
 from vlm3.tasks import plain
 from vlm3.tasks import text as words
-from vlm3.tasks.task import Task
+from vlm3.tasks.task import Task, demand_some, mean
 from vlm3.views import QA, NothingToAsk, View
 
 Point = tuple[float, float]
@@ -30,7 +30,7 @@ class Correspondence(Task):
     """Where a pixel of the first view is in the second."""
 
     views = 2
-    headline = "epe_px"
+    headline, lower_is_better = "epe_px_all", True
     takes_matches = True
 
     def ask(
@@ -97,16 +97,15 @@ class Correspondence(Task):
         counts as wrong. parsed: share of answers. All pooled over points. Points are in the units
         of the text, [0, scale).
         """
-        if not pairs:
-            raise ValueError("nothing to score: no pairs")
+        demand_some(pairs)
         gaps = [(p[0] - t[0], p[1] - t[1]) for p, t in pairs if p is not None]
         off = np.array(gaps, float).reshape(-1, 2) / self.templates["scale"]
         pixels = np.linalg.norm(off * frame, axis=-1)
         unanswered = math.hypot(*frame) * (len(pairs) - len(off))
         return {
-            "epe_px": _mean(pixels),
+            "epe_px": mean(pixels),
             "epe_px_all": float((pixels.sum() + unanswered) / len(pairs)),
-            "epe_1000": _mean(np.linalg.norm(off * 1000, axis=-1)),
+            "epe_1000": mean(np.linalg.norm(off * 1000, axis=-1)),
             **{f"pck_{k}": float((pixels < k).sum() / len(pairs)) for k in (1, 3, 5, 10)},
             "parsed": len(off) / len(pairs),
         }
@@ -187,17 +186,13 @@ def _range_at(view: View, uv: np.ndarray) -> np.ndarray:
     width, height = view.size
     with np.errstate(invalid="ignore"):
         inside = ((uv >= 0) & (uv < [width, height])).all(-1)
-    x, y = (
-        np.clip(p - 0.5, 0, s - 1)
-        for p, s in zip(np.where(inside[:, None], uv, 0.5).T, (width, height), strict=True)
-    )
+    x, y = np.clip(np.where(inside[:, None], uv, 0.5) - 0.5, 0, [width - 1, height - 1]).T
     left, top = x.astype(int), y.astype(int)
     right, bottom = np.minimum(left + 1, width - 1), np.minimum(top + 1, height - 1)
 
     def at(row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        return range_from_depth(
-            view.depth_m[row, column], np.stack([column, row], -1) + 0.5, view.camera
-        )
+        uv = np.stack([column, row], -1) + 0.5
+        return range_from_depth(view.depth_m[row, column], uv, view.camera)
 
     upper = at(top, left) * (1 - x + left) + at(top, right) * (x - left)
     lower = at(bottom, left) * (1 - x + left) + at(bottom, right) * (x - left)
@@ -206,7 +201,3 @@ def _range_at(view: View, uv: np.ndarray) -> np.ndarray:
 
 def _pairs(said: str) -> set[Point]:
     return {pair for pair in words.tuples(_NAMED.sub(r"(\1, \2)", said)) if len(pair) == 2}
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else math.nan

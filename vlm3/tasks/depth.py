@@ -12,7 +12,7 @@ import numpy as np
 from vlm3.geometry import range_from_depth
 from vlm3.tasks import numbers, plain
 from vlm3.tasks import text as words
-from vlm3.tasks.task import Task
+from vlm3.tasks.task import Task, demand_some, mean
 from vlm3.views import QA, NothingToAsk, View
 
 
@@ -70,8 +70,7 @@ class Depth(Task):
         (the released notebook); delta_1_depthlm takes max(p/g, g/p) < 1.25 of any number but 0,
         which a negative one passes (DepthLM).
         """
-        if not pairs:
-            raise ValueError("nothing to score: no pairs")
+        demand_some(pairs)
         truth = np.array([g for _, g in pairs], float)
         answer = np.array([math.nan if p is None else p for p, _ in pairs], float)
         good = np.isfinite(answer) & (answer > 0)
@@ -82,16 +81,12 @@ class Depth(Task):
             depthlm = (np.maximum(answer / truth, truth / answer) < 1.25) & (answer != 0)
         hits = {f"delta_{k}": float((ratio < 1.25**k).sum() / len(pairs)) for k in (1, 2, 3)}
         return hits | {
-            "abs_rel": _mean(np.abs(p - g) / g),
-            "rmse_m": math.sqrt(_mean((p - g) ** 2)),
+            "abs_rel": mean(np.abs(p - g) / g),
+            "rmse_m": math.sqrt(mean((p - g) ** 2)),
             "parsed": float(good.mean()),
-            "delta_1_answered": _mean(ratio < 1.25),
+            "delta_1_answered": mean(ratio < 1.25),
             "delta_1_depthlm": float(depthlm.mean()),
         }
 
     def shown(self, value: float) -> str:
         return f"{value:.2f} m"
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else math.nan

@@ -7,7 +7,6 @@ network.
 """
 
 import itertools
-import math
 import re
 from collections.abc import Sequence
 
@@ -18,7 +17,7 @@ from vlm3.tasks import text as words
 from vlm3.tasks.categories import BUCKETS, LENGTHS, OPPOSITES, POLES, Truth
 from vlm3.tasks.english import Hour, Value
 from vlm3.tasks.relations import facts_of
-from vlm3.tasks.task import Task
+from vlm3.tasks.task import Task, demand_some, mean
 from vlm3.views import QA, NothingToAsk, View
 
 __all__ = ["LENGTHS", "OPPOSITES", "Hour", "Objects", "Truth"]
@@ -129,11 +128,9 @@ class Objects(Task):
                 f"a template of table {table!r} names the second object before the first: "
                 f"{question!r}"
             )
-        about, answer = (
-            words.tuples(" ".join(places)),
-            own["answer"].format(value=value, hour=value),
-        )
-        return QA(truth.category, tuple(about), question, answer, truth)
+        about = tuple(words.tuples(" ".join(places)))
+        answer = own["answer"].format(value=value, hour=value)
+        return QA(truth.category, about, question, answer, truth)
 
     def _askable(self, facts: dict[str, np.ndarray]) -> tuple[list, list]:
         """Relations and quantities to draw from: (table, category, (N, 1 or 2) indices of boxes, N
@@ -205,8 +202,7 @@ class Objects(Task):
         circle, both over what was answered; abs_rel: over all lengths. parsed: share of answers of
         the right type.
         """
-        if not pairs:
-            raise ValueError("nothing to score: no pairs")
+        demand_some(pairs)
         hits: dict[str, list[float]] = {
             bucket: [] for bucket in (*BUCKETS.values(), *LENGTHS, "direction")
         }
@@ -219,13 +215,13 @@ class Objects(Task):
                 errors[bucket].append(categories.error_of(value, truth))
         answered = [categories.fits(value, truth[0]) for value, truth in pairs]
         return {
-            "qualitative": _mean([hit for bucket in BUCKETS.values() for hit in hits[bucket]]),
-            "quantitative": _mean([hit for bucket in errors for hit in hits[bucket]]),
-            "abs_rel": _mean([error for bucket in LENGTHS for error in errors[bucket]]),
-            "clock_error_deg": 30 * _mean(errors["direction"]),
-            "parsed": _mean(answered),
-            **{bucket: _mean(found) for bucket, found in hits.items()},
-            **{f"{bucket}_abs_rel": _mean(errors[bucket]) for bucket in LENGTHS},
+            "qualitative": mean([hit for bucket in BUCKETS.values() for hit in hits[bucket]]),
+            "quantitative": mean([hit for bucket in errors for hit in hits[bucket]]),
+            "abs_rel": mean([error for bucket in LENGTHS for error in errors[bucket]]),
+            "clock_error_deg": 30 * mean(errors["direction"]),
+            "parsed": mean(answered),
+            **{bucket: mean(found) for bucket, found in hits.items()},
+            **{f"{bucket}_abs_rel": mean(errors[bucket]) for bucket in LENGTHS},
         }
 
     def numbers(self, truth: Truth) -> list[float] | None:
@@ -258,7 +254,3 @@ def _category(table: str) -> str:
     if table in _UNKNOWN:
         return f"{_UNKNOWN[table]}_{'predicate' if table == 'statement' else table}"
     return "direction" if table == "clock" else f"{table}_data"
-
-
-def _mean(values: list) -> float:
-    return float(np.mean(values)) if values else math.nan

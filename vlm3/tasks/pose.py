@@ -14,11 +14,16 @@ import numpy as np
 from vlm3.geometry import relative_pose, rotation_angle_deg, rotation_from_ypr, ypr_from_rotation
 from vlm3.tasks import plain
 from vlm3.tasks.pose_text import PARTS, Fields, stated
-from vlm3.tasks.task import Task
+from vlm3.tasks.task import Task, demand_some, mean
 from vlm3.views import QA, View
 
 SAME_PLACE_M = 1e-9  # cameras nearer than this have no direction from one to the other
 WORD_THRESHOLD = 0.1  # components of the direction below this get no word
+
+ERRORS = (
+    *("rotation_error_deg", "direction_error_deg", "direction_error_signed_deg"),
+    *("angle_error_deg", "distance_error_m", "distance_abs_rel"),
+)
 
 
 class Pose(Task):
@@ -103,26 +108,14 @@ class Pose(Task):
         distance_error_m, distance_abs_rel (cameras in one place left out): means over what was
         answered. parsed: share of questions whose every field was answered.
         """
-        if not pairs:
-            raise ValueError("nothing to score: no pairs")
+        demand_some(pairs)
         answered = [set(truth) - {"pair"} <= set(answer or {}) for answer, truth in pairs]
         errors = [_errors(*sample) for sample in _samples(pairs)]
-        names = (
-            "rotation_error_deg",
-            "direction_error_deg",
-            "direction_error_signed_deg",
-            "angle_error_deg",
-        )
-        names += ("distance_error_m", "distance_abs_rel")
-        means = {name: _mean([e[name] for e in errors if name in e]) for name in names}
-        both = [
-            max(e["rotation"], e["direction"])
-            for e in errors
-            if {"rotation", "direction"} <= set(e)
-        ]
-        areas = {f"auc_{t}": auc(both, t) for t in (5, 10, 30)} | {
-            f"auc_{t}_exact": auc(both, t, False) for t in (5, 10, 30)
-        }
+        means = {name: mean([e[name] for e in errors if name in e]) for name in ERRORS}
+        whole = [e for e in errors if {"rotation", "direction"} <= set(e)]
+        both = [max(e["rotation"], e["direction"]) for e in whole]
+        areas = {f"auc_{t}": auc(both, t) for t in (5, 10, 30)}
+        areas |= {f"auc_{t}_exact": auc(both, t, False) for t in (5, 10, 30)}
         return areas | means | {"parsed": sum(answered) / len(pairs)}
 
     def numbers(self, truth: Fields) -> list[float]:
@@ -150,18 +143,12 @@ def true_pose(view1: View, view2: View) -> Fields:
     rotation, translation = cam1_from_cam2[:3, :3], cam1_from_cam2[:3, 3]
     yaw, pitch, roll = ypr_from_rotation(rotation)
     distance_m = float(np.linalg.norm(translation))
-    pose: Fields = {
-        "rotation_angle_deg": rotation_angle_deg(rotation),
-        "yaw_deg": yaw,
-        "pitch_deg": pitch,
-    }
-    pose |= {"roll_deg": roll, "distance_m": distance_m}
+    pose: Fields = {"rotation_angle_deg": rotation_angle_deg(rotation), "distance_m": distance_m}
+    pose |= {"yaw_deg": yaw, "pitch_deg": pitch, "roll_deg": roll}
     pose["pair"] = hashlib.sha1(cam1_from_cam2.tobytes()).hexdigest()[:8]
-    return (
-        pose
-        if distance_m < SAME_PLACE_M
-        else pose | {"direction": tuple((translation / distance_m).tolist())}
-    )
+    if distance_m >= SAME_PLACE_M:
+        pose["direction"] = tuple((translation / distance_m).tolist())
+    return pose
 
 
 def auc(errors_deg: Sequence[float], threshold_deg: int, binned: bool = True) -> float:
@@ -224,7 +211,3 @@ def _errors(answer: Fields, truth: Fields) -> dict[str, float]:
 def angle_between_deg(a: Sequence[float], b: Sequence[float]) -> float:
     """Angle between two vectors, 0..180 degrees."""
     return float(np.degrees(np.arctan2(np.linalg.norm(np.cross(a, b)), np.dot(a, b))))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else math.nan

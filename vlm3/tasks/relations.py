@@ -45,9 +45,8 @@ def facts_of(view: View, places: list[str]) -> dict[str, np.ndarray]:
         "vertical_distance": _far(np.abs(down)),
         "clock": np.where(flat >= NEAR_M, np.where(hours == 0, 12, hours), 0),
     }
-    same = (
-        np.array(places) == np.array(places)[:, None]
-    )  # two boxes that read the same cannot be told apart
+    # Two boxes that read the same cannot be told apart.
+    same = np.array(places) == np.array(places)[:, None]
     facts = {name: np.where(same, 0, fact) for name, fact in facts.items()}
     width, height, _ = np.where(sizes >= SMALL_M, sizes, 0).T
     return facts | {"width": width, "height": height}

@@ -1,5 +1,6 @@
 """What every task is: questions about views, the reading of answers, and scores."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -15,14 +16,16 @@ class Task(ABC):
     """A task with its templates, see `vlm3.tasks.get`; what others must know of it, it says itself.
 
     views: how many a question is about. subject: what of the first view a question names, "pixels",
-    "boxes", or "" for nothing. headline: the score by which models are compared. focal_px: what
-    views are unified to where a model does not say how it was taught (the paper's values).
-    takes_matches: whether `ask` takes `matches`, the points that a Pair knows in both views.
+    "boxes", or "" for nothing. headline: the score by which models are compared; lower_is_better:
+    whether small ones are good. focal_px: what views are unified to where a model does not say how
+    it was taught (the paper's values). takes_matches: whether `ask` takes `matches`, the points
+    that a Pair knows in both views.
     """
 
     views: ClassVar[int] = 1
     subject: ClassVar[str] = "pixels"
     headline: ClassVar[str]
+    lower_is_better: ClassVar[bool] = False
     focal_px: ClassVar[float] = 1000.0
     takes_matches: ClassVar[bool] = False
 
@@ -92,3 +95,14 @@ class Task(ABC):
             QA(kind, about, self._worded(kind, rng, point=point))
             for about, point in zip(abouts, points, strict=True)
         ]
+
+
+def demand_some(pairs: Sequence) -> None:
+    """ValueError where there is nothing to score."""
+    if not pairs:
+        raise ValueError("nothing to score: no pairs")
+
+
+def mean(values: Sequence[float]) -> float:
+    """NaN of none."""
+    return float(np.mean(values)) if len(values) else math.nan

@@ -1,8 +1,8 @@
 """What all tasks do with words: templates in, tuples out.
 
-Single numbers are read by `vlm3.tasks.numbers`. Templates are TOML files, one for each task, beside
-this module; a reader's own file in the same form does as well. Patterns never backtrack over a
-number, so reading takes time linear in the length of the text, whatever it holds.
+Single numbers are read by `vlm3.tasks.numbers`. Templates are TOML files, one beside each task.
+Patterns never backtrack over a number, so reading takes time linear in the length of the text,
+whatever it holds.
 """
 
 import re

@@ -73,13 +73,13 @@ class Train(Bench):
         self.demand("batch", "questions", "steps", "share")
         config = Config(model=self.model, batch=self.batch, tokens=self.tokens)
         try:
-            network = bench.network(config, self.place(), self.share)
+            vlm = bench.start(config, self.place(), self.share)
         except torch.OutOfMemoryError as error:
             raise ValueError(
                 f"{error} The weights alone do not fit: try --share 8, or a smaller --model"
             ) from error
         work = (self.task, self.pixels(), self.questions, self.steps, self.share)
-        return bench.train(network, config, *work)
+        return bench.train(vlm, config, *work)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ from PIL import Image
 import vlm3
 from vlm3 import disk, tasks
 from vlm3.mixture import NoSample
+from vlm3.qwen.architecture import BLOCK
 from vlm3.terminal import asking, shown, typed
 from vlm3.terminal.benching import Benches
 from vlm3.terminal.doctor import doctor
@@ -54,7 +55,7 @@ def unify(
     print(f"{'':8}{'size':>12}{'fx':>10}{'fy':>10}{'cx':>10}{'cy':>10}{'tokens':>8}")
     for name, view in (("before", before), ("after", after)):
         c, (width, height) = view.camera, view.size
-        tokens = width * height // 32**2 if view is after else "-"
+        tokens = width * height // BLOCK**2 if view is after else "-"
         numbers = "".join(f"{number:10.1f}" for number in (c.fx, c.fy, c.cx, c.cy))
         print(f"{name:8}{f'{width}x{height}':>12}{numbers}{tokens:>8}")
     if save:
@@ -165,7 +166,9 @@ def evaluate(
 
     scores = measured(config)
     if parallel.leads():
-        rows = [(name, f"{value:.4g}") for name, value in scores.items()]
+        headline = tasks.get(config.task).headline
+        ordered = {headline: scores[headline]} | scores
+        rows = [(name, f"{value:.4g}") for name, value in ordered.items()]
         print(*shown.aligned(rows), f"saved {config.out}", sep="\n")
     return 0
 
@@ -272,7 +275,3 @@ def _write(path: Path, save: Callable[[Path], object]) -> None:
     _writable(path)
     with disk.whole(path) as draft:
         save(draft)
-
-
-if __name__ == "__main__":
-    main()

@@ -19,8 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from vlm3 import tasks
 from vlm3.mixture import Mixture, Source
-from vlm3.qwen import attention, flops, packing
-from vlm3.qwen import network as networks
+from vlm3.qwen import attention, flops, network, packing
 from vlm3.qwen.batching import Batch, collate
 from vlm3.qwen.model import VLM
 from vlm3.sources.noise import noise
@@ -90,19 +89,19 @@ def ablation() -> list[Rung]:
     return [whole, *(replace(whole, name=name, **change) for name, change in changes.items())]
 
 
-def network(config: Config, device: str, share: int = 1) -> VLM:
+def start(config: Config, device: str, share: int = 1) -> VLM:
     """The network that a run begins with; random weights are made where they are needed.
 
     share: of so many GPUs that hold it together. Then weights are bfloat16, as they arrive from the
     others, and gradients go as soon as they are made, as they leave for the others; `train` has
     more of what one of them does.
     """
-    with networks.usable(device):
+    with network.usable(device):
         vlm = sft.start(config)
     vlm = replace(vlm, net=vlm.net.to(device))
+    if share > 1 and config.precision == "bf16":
+        network.cast(vlm.net, torch.bfloat16)
     for weight in vlm.net.parameters() if share > 1 else ():
-        if config.precision == "bf16":  # net.to(dtype) would round the rotary frequencies, too
-            weight.data = weight.data.to(torch.bfloat16)
         weight.register_post_accumulate_grad_hook(_leave)
     return vlm
 
@@ -126,10 +125,10 @@ def train(
 
     A sample is an image (or a pair) with all its questions, also where the rung asks them one by
     one.
-    share: measured is one of so many GPUs that hold the network together, with the `network` made
-    for it. It computes all of a step, and keeps and changes its share of the float32 weights; what
-    GPUs send each other is left out. A rung without the memory that it needs says out_of_memory,
-    one that breaks, why it failed.
+    share: measured is one of so many GPUs that hold the network together, with the network that
+    `start` makes for it. It computes all of a step, and keeps and changes its share of the float32
+    weights; what GPUs send each other is left out. A rung without the memory that it needs says
+    out_of_memory, one that breaks, why it failed.
     """
     peak = config.peak_tflops * 1e12 or flops.peak(vlm.device, config.precision)
     mixture = _mixture(task, size, questions)
@@ -195,7 +194,8 @@ def waiting(
             raise _Enough  # before anything is saved
 
     _collected()  # the network of the measure before
-    vlm = network(config, device)
+    vlm = start(config, device)
+    # The loop would draw random weights of 4B on a CPU, which takes minutes.
     before, sft.start = sft.start, lambda config: vlm
     try:
         with tempfile.TemporaryDirectory() as out, suppress(_Enough):
@@ -273,13 +273,13 @@ def _kept(net: torch.nn.Module, share: int) -> list[torch.nn.Parameter]:
 def _prepared(vlm: VLM, rung: Rung, config: Config) -> torch.nn.Module:
     """The network as the rung has it, whatever the rung before made of it."""
     vlm.net.activation_checkpointing_disable()
-    for layer in networks.text_layers(vlm.net):
+    for layer in network.text_layers(vlm.net):
         layer._compiled_call_impl = None
     net = sft.prepared(
         vlm, replace(config, checkpointing=rung.checkpointing, compiled=rung.compiled)
     )
     attention.use(net, rung.tree)
-    networks.use_linear_patches(net, rung.linear)
+    network.use_linear_patches(net, rung.linear)
     return net
 
 
@@ -289,7 +289,7 @@ def _loss(net: torch.nn.Module, batch: Batch, rung: Rung, config: Config) -> tor
     with sft.autocast(net.device, config.precision):
         if rung.fused:
             del inputs["logits_to_keep"]
-            hidden, weight = networks.last_hidden(net, **inputs, use_cache=False)
+            hidden, weight = network.last_hidden(net, **inputs, use_cache=False)
             losses = head.losses(hidden[0, rows], weight, targets)
         else:
             inputs |= (

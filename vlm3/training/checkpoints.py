@@ -5,7 +5,6 @@ line for each step; checkpoints/step-00000100 and so on, weights and optimiser, 
 model/, the finished model in hub format. While a command fills it, .lock.json says which.
 """
 
-import copy
 import json
 import shutil
 import warnings
@@ -23,11 +22,10 @@ from torch.distributed.checkpoint.state_dict import (
     get_state_dict,
     set_state_dict,
 )
-from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from vlm3 import parallel
 from vlm3.disk import claim, write
-from vlm3.qwen import model
+from vlm3.qwen import model, network
 from vlm3.qwen.model import VLM
 from vlm3.training import log
 
@@ -124,21 +122,8 @@ class Run:
         if self.leads:
             own = {name: weight for name, weight in weights.items() if "lora_" not in name}
             plain = {_plain(name): weight.to(torch.bfloat16) for name, weight in own.items()}
-            model.save(replace(vlm, net=_network(vlm.net.config, plain)), self.model)
+            model.save(replace(vlm, net=network.of_weights(vlm.net.config, plain)), self.model)
         parallel.wait()
-
-
-def _network(
-    settings: Qwen3VLConfig, weights: dict[str, torch.Tensor]
-) -> Qwen3VLForConditionalGeneration:
-    # Weights are put in, not made: gigabytes of random numbers would be drawn for nothing.
-    with torch.device("meta"):
-        net = Qwen3VLForConditionalGeneration(copy.deepcopy(settings))
-    model.tied(settings, weights, "what was trained")
-    net.load_state_dict(weights, assign=True)
-    # Loading by assignment unties head and embeddings in silence.
-    net.tie_weights()
-    return net
 
 
 def checkpoints(out: str | Path) -> list[Path]:

@@ -1,4 +1,5 @@
-"""The loss of supervised tokens without holding the logits of all of them.
+"""The loss of supervised tokens without holding the logits of all of them: a rung of `bench`, which
+`sft` does without, since only supervised tokens have logits there.
 
 Qwen's vocabulary has 151,936 words, so each supervised token costs 0.6 MB of float32 logits, and as
 much again for their gradient. Here a few rows at a time are multiplied and forgotten; backward

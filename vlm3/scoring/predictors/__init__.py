@@ -1,10 +1,12 @@
 """Who answers: one file for each, with `predictor(model, source) -> Predictor`.
 
 `network` is a Qwen3-VL, decoded by this package; `vllm` the same served by vLLM; `constant` and
-`opencv` see no network and are baselines that a model has to beat. A file more in this folder is
-one more that `--model NAME` or `--model NAME:MODEL` knows.
+`opencv` see no network and are baselines that a model has to beat. Folders named in the environment
+variable VLM3_BASELINES may hold more: each file is one that `--model NAME` or `--model NAME:MODEL`
+knows.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -14,7 +16,8 @@ from typing import NamedTuple
 from vlm3.mixture import Source
 from vlm3.views import Answer, Sample
 
-NAMES = tuple(sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py")))
+__path__ += filter(None, os.environ.get("VLM3_BASELINES", "").split(os.pathsep))
+NAMES = tuple(sorted(p.stem for folder in __path__ for p in Path(folder).glob("[a-z]*.py")))
 
 
 class Predictor(NamedTuple):

@@ -1,13 +1,12 @@
-"""Two views without learning: SIFT keypoints, matched and held against one rigid motion (essential
-matrix, RANSAC).
+"""Two views without learning: SIFT keypoints, matched and held against one rigid motion.
 
-What classical geometry says of pose and correspondence, in the words of the task's templates, so
-that it is read and scored like a model. It sees the same unified views. In toy rooms they are about
-128x96 pixels, on which SIFT finds
-little: small views are enlarged first, which on `rooms-validation` gives four times the matches and
-about twice the AUC of poses (enlarging by four instead of two gives no more). The length of a
-motion cannot be seen in two views, so the distance of the cameras gets no answer, nor does any pose
-on which too few matches agree.
+What classical geometry (an essential matrix by RANSAC) says of pose and correspondence, in the
+words of the task's templates, so that it is read and scored like a model. It sees the same unified
+views. In toy rooms they are about 128x96 pixels, on which SIFT finds little: small views are
+enlarged first, which on `rooms-validation` gives four times the matches and about twice the AUC of
+poses (enlarging by four instead of two gives no more). The length of a motion cannot be seen in two
+views, so the distance of the cameras gets no answer, nor does any pose on which too few matches
+agree.
 """
 
 from collections.abc import Callable, Sequence
@@ -94,19 +93,16 @@ def _cv2():
 def _keypoints(view: View) -> tuple[np.ndarray, np.ndarray]:
     """(N, 2) pixels and what surrounds them (N, 128)."""
     cv2 = _cv2()
-    grey, grown = (
-        cv2.cvtColor(view.image, cv2.COLOR_RGB2GRAY),
-        ENLARGED if max(view.size) < SMALL_PX else 1,
-    )
+    grey = cv2.cvtColor(view.image, cv2.COLOR_RGB2GRAY)
+    grown = ENLARGED if max(view.size) < SMALL_PX else 1
     if grown > 1:
         grey = cv2.resize(grey, None, fx=grown, fy=grown, interpolation=cv2.INTER_CUBIC)
     sift = cv2.SIFT_create(contrastThreshold=CONTRAST, enable_precise_upscale=True)
     found, around = sift.detectAndCompute(grey, None)
     if not found:
         return np.empty((0, 2)), np.empty((0, 128), np.float32)
-    return (
-        np.array([point.pt for point in found]) + 0.5
-    ) / grown, around  # OpenCV counts from pixel centres
+    uv = np.array([point.pt for point in found]) + 0.5  # OpenCV counts from pixel centres
+    return uv / grown, around
 
 
 def _matches(first: tuple, second: tuple) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from vlm3 import parallel
 from vlm3.mixture import Source
-from vlm3.qwen.architecture import MERGE, PATCH, PREPROCESSING
+from vlm3.qwen.architecture import BLOCK, PREPROCESSING
 from vlm3.qwen.decode import LONGEST
 from vlm3.qwen.lessons import read_taught
 from vlm3.qwen.packing import prompt
@@ -89,7 +89,7 @@ def _answer(output, sample: Sample, pad: int) -> Answer:
 def _check(tokens: int, sample: Sample) -> None:
     """Each token of an image stands for so many pixels: another number of them, and vLLM has
     resized the images."""
-    sizes, block = [view.size for view in sample.views], (PATCH * MERGE) ** 2
+    sizes, block = [view.size for view in sample.views], BLOCK**2
     expected = sum(width * height for width, height in sizes) / block
     if tokens != expected:
         raise ValueError(
