@@ -122,6 +122,43 @@ def test_a_task_of_one_file_is_asked_from_the_command_line(trained, run, added):
     assert asked.count("(x, y)") == 2
 
 
+BROKEN = """
+from vlm3 import tasks
+for name in ("castle", "other", "unfinished", "text", "alone"):
+    try:
+        tasks.get(name)
+    except ValueError as error:
+        print(error)
+"""
+
+
+def test_a_broken_task_file_is_named_with_what_it_lacks_and_stops_nothing_else(tmp_path):
+    bodies = {
+        "other": "class Another: pass",
+        "unfinished": "from vlm3.tasks.task import Task\nclass Unfinished(Task): pass",
+        "text": "",
+        "raising": "1 / 0",
+    }
+    for name, body in bodies.items():
+        (tmp_path / f"{name}.py").write_text(body)
+        (tmp_path / f"{name}.toml").write_text("scale = 7")
+    (tmp_path / "alone.toml").write_text("[sources.mine]")  # a mixture, say
+    around = os.environ | {"VLM3_TASKS": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def printed(*words: str) -> str:
+        command = [sys.executable, *words]
+        return subprocess.run(command, capture_output=True, text=True, env=around).stdout
+
+    castle, other, unfinished, text, alone = printed("-c", BROKEN).splitlines()
+    assert all(
+        line.startswith("no task") and str(tmp_path) in line for line in (castle, text, alone)
+    )
+    assert "other.py has no class Other" in other
+    assert unfinished.endswith("Unfinished lacks ask, read, score, unanswered")
+    assert "raising" in printed("-m", "vlm3", "ask", "--help")
+    assert "doctor" in printed("-m", "vlm3", "--help")
+
+
 @pytest.mark.parametrize(
     ("words", "without"),
     [

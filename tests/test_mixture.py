@@ -338,6 +338,7 @@ def test_a_file_sets_weights_arguments_and_options(tmp_path):
             "questions": 10,
             "focal_px": 100,
             "templates": {},
+            "asked_in": stream.sources["near"].wordings,
             "options": {},
         },
         "far": {
@@ -349,10 +350,17 @@ def test_a_file_sets_weights_arguments_and_options(tmp_path):
             "questions": 2,
             "focal_px": 100,
             "templates": {},
+            "asked_in": stream.sources["far"].wordings,
             "options": {"kind": "range"},
         },
     }
     assert json.loads(json.dumps(stream.description)) == stream.description
+
+
+def test_a_source_is_another_one_once_its_task_asks_in_other_words():
+    one, other = Source([], "depth"), Source([], "depth", templates={"note": "Count from {scale}."})
+    assert one.wordings == Source([None], "depth", 3).wordings
+    assert len({one.wordings, other.wordings, Source([], "pose").wordings}) == 3
 
 
 def test_a_file_may_weigh_by_a_power_of_the_size(tmp_path):

@@ -17,13 +17,17 @@ class DepthFolder(Sequence):
 
     def __init__(self, root: str, focal_px: float):
         self.photos, self.focal_px = sorted(Path(root).glob("*.jpg")), focal_px
+        if not self.photos:
+            raise FileNotFoundError(f"{root}: no *.jpg in it")
 
     def __len__(self) -> int:
         return len(self.photos)
 
     def __getitem__(self, index: int) -> View:
-        image = read_rgb(self.photos[index])
-        depth_m = np.array(Image.open(self.photos[index].with_suffix(".png")), np.float32) / 1000
-        height, width = depth_m.shape
+        path = self.photos[index]
+        image, depth = read_rgb(path), np.array(Image.open(path.with_suffix(".png")))
+        if depth.shape != image.shape[:2]:
+            raise ValueError(f"{path}: depth is {depth.shape}, the photo {image.shape}")
+        height, width = depth.shape
         camera = Camera(self.focal_px, self.focal_px, width / 2, height / 2, width, height)
-        return View(image, camera, np.where(depth_m > 0, depth_m, np.nan))
+        return View(image, camera, np.where(depth > 0, depth / 1000, np.nan))

@@ -1,10 +1,12 @@
 """Which way surfaces face: a fifth task, as a reader would add it. Nothing else knows of it."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from vlm3.geometry import pixel_centres, unproject
+from vlm3.tasks.plain import said
 from vlm3.tasks.task import Task
 from vlm3.views import QA, NothingToAsk, View
 
@@ -23,8 +25,11 @@ class Normal(Task):
         if not len(uv):
             raise NothingToAsk("no depth is known around any pixel of this view")
         words = [WORDS[facing[int(v), int(u)]] for u, v in uv]
-        asked = self.unanswered(views, rng, uv)
-        return [qa._replace(answer=w, truth=w) for qa, w in zip(asked, words, strict=True)]
+        form, asked = self.templates["facing"]["answer"], self.unanswered(views, rng, uv)
+        return [
+            qa._replace(answer=form.format(value=word), truth=word)
+            for qa, word in zip(asked, words, strict=True)
+        ]
 
     def unanswered(
         self, views: Sequence[View], rng: np.random.Generator, about: Sequence = ()
@@ -32,16 +37,13 @@ class Normal(Task):
         return self._about_pixels("facing", views[0], rng, about)
 
     def read(self, qa: QA, text: str) -> str | None:
-        named = [word for word in WORDS if word in text]
+        named = [word for word in WORDS if re.search(rf"\b{word}\b", said(text))]
         return named[0] if len(named) == 1 else None
 
     def score(self, pairs: Sequence[tuple[str | None, str]]) -> dict[str, float]:
         right = np.mean([value == truth for value, truth in pairs])
         parsed = np.mean([value is not None for value, _ in pairs])
         return {"right": float(right), "parsed": float(parsed)}
-
-    def numbers(self, truth: str) -> None:
-        """A word has none."""
 
 
 def facing_of(view: View) -> np.ndarray:

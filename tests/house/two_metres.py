@@ -8,7 +8,7 @@ from vlm3.views import Answer, Sample
 
 
 def predictor(model: str, source: Source) -> Predictor:
-    return Predictor(said, source)
+    return Predictor(said, source, "two metres, version 1")
 
 
 def said(samples: Sequence[Sample]) -> list[list[Answer]]:

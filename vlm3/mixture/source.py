@@ -1,5 +1,7 @@
 """What is asked about the items of a data set: the samples that a mixture draws from."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -35,6 +37,12 @@ class Source:
     def bound(self) -> Task:
         """The task, its templates bound."""
         return tasks.get(self.task, self.templates)
+
+    @property
+    def wordings(self) -> str:
+        """A digest of all templates, those of the task included: who changes one asks otherwise."""
+        templates = json.dumps(self.bound.templates, sort_keys=True)
+        return hashlib.sha256(templates.encode()).hexdigest()[:12]
 
     def sample(self, index: int, name: str, rng: np.random.Generator) -> Sample:
         item, options = self.items[index], dict(self.options)

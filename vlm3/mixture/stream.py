@@ -137,6 +137,7 @@ class Mixture:
                 "questions": source.questions,
                 "focal_px": source.focal_px,
                 "templates": dict(source.templates),
+                "asked_in": source.wordings,
                 "options": dict(source.options),
             }
             for place, (name, source) in enumerate(self.sources.items())

@@ -24,7 +24,7 @@ class Task(ABC):
 
     views: ClassVar[int] = 1
     subject: ClassVar[str] = "pixels"
-    headline: ClassVar[str]
+    headline: ClassVar[str] = ""
     lower_is_better: ClassVar[bool] = False
     focal_px: ClassVar[float] = 1000.0
     takes_matches: ClassVar[bool] = False
@@ -34,7 +34,11 @@ class Task(ABC):
 
     @property
     def reference(self) -> PixelText:
-        """How this task writes pixels and boxes."""
+        """How this task writes pixels and boxes; ValueError where its templates have no scale."""
+        if "scale" not in self.templates:
+            raise ValueError(
+                "the templates say no scale for pixels and boxes, such as scale = 2000"
+            )
         return PixelText(self.templates["scale"])
 
     @abstractmethod
@@ -76,7 +80,7 @@ class Task(ABC):
 
     def numbers(self, truth: Any) -> list[float] | None:
         """A truth as numbers, of which a best constant answer is the median; None for a word."""
-        return np.atleast_1d(truth).tolist()
+        return None if isinstance(truth, (str, bool)) else np.atleast_1d(truth).tolist()
 
     def shown(self, value: Any) -> str:
         """A value in a few words, for people."""

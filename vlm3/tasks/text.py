@@ -43,10 +43,21 @@ def changed(templates: dict, changes: Mapping, where: str) -> dict:
 
 
 def question(templates: dict, table: str, rng: np.random.Generator, **fills: object) -> str:
-    """The note that begins all questions of a file, and one wording, drawn with rng and filled."""
-    wordings = templates[table]["questions"]
+    """The note that begins all questions of a file, and one wording, drawn with rng and filled.
+
+    ValueError, naming the table, where it has no questions, or one with a gap that nothing fills.
+    """
+    wordings = templates.get(table, {}).get("questions")
+    if not wordings:
+        raise ValueError(f"the templates have no `questions` in a table [{table}]")
     wording = f"{templates.get('note', '')} {wordings[rng.integers(len(wordings))]}".lstrip()
-    return wording.format(scale=templates.get("scale"), **fills)
+    try:
+        return wording.format(scale=templates.get("scale"), **fills)
+    except KeyError as gap:
+        known = ", ".join(f"{{{name}}}" for name in ("scale", *fills))
+        raise ValueError(
+            f"[{table}] has {{{gap.args[0]}}}, but only {known} are filled in"
+        ) from gap
 
 
 def number(written: str) -> float:

@@ -5,7 +5,6 @@ their own say and draw more. Importing this costs no torch, so that help and err
 """
 
 import gc
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,16 +16,13 @@ import tyro
 
 from vlm3 import tasks
 from vlm3.sources.photo import open_photo
-from vlm3.tasks.task import Task
-from vlm3.terminal import shown, typed
+from vlm3.terminal import facts, shown, typed
 from vlm3.views import QA, View
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from vlm3.qwen.model import VLM
-    from vlm3.scoring.spread import Spread
-    from vlm3.terminal.ask import Reading
 
 Several = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 SURE = (
@@ -99,7 +95,7 @@ class Asking:
         from vlm3.terminal import ask
 
         task, found = vlm.task(self.name), ask.readings(vlm, self.name, views, uv, self.seed)
-        answers = [{"kind": r.qa.kind, "value": r.value, **_words(r)} for r in found]
+        answers = [{"kind": r.qa.kind, "value": r.value, **facts.words(r)} for r in found]
         for answer, pixel in zip(answers, uv, strict=False):
             answer["pixel"] = pixel
         told = [(shown.value(task, r.value), r.answer.text, r.qa.question) for r in found]
@@ -174,9 +170,9 @@ class Depth(AtPixels):
 
         found = ask.depth(vlm, view, uv, self.seed)
         spreads = ask.depth_spreads(vlm, view, uv, seed=self.seed)
-        answers = [_depth(*row) for row in zip(uv, found, spreads, strict=True)]
+        answers = [facts.depth(*row) for row in zip(uv, found, spreads, strict=True)]
         metres = ask.depth_map(vlm, view, self.dense) if self.dense else None
-        told = {"stride": self.dense, "metres": _known(metres)} if self.dense else None
+        told = {"stride": self.dense, "metres": facts.known(metres)} if self.dense else None
         return Said(
             {"answers": answers, "map": told},
             [*shown.depths(answers), SURE] if answers else [],
@@ -200,7 +196,7 @@ class Correspondence(AtPixels):
 
         found = ask.correspondence(vlm, *views, uv, self.seed)
         answers = [
-            {"pixel": p, "match": r.value, **_words(r)} for p, r in zip(uv, found, strict=True)
+            {"pixel": p, "match": r.value, **facts.words(r)} for p, r in zip(uv, found, strict=True)
         ]
         return Said(
             {"answers": answers},
@@ -218,7 +214,7 @@ class Pose(Asking):
         from vlm3.terminal import ask
 
         task, (merged, found) = vlm.task("pose"), ask.pose(vlm, *views, seed=self.seed)
-        answers = [{"about": r.qa.kind, "value": r.value, **_words(r)} for r in found]
+        answers = [{"about": r.qa.kind, "value": r.value, **facts.words(r)} for r in found]
         told = [shown.value(task, r.value) for r in found]
         rows = [(a["about"], said, a["text"]) for a, said in zip(answers, told, strict=True)]
         return Said(
@@ -248,7 +244,12 @@ class Objects(OfBoxes):
         asked = [QA("", (), q) for q in self.question] or task.questions(len(view.boxes), rng)
         found = ask.objects(vlm, view, asked)
         answers = [
-            {"question": q.question, "value": r.value, "unit": shown.unit(r.value), **_words(r)}
+            {
+                "question": q.question,
+                "value": r.value,
+                "unit": shown.unit(r.value),
+                **facts.words(r),
+            }
             for q, r in zip(asked, found, strict=True)
         ]
         told = [shown.value(task, r.value) for r in found]
@@ -262,17 +263,23 @@ class Objects(OfBoxes):
 
 def _subcommand(name: str) -> Any:
     own = {"depth": Depth, "correspondence": Correspondence, "pose": Pose, "objects": Objects}
-    kind = own.get(name) or _plain(tasks.get(name))
+    kind = own.get(name) or _plain(name)
     kind.name = name
     return Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]
 
 
-def _plain(task: Task) -> type[Asking]:
-    """A subcommand for a task that has no class here."""
-    base = {"pixels": AtPixels, "boxes": OfBoxes, "": Asking}[task.subject]
-    return dataclass(frozen=True, kw_only=True)(
-        type(type(task).__name__, (base,), {"__doc__": type(task).__doc__, "__module__": __name__})
-    )
+def _plain(name: str) -> type[Asking]:
+    """A subcommand for a task that has no class here; a task that is broken says so once asked."""
+    try:
+        task = tasks.get(name)
+        base, doc = _OF[task.subject], type(task).__doc__
+    except Exception as error:  # a file of somebody else's, and help must come all the same
+        base, doc = Asking, f"Cannot be asked: {error}"
+    kind = type(name.capitalize(), (base,), {"__doc__": doc, "__module__": __name__})
+    return dataclass(frozen=True, kw_only=True)(kind)
+
+
+_OF = {"pixels": AtPixels, "boxes": OfBoxes, "": Asking}
 
 
 Ask = tyro.conf.OmitArgPrefixes[
@@ -287,32 +294,10 @@ def report(asking: Asking) -> Said:
     """Open the photos, load the model, ask, and say it with what was asked about."""
     views = asking.opened()
     said, photos = asking.said(*views), list(zip(map(str, asking.photos), views, strict=True))
-    facts = {"task": asking.name, "model": asking.model, "photos": [_photo(*p) for p in photos]}
+    told = {"task": asking.name, "model": asking.model, "photos": [facts.photo(*p) for p in photos]}
     heads = [
         f"{path}: {v.size[0]}x{v.size[1]} px, focal length {v.camera.fx:.0f} px"
         for path, v in photos
     ]
     notes = [TOY] if asking.model == "tiny" else []
-    return Said(facts | said.facts, heads + said.lines + notes, said.draw)
-
-
-def _photo(path: str, view: View) -> dict:
-    width, height = view.size
-    return {"path": path, "width": width, "height": height, "focal_px": view.camera.fx}
-
-
-def _words(reading: "Reading") -> dict:
-    answer = reading.answer
-    return {"text": answer.text, "probability": math.exp(answer.logprob)}
-
-
-def _depth(uv: tuple[float, ...], reading: "Reading", spread: "Spread | None") -> dict:
-    value = reading.value
-    sure = spread.within(value) if spread and value else None
-    middle = {"median_m": spread and spread.median(), "mean_m": spread and spread.mean()}
-    return {"pixel": uv, "depth_m": value, "sure": sure, **middle, **_words(reading)}
-
-
-def _known(metres: np.ndarray) -> list[list[float | None]]:
-    """A map for JSON, which has no NaN."""
-    return [[round(m, 3) if math.isfinite(m) else None for m in row] for row in metres.tolist()]
+    return Said(told | said.facts, heads + said.lines + notes, said.draw)

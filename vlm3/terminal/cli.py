@@ -167,7 +167,7 @@ def evaluate(
     scores = measured(config)
     if parallel.leads():
         headline = tasks.get(config.task).headline
-        ordered = {headline: scores[headline]} | scores
+        ordered = {headline: scores[headline]} | scores if headline in scores else scores
         rows = [(name, f"{value:.4g}") for name, value in ordered.items()]
         print(*shown.aligned(rows), f"saved {config.out}", sep="\n")
     return 0

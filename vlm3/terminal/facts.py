@@ -1,0 +1,34 @@
+"""What `--json` prints of photos and answers."""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlm3.views import View
+
+if TYPE_CHECKING:
+    from vlm3.scoring.spread import Spread
+    from vlm3.terminal.ask import Reading
+
+
+def photo(path: str, view: View) -> dict:
+    width, height = view.size
+    return {"path": path, "width": width, "height": height, "focal_px": view.camera.fx}
+
+
+def words(reading: "Reading") -> dict:
+    answer = reading.answer
+    return {"text": answer.text, "probability": math.exp(answer.logprob)}
+
+
+def depth(uv: tuple[float, ...], reading: "Reading", spread: "Spread | None") -> dict:
+    value = reading.value
+    sure = spread.within(value) if spread and value else None
+    middle = {"median_m": spread and spread.median(), "mean_m": spread and spread.mean()}
+    return {"pixel": uv, "depth_m": value, "sure": sure, **middle, **words(reading)}
+
+
+def known(metres: np.ndarray) -> list[list[float | None]]:
+    """A map for JSON, which has no NaN."""
+    return [[round(m, 3) if math.isfinite(m) else None for m in row] for row in metres.tolist()]
