@@ -81,9 +81,22 @@ def config(
         )
     tokenizer = tokenizer or tokenizers.load()
     text, vision = SIZES[size]["text"] | (text or {}), SIZES[size]["vision"] | (vision or {})
+    _demand_sizes(text, vision, len(tokenizer))
+    # Always given: the defaults of the classes are not those of any released model.
+    rope = {"rope_type": "default", "mrope_interleaved": True} | text["rope_parameters"]
+    text |= {"rope_parameters": rope, "tie_word_embeddings": True}
+    return Qwen3VLConfig(
+        text_config=text | {"pad_token_id": tokenizer.pad_token_id},
+        vision_config=vision | TOWER | {"out_hidden_size": text["hidden_size"]},
+        tie_word_embeddings=True,
+        **_ids(tokenizer),
+    )
+
+
+def _demand_sizes(text: dict, vision: dict, tokens: int) -> None:
+    """transformers does not check them, and computes something all the same."""
     rope, deepstack = text["rope_parameters"], vision["deepstack_visual_indexes"]
     half = text["head_dim"] // 2
-    # transformers does not check it, and computes something all the same.
     if sum(rope["mrope_section"]) != half:
         raise ValueError(
             f"mrope_section {rope['mrope_section']} must sum to half of head_dim, {half}"
@@ -92,18 +105,10 @@ def config(
         raise ValueError(
             f"deepstack_visual_indexes {deepstack} must stay below depth {vision['depth']}"
         )
-    if len(tokenizer) > text["vocab_size"]:
+    if tokens > text["vocab_size"]:
         raise ValueError(
-            f"vocab_size {text['vocab_size']} has no room for {len(tokenizer)} tokens: raise it"
+            f"vocab_size {text['vocab_size']} has no room for {tokens} tokens: raise it"
         )
-    # Always given: the defaults of the classes are not those of any released model.
-    text["rope_parameters"] = {"rope_type": "default", "mrope_interleaved": True} | rope
-    return Qwen3VLConfig(
-        text_config=text | {"pad_token_id": tokenizer.pad_token_id, "tie_word_embeddings": True},
-        vision_config=vision | TOWER | {"out_hidden_size": text["hidden_size"]},
-        tie_word_embeddings=True,
-        **_ids(tokenizer),
-    )
 
 
 def new(

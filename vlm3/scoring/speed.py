@@ -30,13 +30,13 @@ def measured(
     limit_s: float = math.inf,
     dtype: torch.dtype | None = None,
 ) -> Iterator[dict]:
-    """Measures of three ways to have depth questions about one image answered, the first as the
-    released notebook does.
+    """Three ways to have depth questions about one image answered, from the released notebook's on.
 
     Seconds (the median of `repeats`), questions per second, how many times those of the first way,
     the share of questions for which the first way's text is among the answers, tokens of the image
     and of a question, and peak memory on a GPU. Answers are cut off after LONGEST tokens, since
     random weights never end one.
+
     limit_s: the first way is asked no more questions than it should answer in so many seconds;
     texts of these are compared. dtype: of the weights, by default float32 on a CPU and bfloat16
     elsewhere, where rounding depends on what is computed together, so that near ties may be decided
@@ -52,24 +52,19 @@ def measured(
         asked = sample if texts else _limited(sample, len(few.qas) * limit_s / repeats / each_s)
         if device.startswith("cuda"):
             torch.cuda.reset_peak_memory_stats()
-        timed = [
-            _timed(lambda way=way, asked=asked: _done(way(asked), vlm.device))
-            for _ in range(repeats)
-        ]
-        found, seconds = timed[0][0], float(np.median([seconds for _, seconds in timed]))
+        found, seconds = _repeated(lambda way=way, a=asked: _done(way(a), vlm.device), repeats)
         rates, texts = [*rates, len(found) / seconds], texts or [among[0] for among in found]
-        yield {
-            "rung": rung,
-            "questions": len(found),
-            "seconds": seconds,
-            "questions_per_s": rates[-1],
-            "times_faster": rates[-1] / rates[0],
-            "same_texts": float(
-                np.mean([text in among for text, among in zip(texts, found, strict=False)])
-            ),
-            **sizes,
-            "memory_gb": _memory_gb(device),
-        }
+        same = [text in among for text, among in zip(texts, found, strict=False)]
+        told = {"rung": rung, "questions": len(found), "seconds": seconds}
+        told |= {"questions_per_s": rates[-1], "times_faster": rates[-1] / rates[0]}
+        told |= {"same_texts": float(np.mean(same)), **sizes}
+        yield told | {"memory_gb": _memory_gb(device)}
+
+
+def _repeated(call: Callable[[], list], times: int) -> tuple[list, float]:
+    """What a call gives, and the median of its seconds."""
+    timed = [_timed(call) for _ in range(times)]
+    return timed[0][0], float(np.median([seconds for _, seconds in timed]))
 
 
 def _limited(sample: Sample, questions: float) -> Sample:

@@ -8,7 +8,7 @@ for one thing less.
 import gc
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,11 +120,10 @@ def train(
     share: int = 1,
     rungs: Sequence[Rung] = (),
 ) -> Iterator[dict]:
-    """Measures of each rung (by default the ladder): per step seconds, by part; samples/s,
-    tokens/s, MFU, and peak memory on a GPU.
+    """Measures of each rung, by default the ladder.
 
-    A sample is an image (or a pair) with all its questions, also where the rung asks them one by
-    one.
+    Per step: seconds, by part; samples/s, tokens/s, MFU, and peak memory on a GPU. A sample is an
+    image (or a pair) with all its questions, also where the rung asks them one by one.
     share: measured is one of so many GPUs that hold the network together, with the network that
     `start` makes for it. It computes all of a step, and keeps and changes its share of the float32
     weights; what GPUs send each other is left out. A rung without the memory that it needs says
@@ -132,15 +131,14 @@ def train(
     """
     peak = config.peak_tflops * 1e12 or flops.peak(vlm.device, config.precision)
     mixture = _mixture(task, size, questions)
-    packed = _batches(mixture, True, config, vlm.tokenizer)
     # Of the packed samples, so that doing more than needed does not count as use.
-    useful = sum(flops.step(vlm.net, batch) for batch in packed)
+    useful = sum(flops.step(vlm.net, b) for b in _batches(mixture, True, config, vlm.tokenizer))
     for rung in rungs or ladder(vlm.device.type == "cuda"):
         told = {"rung": rung.name} | ({"share": share} if share > 1 else {})
         try:
-            batches, data_s = _timed(
-                lambda rung=rung: _batches(mixture, rung.packed, config, vlm.tokenizer)
-            )
+            began = time.perf_counter()
+            batches = _batches(mixture, rung.packed, config, vlm.tokenizer)
+            data_s = time.perf_counter() - began
             found = _measured(vlm, batches, rung, config, steps, share)
         except torch.OutOfMemoryError:
             yield told | {"out_of_memory": True}
@@ -309,8 +307,3 @@ def _clock(taken: dict[str, float], name: str, device: torch.device) -> Iterator
     if device.type == "cuda":
         torch.cuda.synchronize()
     taken[name] += time.perf_counter() - began
-
-
-def _timed(call: Callable[[], list]) -> tuple[list, float]:
-    began = time.perf_counter()
-    return call(), time.perf_counter() - began
