@@ -40,7 +40,7 @@ class Source:
 
     @property
     def wordings(self) -> str:
-        """A digest of all templates, those of the task included: who changes one asks otherwise."""
+        """A digest of all templates, those of the task's own file included."""
         templates = json.dumps(self.bound.templates, sort_keys=True)
         return hashlib.sha256(templates.encode()).hexdigest()[:12]
 
