@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_cli import vlm3
-from tests.training import KILLED, PROCESSES, ended
+from tests.training import KILLED, PROCESSES, ended, join
 from vlm3.disk import held
 from vlm3.mixture import Source
 from vlm3.scoring import evaluate
@@ -351,16 +351,7 @@ def test_what_was_killed_at_random_moments_goes_on_and_loses_at_most_what_was_be
 
 
 def _one_of(config: Evaluation, rank: int, world: int, port: int) -> None:
-    place = {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": world,
-        "LOCAL_WORLD_SIZE": world,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "OMP_NUM_THREADS": 1,
-    }
-    os.environ |= {name: str(value) for name, value in place.items()}
+    join(rank, world, port)
     evaluate.evaluate(config)
 
 

@@ -141,6 +141,20 @@ def stderr(config: Config, rank: int = 0) -> str:
     return Path(f"{config.out}.{rank}.err").read_text()
 
 
+def join(rank: int, world: int, port: int) -> None:
+    """Make this process one of a group, as torchrun would."""
+    place = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": world,
+        "LOCAL_WORLD_SIZE": world,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "OMP_NUM_THREADS": 1,
+    }
+    os.environ |= {name: str(value) for name, value in place.items()}
+
+
 def _train(
     config: Config, rank: int, world: int, port: int, dies_s: float, stepped: bool, dies_saving: int
 ) -> None:
@@ -148,16 +162,7 @@ def _train(
     os.dup2(os.open(f"{config.out}.{rank}.err", os.O_CREAT | os.O_WRONLY | os.O_APPEND), 2)
     torch.set_num_threads(1)
     if world > 1:
-        place = {
-            "RANK": rank,
-            "LOCAL_RANK": rank,
-            "WORLD_SIZE": world,
-            "LOCAL_WORLD_SIZE": world,
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-            "OMP_NUM_THREADS": 1,
-        }
-        os.environ |= {name: str(value) for name, value in place.items()}
+        join(rank, world, port)
 
     if dies_saving:
         saves, save = itertools.count(1), checkpoints.dcp.save
