@@ -2,6 +2,7 @@
 about its faults."""
 
 import json
+import os
 import re
 from collections import Counter
 from dataclasses import replace
@@ -16,7 +17,8 @@ from vlm3.geometry import Camera
 from vlm3.mixture import Mixture, NoSample, Source, shuffled
 from vlm3.reference import PixelText
 from vlm3.sources import photos
-from vlm3.sources.rooms import Rooms
+from vlm3.sources.rooms import COLLECTIONS, Rooms
+from vlm3.sources.rooms.stands import GRADES
 from vlm3.tasks.objects import OPPOSITES
 from vlm3.views import NothingToAsk, Pair, Sample, View
 
@@ -308,6 +310,21 @@ def test_the_packaged_rooms_ask_all_four_tasks_in_the_words_that_they_teach():
         == mixture.load("rooms", seed=3).draw(0)
         != mixture.load("rooms", seed=4).draw(0)
     )
+
+
+@pytest.mark.parametrize("grade", ["near", "middle", "far"])
+def test_homes_are_asked_about_in_three_grades_of_pairs(grade):
+    name = "homes" if grade == "near" else f"homes-{grade}"
+    learned, tested = mixture.load(name), mixture.load(f"{name}-test")
+    assert learned.taught == tested.taught == mixture.load("homes").taught
+    for stream, split in ((learned, "train"), (tested, "test")):
+        for source in stream.sources.values():
+            assert (source.items.collection, source.items.split) == (COLLECTIONS["homes"], split)
+        pairs = [source.items for source in stream.sources.values() if source.items.views == 2]
+        assert [items.grade for items in pairs] == [GRADES[grade]] * 2
+    qas = learned[0].qas
+    stem = os.path.commonprefix([qa.question for qa in qas])
+    assert all(re.fullmatch(r"\(?\d+, \d+\)", qa.question[len(stem) :]) for qa in qas)
 
 
 def test_a_file_sets_weights_arguments_and_options(tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from vlm3.sources.rooms.scene import Scene, Skin, Solid
-from vlm3.sources.rooms.stands import Draw, Lens
+from vlm3.sources.rooms.stands import Draw, Eyes, Lens
 
 # Metres, always: what tells the scale of a room to eyes that know these patterns.
 METRIC = {"tiles": 0.5, "planks": 0.2, "panels": 1.0, "bands": 0.25, "ceiling": 0.6}
@@ -55,6 +55,13 @@ KINDS = {
     "shelf": Kind("box", (0.7, 1.3), (0.05, 0.1), (0.25, 0.35), "hung", 2, (0.8, 1.5)),
     "picture": Kind("box", (0.4, 1.1), (0.3, 0.8), (0.04, 0.06), "hung", 2, (1.0, 1.4)),
     "door": Kind("box", (0.9, 0.9), (2.0, 2.0), (0.08, 0.08), "hung", 1),
+    # Of homes: kinds whose sizes people know, so that a name, once recognised, tells the scale.
+    "sofa": Kind("box", (1.6, 2.1), (0.75, 0.85), (0.85, 0.95), "wall", 2),
+    "bed": Kind("box", (1.9, 2.0), (0.45, 0.55), (0.9, 1.6), "floor", 1),
+    "wardrobe": Kind("box", (1.0, 1.5), (1.9, 2.1), (0.55, 0.6), "wall", 2),
+    "fridge": Kind("box", (0.6, 0.6), (1.7, 1.9), (0.6, 0.65), "wall", 1),
+    "stool": Kind("cylinder", (0.32, 0.4), (0.43, 0.5), (0, 0), "floor", 3),
+    "bin": Kind("cylinder", (0.22, 0.3), (0.3, 0.4), (0, 0), "floor", 2),
 }
 
 
@@ -63,8 +70,7 @@ class Collection:
     """What the rooms of a collection have in common; pairs are ranges.
 
     number: part of every seed; scenes: of the train split. solids: how many are tried, at most 12,
-    one of each colour; what finds no place is left out. tilt_deg: how far a camera may be rolled,
-    and pitched away from what it looks at.
+    one of each colour; what finds no place is left out. eyes: how cameras are held.
     """
 
     number: int
@@ -77,7 +83,7 @@ class Collection:
     floors: tuple[str, ...]
     walls: tuple[str, ...]
     lamps: tuple[int, int]
-    tilt_deg: float
+    eyes: Eyes
 
 
 def furnished(draw: Draw, collection: Collection) -> Scene:

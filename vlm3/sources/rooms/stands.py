@@ -44,44 +44,82 @@ class Lens(NamedTuple):
     shift: float = 0.0
 
 
+class Eyes(NamedTuple):
+    """How cameras are held: ranges of their height above the floor in metres, and the tilt.
+
+    first_m: of the first camera of a scene; further_m: of the others; below a ceiling both end 0.3
+    and 0.2 m under it. tilt_deg: how far a camera may be rolled, and pitched away from what it
+    looks at. one_camera: whether all views of a scene are taken through the same lens.
+    """
+
+    first_m: tuple[float, float] = (0.5, 2.1)  # from knee to tall person
+    further_m: tuple[float, float] = (0.25, math.inf)
+    tilt_deg: float = 8.0
+    one_camera: bool = False
+
+
+class Grade(NamedTuple):
+    """How far a further camera stands from the first one, and by how much it may be turned."""
+
+    apart_m: tuple[float, float]
+    turn_deg: float
+
+
+GRADES = {
+    "near": Grade((0.15, 0.6), 20),
+    "middle": Grade((0.6, 1.0), 30),
+    "far": Grade((1.0, 1.5), 45),
+    "any": Grade((0.2, 1.5), 40),
+}
+_TRIES = 200  # then the first camera goes elsewhere
+
+
 def stands(
     draw: Draw,
     scene: Scene,
     lenses: Sequence[Lens],
     views: int,
-    tilt_deg: float,
+    eyes: Eyes,
+    grade: Grade,
     turn_deg: Sequence[float] | None = None,
 ) -> list[tuple[Camera, np.ndarray]]:
     """Cameras and their poses, 4x4 world_from_cam, all looking at about the same spot.
 
     The spot is on or near a solid. With turn_deg all stand where the first one does, see `_turned`.
     """
-    first, spot = _first_stand(draw, scene)
-    stands = [(_camera(draw, lenses), _pose(draw, first, spot, tilt_deg))]
-    while len(stands) < views:
-        camera, pose = _camera(draw, lenses), stands[0][1]
-        if turn_deg:
-            further = _turned(draw, pose, turn_deg)
+    while True:
+        first, spot = _first_stand(draw, scene, eyes)
+        stands = [(_camera(draw, lenses), _pose(draw, first, spot, eyes.tilt_deg))]
+        while len(stands) < views:
+            camera, pose = stands[0]
+            if not eyes.one_camera:
+                camera = _camera(draw, lenses)
+            if turn_deg:
+                further = _turned(draw, pose, turn_deg)
+            else:
+                further = _further_pose(draw, scene, first, pose, spot, eyes, grade)
+            if further is None:
+                break
+            stands.append((camera, further))
         else:
-            further = _further_pose(draw, scene, first, pose, spot, tilt_deg)
-        stands.append((camera, further))
-    return stands
+            return stands
 
 
-def _first_stand(draw: Draw, scene: Scene) -> tuple[list[float], list[float]]:
+def _first_stand(draw: Draw, scene: Scene, eyes: Eyes) -> tuple[list[float], list[float]]:
     """A free place in the room and a spot to look at: of three, those that promise most solids."""
-    found = [_free_stand(draw, scene) for _ in range(3)]
+    found = [_free_stand(draw, scene, eyes) for _ in range(3)]
     return max(found, key=lambda stand: _in_sight(scene, *stand))
 
 
-def _free_stand(draw: Draw, scene: Scene) -> tuple[list[float], list[float]]:
+def _free_stand(draw: Draw, scene: Scene, eyes: Eyes) -> tuple[list[float], list[float]]:
+    (low, high), room_m = eyes.first_m, scene.size_m[1]
     middle = (0.0, -scene.size_m[1] / 2, 0.0)
     while True:
         target = draw.pick(scene.solids).centre if scene.solids else middle
         spot = [a + draw.between(-0.5, 0.5) for a in target]
-        # 0.4 m from every wall, and from knee to tall person: 0.5 to 2.1 m above the floor
+        # 0.4 m from every wall
         place = [(draw.unit() - 0.5) * (side - 0.8) for side in scene.size_m]
-        place[1] = -draw.between(0.5, min(2.1, scene.size_m[1] - 0.3))
+        place[1] = -draw.between(low, min(high, room_m - 0.3))
         free = all(_clearance(solid, place) > 0.45 for solid in scene.solids)
         if free and 1.2 <= math.dist(place, spot) <= 5:
             return place, spot
@@ -104,36 +142,40 @@ def _further_pose(
     first: list[float],
     pose: np.ndarray,
     spot: list[float],
-    tilt_deg: float,
-) -> np.ndarray:
-    """0.2 to 1.5 m from the first camera, turned by at most 40 degrees, nearer with every try."""
-    reach = 1.5
-    while True:
-        # down to 0.2 m, so that an attempt succeeds in the end wherever the first camera stands
-        reach = 0.2 + 0.95 * (reach - 0.2)
-        place = _beside(draw, first, reach)
+    eyes: Eyes,
+    grade: Grade,
+) -> np.ndarray | None:
+    """A pose within the grade, nearer to the first camera with every try; None where none fits."""
+    low, reach = grade.apart_m
+    for _ in range(_TRIES):
+        # down to the least, so that few first cameras have to go elsewhere
+        reach = low + 0.95 * (reach - low)
+        place = _beside(draw, first, low, reach)
         aim = [a + draw.between(-0.3, 0.3) for a in spot]
         free = all(_clearance(solid, place) > 0.25 for solid in scene.solids)
-        if free and _inside(scene, place) and math.dist(place, aim) > 0.8:
-            further = _pose(draw, place, aim, tilt_deg)
-            if geometry.rotation_angle_deg(pose[:3, :3].T @ further[:3, :3]) < 40:
+        if free and _inside(scene, place, eyes.further_m) and math.dist(place, aim) > 0.8:
+            further = _pose(draw, place, aim, eyes.tilt_deg)
+            turned_deg = geometry.rotation_angle_deg(pose[:3, :3].T @ further[:3, :3])
+            if turned_deg < grade.turn_deg:
                 return further
+    return None
 
 
-def _beside(draw: Draw, first: list[float], reach: float) -> list[float]:
-    """A place 0.2 m to reach away from the first, by 17 degrees at most above or below it."""
-    length, azimuth = draw.between(0.2, reach), draw.between(0, 2 * math.pi)
+def _beside(draw: Draw, first: list[float], low: float, reach: float) -> list[float]:
+    """A place low to reach metres from the first, by 17 degrees at most above or below it."""
+    length, azimuth = draw.between(low, reach), draw.between(0, 2 * math.pi)
     rise = draw.between(-0.3, 0.3)
     flat = length * math.sqrt(1 - rise * rise)
     x, y, z = first
     return [x + flat * math.sin(azimuth), y + length * rise, z + flat * math.cos(azimuth)]
 
 
-def _inside(scene: Scene, place: list[float]) -> bool:
-    """Whether a place is well within the room: 0.3 m from walls, 0.2 m from floor and ceiling."""
+def _inside(scene: Scene, place: list[float], heights_m: tuple[float, float]) -> bool:
+    """Whether a place is well within the room, 0.3 m from walls, 0.2 m from the ceiling, and at
+    such a height."""
     (x, y, z), (width, height, depth) = place, scene.size_m
     apart = abs(x) < width / 2 - 0.3 and abs(z) < depth / 2 - 0.3
-    return apart and 0.25 < -y < height - 0.2
+    return apart and heights_m[0] < -y < min(heights_m[1], height - 0.2)
 
 
 def _turned(draw: Draw, pose: np.ndarray, turn_deg: Sequence[float]) -> np.ndarray:

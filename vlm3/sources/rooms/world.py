@@ -20,10 +20,10 @@ import numpy as np
 
 from vlm3 import geometry
 from vlm3.geometry import Camera
-from vlm3.sources.rooms.furnish import KINDS, Collection, furnished
+from vlm3.sources.rooms.furnish import Collection, furnished
 from vlm3.sources.rooms.raycast import Shot, render
 from vlm3.sources.rooms.scene import SOLID, Scene, Solid
-from vlm3.sources.rooms.stands import Draw, Lens, stands
+from vlm3.sources.rooms.stands import GRADES, Draw, Eyes, Lens, stands
 from vlm3.views import Box, View
 
 SPLITS = ("train", "validation", "test")
@@ -41,6 +41,22 @@ SEVERAL = (
 ANY = tuple(
     Lens(w, h, (40, 85), (0.8, 1.25), 0.1) for w in (96, 128, 160, 192) for h in (64, 96, 128)
 )
+# Of phones and photo cameras, held upright and across: neither stretched nor shifted.
+ORDINARY = (
+    FIXED,
+    Lens(128, 96, (55, 70)),
+    Lens(160, 96, (60, 80)),
+    Lens(96, 128, (45, 60)),
+)
+HOUSEHOLD = (
+    *("crate", "ball", "chest", "table", "cabinet", "shelf", "picture", "door"),
+    *("sofa", "bed", "wardrobe", "fridge", "stool", "bin"),
+)
+# Of the collections before `homes`, whose rooms stay what they were.
+STORED = (
+    *("crate", "ball", "can", "drum", "pillar", "chest", "table", "cabinet", "shelf", "picture"),
+    "door",
+)
 COLLECTIONS = {
     "small": Collection(
         number=1,
@@ -53,46 +69,60 @@ COLLECTIONS = {
         floors=("tiles",),
         walls=("plain", "panels"),
         lamps=(1, 1),
-        tilt_deg=8.0,
+        eyes=Eyes(),
     ),
     "medium": Collection(
         number=2,
         scenes=3_000,
         lenses=(FIXED, Lens(144, 96, (52, 52))),
-        kinds=tuple(KINDS),
+        kinds=STORED,
         solids=(5, 9),
         side_m=(3.0, 6.0),
         height_m=(2.3, 3.0),
         floors=("tiles", "planks"),
         walls=("plain", "panels", "patches"),
         lamps=(1, 2),
-        tilt_deg=10.0,
+        eyes=Eyes(tilt_deg=10.0),
     ),
     "large": Collection(
         number=3,
         scenes=100_000,
         lenses=SEVERAL,
-        kinds=tuple(KINDS),
+        kinds=STORED,
         solids=(5, 11),
         side_m=(3.0, 7.0),
         height_m=(2.2, 3.4),
         floors=("tiles", "planks", "carpet"),
         walls=("plain", "panels", "bands", "patches"),
         lamps=(1, 2),
-        tilt_deg=12.0,
+        eyes=Eyes(tilt_deg=12.0),
     ),
     "endless": Collection(
         number=4,
         scenes=2**31,
         lenses=ANY,
-        kinds=tuple(KINDS),
+        kinds=STORED,
         solids=(4, 12),
         side_m=(2.6, 8.0),
         height_m=(2.1, 4.0),
         floors=("tiles", "planks", "carpet", "plain"),
         walls=("plain", "panels", "bands", "patches"),
         lamps=(1, 2),
-        tilt_deg=15.0,
+        eyes=Eyes(tilt_deg=15.0),
+    ),
+    # As people photograph rooms: heights of eyes, ordinary lenses, furniture of ordinary sizes.
+    "homes": Collection(
+        number=5,
+        scenes=2**31,
+        lenses=ORDINARY,
+        kinds=HOUSEHOLD,
+        solids=(5, 9),
+        side_m=(3.0, 6.0),
+        height_m=(2.4, 2.7),
+        floors=("tiles", "planks"),
+        walls=("plain", "panels", "patches"),
+        lamps=(1, 2),
+        eyes=Eyes((1.35, 1.7), (1.2, 1.9), one_camera=True),
     ),
 }
 
@@ -101,10 +131,11 @@ class Rooms(Sequence):
     """Scenes of a toy collection, each a tuple of views with image, depth, pose and boxes.
 
     collection: a key of COLLECTIONS, or a Collection; split: one of SPLITS, which share no scene;
-    views: cameras per scene, the first ones being the same whatever their number, the others within
-    1.5 m of the first and looking at about the same spot; lenses: other cameras than the
-    collection's own; turn_deg: with it the other cameras stay where the first one stands and turn
-    by at most these yaw, pitch and roll; device: where torch casts the rays. The validation and
+    views: cameras per scene, the first ones being the same whatever their number, the others
+    looking at about the same spot; grade: how far from the first they stand, a key of GRADES;
+    lenses: other cameras than the collection's own, each (width, height, viewing angles[, stretch,
+    shift]), see `Lens`; turn_deg: with it the other cameras stay where the first one stands and
+    turn by at most these yaw, pitch and roll; device: where torch casts the rays. The validation and
     test splits have a tenth of the scenes, at most 1000. Raises ValueError for unknown names,
     IndexError for scenes beyond the end.
     """
@@ -115,8 +146,9 @@ class Rooms(Sequence):
         split: str = "train",
         views: int = 2,
         seed: int = 0,
-        lenses: Sequence[Lens] | None = None,
+        lenses: Sequence[Sequence] | None = None,
         turn_deg: Sequence[float] | None = None,
+        grade: str = "any",
         device: str = "cpu",
     ):
         if isinstance(collection, str) and collection not in COLLECTIONS:
@@ -127,6 +159,8 @@ class Rooms(Sequence):
             raise ValueError(
                 f"views must be at least 1 and seed at least 0, got views={views}, seed={seed}"
             )
+        if grade not in GRADES:
+            raise ValueError(f"no grade {grade!r} of pairs; there are {', '.join(GRADES)}")
         turns = (0, 0, 0) if turn_deg is None else turn_deg
         if len(turns) != 3 or not all(0 <= most <= 90 for most in turns):
             raise ValueError(
@@ -134,7 +168,8 @@ class Rooms(Sequence):
             )
         self.collection = COLLECTIONS[collection] if isinstance(collection, str) else collection
         self.split, self.views, self.seed, self.device = split, views, seed, device
-        self.lenses, self.turn_deg = tuple(lenses or self.collection.lenses), turn_deg
+        self.lenses = tuple(Lens(*lens) for lens in lenses or self.collection.lenses)
+        self.turn_deg, self.grade = turn_deg, GRADES[grade]
 
     def __len__(self) -> int:
         scenes = self.collection.scenes
@@ -167,8 +202,9 @@ class Rooms(Sequence):
         # a list seeds without collisions, where a sum or a product would share scenes
         key = [self.seed, self.collection.number, SPLITS.index(self.split), index % len(self)]
         draw = Draw(np.random.Generator(np.random.PCG64(key)))
-        scene, tilt_deg = furnished(draw, self.collection), self.collection.tilt_deg
-        return scene, stands(draw, scene, self.lenses, self.views, tilt_deg, self.turn_deg)
+        scene, eyes = furnished(draw, self.collection), self.collection.eyes
+        held = stands(draw, scene, self.lenses, self.views, eyes, self.grade, self.turn_deg)
+        return scene, held
 
 
 def _view(scene: Scene, camera: Camera, pose: np.ndarray, shot: Shot) -> View:
