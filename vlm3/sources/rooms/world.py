@@ -133,11 +133,10 @@ class Rooms(Sequence):
     collection: a key of COLLECTIONS, or a Collection; split: one of SPLITS, which share no scene;
     views: cameras per scene, the first ones being the same whatever their number, the others
     looking at about the same spot; grade: how far from the first they stand, a key of GRADES;
-    lenses: other cameras than the collection's own, each (width, height, viewing angles[, stretch,
-    shift]), see `Lens`; turn_deg: with it the other cameras stay where the first one stands and
-    turn by at most these yaw, pitch and roll; device: where torch casts the rays. The validation and
-    test splits have a tenth of the scenes, at most 1000. Raises ValueError for unknown names,
-    IndexError for scenes beyond the end.
+    lenses: other cameras than the collection's own, see `Lens`; turn_deg: with it the other cameras
+    stay where the first one stands and turn by at most these yaw, pitch and roll; device: where
+    torch casts the rays. The validation and test splits have a tenth of the scenes, at most 1000.
+    Raises ValueError for unknown names, IndexError for scenes beyond the end.
     """
 
     def __init__(
