@@ -15,6 +15,7 @@ from vlm3 import mixture
 from vlm3.focal import unify_pair
 from vlm3.geometry import Camera
 from vlm3.mixture import Mixture, NoSample, Source, shuffled
+from vlm3.qwen import batching, packing, tokenizer
 from vlm3.reference import PixelText
 from vlm3.sources import photos
 from vlm3.sources.rooms import COLLECTIONS, Rooms
@@ -491,6 +492,46 @@ def test_a_mixture_like_another_may_change_the_weights_alone():
     assert dict(zip(objects.names, objects.shares * 9, strict=True)) == pytest.approx(
         {"depth": 2, "objects": 4, "correspondence": 2, "pose": 1}
     )
+
+
+def test_in_one_wording_the_questions_of_a_kind_differ_in_their_numbers_alone():
+    source = replace(mixture.load("rooms").sources["depth"], one_wording=True)
+    said = [source.sample(i, "", np.random.default_rng(i)).qas for i in range(12)]
+    wordings = [{re.sub(r"[0-9]+", "", qa.question) for qa in qas} for qas in said]
+    assert all(
+        len(qas) == 12 and len(words) == 1 for qas, words in zip(said, wordings, strict=True)
+    )
+    assert len(set.union(*wordings)) > 1  # each sample draws anew
+    before = replace(source, one_wording=False).sample(0, "", np.random.default_rng(0)).qas
+    assert [qa.truth for qa in said[0]] != [] != [qa.truth for qa in before]
+
+
+def test_one_wording_is_told_of_a_run_where_it_is_chosen_and_nowhere_else():
+    told = {name: m.description for name in ("rooms", "rooms-brief") if (m := mixture.load(name))}
+    assert not any("one_wording" in source for source in told["rooms"].values())
+    brief = {name for name, source in told["rooms-brief"].items() if "one_wording" in source}
+    assert brief == {"depth", "correspondence"}
+
+
+def test_brief_rooms_ask_the_same_in_fewer_tokens_and_are_read_back():
+    packaged = tokenizer.load()
+    lengths = {}
+    for name in ("rooms", "rooms-brief"):
+        stream = mixture.load(name)
+        samples = [stream[i] for i in range(10, 30)]
+        for sample in samples:
+            task = stream.sources[sample.source].bound
+            assert all(task.read(qa, qa.answer) is not None for qa in sample.qas)
+        packs = [packing.pack(sample, packaged) for sample in samples]
+        lengths[name] = len(batching.collate(packs))
+    assert lengths["rooms-brief"] < 0.85 * lengths["rooms"]
+
+
+def test_what_a_brief_question_is_about_stands_at_its_end():
+    for name in ("depth", "correspondence"):
+        source = mixture.load("rooms-brief").sources[name]
+        qas = source.sample(3, "", np.random.default_rng(0)).qas
+        assert all(qa.question.endswith(")") for qa in qas)
 
 
 def test_rooms_turns_differ_from_pairs_of_rooms_only_in_the_second_camera_and_in_what_is_asked():

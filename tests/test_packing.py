@@ -351,6 +351,23 @@ def test_samples_that_cannot_be_packed_are_refused(vlm, images):
 # Batches
 
 
+@torch.no_grad()
+def test_a_batch_leaves_out_what_follows_the_last_prediction_of_each_question(vlm, images):
+    packed = packing.pack(_sample(images, *QAS), vlm.tokenizer)
+    asked = packing.pack_questions(_sample(images, *QAS), vlm.tokenizer)
+    chat = packing.pack(_sample(images, *QAS), vlm.tokenizer, "chat")
+    batch = batching.collate([packed])
+    assert len(batch) == len(packed) - 2 * len(QAS)  # the end of the turn, and a line break
+    assert torch.equal(batch.targets[batch.supervised], _supervised(packed))
+    lasts = [batch.targets[batch.branches == k][-1].item() for k in range(1, len(QAS) + 1)]
+    assert lasts == [vlm.tokenizer.eos_token_id] * len(QAS)
+    assert [len(batching.collate([whole])) for whole in (asked, chat)] == [len(asked), len(chat)]
+
+
+def _supervised(packed: Packed) -> torch.Tensor:
+    return torch.from_numpy(packed.targets[packed.targets != UNSUPERVISED])
+
+
 def test_who_sees_whom_by_hand():
     """Tokens 0 1 are shared, 2 3 and 4 are questions; 5 is another sample's, and 6 its question."""
     samples, branches = torch.tensor([0, 0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 1, 1, 2, 0, 1])

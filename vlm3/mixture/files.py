@@ -17,8 +17,8 @@ def load(path: str | Path, seed: int = 0) -> Mixture:
     `weights` may be a word or a power. `like` names a mixture, or a list of them, whose sources are
     taken, with the file's `arguments` added to those of each, and with what tables of the same
     names change. Each table under `sources` names what makes the items, as "module:callable" in
-    `from`, with its arguments in `arguments`, and may set task, questions, focal_px, options and
-    weight. Raises FileNotFoundError or ValueError, naming the file and the source.
+    `from`, with its arguments in `arguments`, and may set task, questions, focal_px, options,
+    one_wording and weight. Raises FileNotFoundError or ValueError, naming the file and the source.
     """
     path = _path(path)
     weights, tables = _parts(path)

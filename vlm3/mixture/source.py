@@ -21,8 +21,9 @@ class Source:
     items: each a View, a Pair or a tuple of Views; one that is a Sample brings its own questions,
     and its views are left as they are. questions: how many per sample; focal_px: what the views are
     unified to, also for pose, where the paper takes 750; templates: what differs from the task's
-    own, see `vlm3.tasks.get`; options: further ones of `task.ask`; origin: what made the items, as
-    told by the file of a mixture.
+    own, see `vlm3.tasks.get`; options: further ones of `task.ask`; one_wording: all questions of a
+    kind in a sample share their words, drawn for each sample, so that these are read once; origin:
+    what made the items, as told by the file of a mixture.
     """
 
     items: Sequence
@@ -31,6 +32,7 @@ class Source:
     focal_px: float = 1000.0
     templates: Mapping = field(default_factory=dict)
     options: Mapping = field(default_factory=dict)
+    one_wording: bool = False
     origin: Mapping = field(default_factory=dict)
 
     @cached_property
@@ -55,5 +57,6 @@ class Source:
         else:
             views = (item,) if isinstance(item, View) else item
             views = tuple(unify_focal(view, self.focal_px) for view in views)
-        qas = tuple(self.bound.ask(views, self.questions, rng, **options))
+        task = self.bound.in_one_wording(rng) if self.one_wording else self.bound
+        qas = tuple(task.ask(views, self.questions, rng, **options))
         return Sample(views, qas, self.task, name)

@@ -139,6 +139,8 @@ class Mixture:
                 "templates": dict(source.templates),
                 "asked_in": source.wordings,
                 "options": dict(source.options),
+                # Said only where it holds, so that runs from before there was a choice go on.
+                **({"one_wording": True} if source.one_wording else {}),
             }
             for place, (name, source) in enumerate(self.sources.items())
         }

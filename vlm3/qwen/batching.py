@@ -117,7 +117,8 @@ def visible(samples: torch.Tensor, branches: torch.Tensor) -> torch.Tensor:
 
 
 def collate(packs: Sequence[Packed]) -> Batch:
-    """Samples end to end."""
+    """Samples end to end, without what a question ends with after its last prediction."""
+    packs = [_needed(packed) for packed in packs]
     joined = {
         f.name: np.concatenate([getattr(p, f.name) for p in packs], -1)
         for f in fields(Packed)
@@ -135,6 +136,23 @@ def collate(packs: Sequence[Packed]) -> Batch:
         tasks=tuple(p.task for p in packs),
         sources=tuple(p.source for p in packs),
     )
+
+
+def _needed(packed: Packed) -> Packed:
+    """A sample without the tokens that nothing is predicted from, nor seen from.
+
+    They are the last ones of a branch with an answer, two of about twenty: the end of the turn,
+    which is predicted before it, and a line break. Branches without an answer stay whole.
+    """
+    ends = np.flatnonzero(packed.targets != UNSUPERVISED)
+    last = np.full(packed.branches.max() + 1, len(packed))
+    last[packed.branches[ends]] = ends  # the last of each branch stays, as it is written last
+    last[SHARED] = len(packed)
+    kept = np.arange(len(packed)) <= last[packed.branches]
+    if kept.all():
+        return packed
+    by_token = ("ids", "positions", "branches", "targets", "weights")
+    return replace(packed, **{name: getattr(packed, name)[..., kept] for name in by_token})
 
 
 def _tree_of(samples: np.ndarray, branches: np.ndarray) -> tuple[np.ndarray, ...]:

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -40,6 +40,11 @@ class Task(ABC):
                 "the templates say no scale for pixels and boxes, such as scale = 2000"
             )
         return PixelText(self.templates["scale"])
+
+    def in_one_wording(self, rng: np.random.Generator) -> Self:
+        """The same task with one wording of each kind of question, drawn with rng: its questions
+        differ in what they are about alone, so that a packed sample shares all words before it."""
+        return type(self)(text.in_one_wording(self.templates, rng))
 
     @abstractmethod
     def ask(

@@ -42,6 +42,16 @@ def changed(templates: dict, changes: Mapping, where: str) -> dict:
     return templates | dict(changes) | inner
 
 
+def in_one_wording(templates: dict, rng: np.random.Generator) -> dict:
+    """Templates with one wording of each table, drawn with rng."""
+    return {
+        name: table | {"questions": [table["questions"][rng.integers(len(table["questions"]))]]}
+        if isinstance(table, Mapping) and table.get("questions")
+        else table
+        for name, table in templates.items()
+    }
+
+
 def question(templates: dict, table: str, rng: np.random.Generator, **fills: object) -> str:
     """The note that begins all questions of a file, and one wording, drawn with rng and filled.
 
