@@ -40,7 +40,10 @@ ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted(
     path for path in (ROOT / "book").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts
 )
-SMALL = dict(text={"num_hidden_layers": 4}, vision={"depth": 3})
+SMALL = dict(
+    text={"num_hidden_layers": 4},
+    vision={"depth": 3, "deepstack_visual_indexes": [1, 2], "spatial_merge_size": 2},
+)
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ from torch.nn.functional import cross_entropy
 from transformers import Qwen3VLProcessor
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from tests.conftest import QUESTION, image_settings
+from tests.conftest import QUESTION, SMALL, image_settings
 from vlm3 import tasks
 from vlm3.geometry import Camera
 from vlm3.mixture import Mixture, Source
-from vlm3.qwen import attention, batching, packing
+from vlm3.qwen import attention, batching, model, packing
 from vlm3.qwen.packing import SHARED, UNSUPERVISED, Packed
 from vlm3.views import QA, Sample, View
 
@@ -129,15 +129,49 @@ def test_images_and_their_order_reach_the_logits(vlm, images):
     assert (a - b).abs().max() > 1e-4
 
 
+@pytest.fixture(scope="module", params=[1, 2])
+def merging(request):
+    """Networks whose tokens stand for one patch, and for 2 x 2."""
+    vision = SMALL["vision"] | {"spatial_merge_size": request.param}
+    return model.new(model.config("tiny", text=SMALL["text"], vision=vision), seed=1)
+
+
+def test_patches_come_in_the_order_in_which_the_model_merges_them(merging, images):
+    settings = image_settings() | {"merge_size": merging.merge}
+    processor = Qwen2VLImageProcessorPil(**settings)
+    theirs = processor(images=images, return_tensors="pt")["pixel_values"]
+    ours = batching.inputs(merging, images, QUESTION)
+    torch.testing.assert_close(ours["pixel_values"], theirs, atol=1e-6, rtol=0)
+    assert (ours["input_ids"] == merging.image_pad).sum() == len(theirs) / merging.merge**2
+
+
+def test_a_packed_sample_has_the_logits_of_its_question_alone_however_patches_merge(
+    merging, images
+):
+    packed = packing.pack(
+        _sample(images, QA("", (), QUESTION, "3.5")),
+        merging.tokenizer,
+        "isolated",
+        "token",
+        merging.merge,
+    )
+    with torch.no_grad():
+        alone = merging.net(**batching.inputs(merging, images, QUESTION), use_cache=False)
+        together = _logits(merging, batching.collate([packed]))
+    torch.testing.assert_close(together[0], alone.logits[0, -1], atol=1e-5, rtol=0)
+
+
 @pytest.mark.parametrize("grids", [[], [[1, 4, 6]], [[1, 6, 4], [1, 2, 12]]])
-def test_positions_equal_those_of_the_model(vlm, grids):
-    pad, ids = vlm.image_pad, [9, 10, 11]
+def test_positions_equal_those_of_the_model(merging, grids):
+    vlm, pad, ids = merging, merging.image_pad, [9, 10, 11]
     for grid in grids:
-        ids += [3] + [pad] * (np.prod(grid) // 4) + [4]
+        ids += [3] + [pad] * (np.prod(grid) // vlm.merge**2) + [4]
     ids = torch.tensor([ids + [12, 13]])
     grids = torch.tensor(grids, dtype=torch.long).reshape(-1, 3)
     rope, _ = vlm.net.model.get_rope_index(ids, (ids == pad).int(), grids)
-    assert np.array_equal(packing.positions(ids[0].numpy(), grids.numpy(), pad), rope[:, 0].numpy())
+    assert np.array_equal(
+        packing.positions(ids[0].numpy(), grids.numpy(), pad, vlm.merge), rope[:, 0].numpy()
+    )
 
 
 def test_positions_refuse_image_tokens_that_do_not_fit_the_grids(vlm):

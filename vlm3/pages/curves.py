@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from transformers import PreTrainedTokenizerFast
 
 from vlm3.pages.palette import BLUE, GREEN, GREY, ORANGE, RED, looks
-from vlm3.qwen.architecture import BLOCK
+from vlm3.qwen.architecture import PATCH
 from vlm3.qwen.batching import visible
 from vlm3.qwen.packing import SHARED, UNSUPERVISED, Packed
 
@@ -65,7 +65,7 @@ def tokens(
 
     images: HxWx3 uint8, those of the sample; wide: characters in a line.
     """
-    kinds, blocks = roles(packed, tokenizer), _blocks(images)
+    kinds, blocks = roles(packed, tokenizer), _blocks(images, PATCH * packed.merge)
     words = [tokenizer.decode(token).replace("\n", "↵") for token in packed.ids]
     widths = np.where(kinds == "image", 9, [len(word) + 1.3 for word in words])
     lines = list(_lines(packed.branches, kinds == "image", widths, wide))
@@ -127,9 +127,8 @@ def _draw(
     ax.text(x + width / 2, y + height / 2, word, color=color, **words)
 
 
-def _blocks(images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+def _blocks(images: Sequence[np.ndarray], side: int) -> Iterator[np.ndarray]:
     """What each image token stands for, in the order of the tokens."""
-    side = BLOCK
     for image in images:
         for top in range(0, image.shape[0], side):
             for left in range(0, image.shape[1], side):

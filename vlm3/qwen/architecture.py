@@ -1,10 +1,10 @@
 """The shapes and names of Qwen3-VL, for whoever must know them before a network is made."""
 
 PATCH = 16  # pixels per patch side
-MERGE = 2  # patches per token side
-BLOCK = PATCH * MERGE  # pixels per token side
+MERGE = 2  # patches per token side in all released models; small ones may have 1
+BLOCK = PATCH * MERGE  # what image sides are multiples of: pixels per token side
 TEMPORAL = 2  # copies of a still image: the tower reads two frames of a film at a time
-TOWER = {"patch_size": PATCH, "spatial_merge_size": MERGE, "temporal_patch_size": TEMPORAL}
+TOWER = {"patch_size": PATCH, "temporal_patch_size": TEMPORAL}
 HEAD, EMBEDDINGS = "lm_head.weight", "model.language_model.embed_tokens.weight"
 PARTS = {  # what may be frozen, by its place in the network
     "vision": "model.visual",

@@ -24,13 +24,13 @@ def inputs(vlm: VLM, images: list[np.ndarray], question: str) -> dict[str, torch
     ids = np.array(
         vlm.tokenizer(prompt(question, len(images)), add_special_tokens=False)["input_ids"]
     )
-    ids = np.repeat(ids, copies_of(ids, grids, vlm.image_pad))
+    ids = np.repeat(ids, copies_of(ids, grids, vlm.image_pad, vlm.merge))
     arrays = {
         "input_ids": ids[None],
-        "position_ids": positions(ids, grids, vlm.image_pad)[:, None],
+        "position_ids": positions(ids, grids, vlm.image_pad, vlm.merge)[:, None],
         "image_grid_thw": grids,
     }
-    pixels = torch.cat([patches(_tensor(image).to(vlm.device)) for image in images])
+    pixels = torch.cat([patches(_tensor(image).to(vlm.device), vlm.merge) for image in images])
     return {name: torch.from_numpy(array).to(vlm.device) for name, array in arrays.items()} | {
         "pixel_values": pixels
     }
@@ -60,6 +60,7 @@ class Batch:
     tree: Tree
     tasks: tuple[str, ...]
     sources: tuple[str, ...]
+    merge: int  # patches per token side
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -98,7 +99,7 @@ class Batch:
         return seen | {
             "input_ids": self.ids[None],
             "position_ids": self.positions[:, None],
-            "pixel_values": torch.cat([patches(image) for image in self.images]),
+            "pixel_values": torch.cat([patches(image, self.merge) for image in self.images]),
             "image_grid_thw": self.grids,
             # Of 150,000 words per token, only those rows that have a target.
             "logits_to_keep": self.supervised[None],
@@ -117,12 +118,13 @@ def visible(samples: torch.Tensor, branches: torch.Tensor) -> torch.Tensor:
 
 
 def collate(packs: Sequence[Packed]) -> Batch:
-    """Samples end to end, without what a question ends with after its last prediction."""
+    """Samples packed for one model, end to end, without what a question ends with after its last
+    prediction."""
     packs = [_needed(packed) for packed in packs]
     joined = {
         f.name: np.concatenate([getattr(p, f.name) for p in packs], -1)
         for f in fields(Packed)
-        if f.name not in ("images", "grids", "task", "source")
+        if f.name not in ("images", "grids", "task", "source", "merge")
     }
     joined["samples"] = np.repeat(np.arange(len(packs)), [len(p) for p in packs])
     joined["grids"] = np.concatenate([p.grids for p in packs])
@@ -135,6 +137,7 @@ def collate(packs: Sequence[Packed]) -> Batch:
         tree=tree,
         tasks=tuple(p.task for p in packs),
         sources=tuple(p.source for p in packs),
+        merge=packs[0].merge,
     )
 
 

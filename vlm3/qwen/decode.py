@@ -81,7 +81,7 @@ def likely(
     asked = [sample for sample in samples if sample.qas]
     if not asked:
         return [[] for _ in samples]
-    packs = [packing.pack_questions(sample, vlm.tokenizer) for sample in asked]
+    packs = [packing.pack_questions(sample, vlm.tokenizer, vlm.merge) for sample in asked]
     with attention.using(vlm.net):
         found = _decoded(vlm, collate(packs).to(vlm.device), _Limits(widest, longest, least))
     answers = (_texts(vlm, each) for each in found)

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 import torch
 
 from vlm3.qwen import network
-from vlm3.qwen.architecture import MERGE
 from vlm3.qwen.batching import Batch
 
 # Dense bfloat16, from the makers' data sheets. The longer of two names that fit is taken.
@@ -42,8 +41,8 @@ def step(net: torch.nn.Module, batch: Batch) -> float:
     sees = {
         tower.patch_embed: patches,
         tower.blocks: patches,
-        tower.merger: patches / MERGE**2,
-        tower.deepstack_merger_list: patches / MERGE**2,
+        tower.merger: patches / batch.merge**2,
+        tower.deepstack_merger_list: patches / batch.merge**2,
     }
     reads = {language.layers: len(batch), qwen.lm_head: int(batch.supervised.sum())}
     # Each patch of an image looks at all others of it, in every layer of the tower.

@@ -20,11 +20,11 @@ from transformers.utils import logging
 from vlm3 import disk, tasks
 from vlm3.qwen import files, network
 from vlm3.qwen import tokenizer as tokenizers
-from vlm3.qwen.architecture import PREPROCESSING, SIZES, TOKENS, TOWER
+from vlm3.qwen.architecture import MERGE, PREPROCESSING, SIZES, TOKENS, TOWER
 from vlm3.qwen.lessons import Lesson, read_taught, write_taught
 from vlm3.tasks.task import Task
 
-_BINDING = ("patch_size", "merge_size", "temporal_patch_size", "image_mean", "image_std")
+_BINDING = ("patch_size", "temporal_patch_size", "image_mean", "image_std")
 # As safetensors name them.
 _TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
@@ -59,8 +59,13 @@ class VLM:
 
     @property
     def image_pad(self) -> int:
-        """The token that stands for one block of 32 x 32 pixels."""
+        """The token that stands for one block of merge x merge patches."""
         return self.net.config.image_token_id
+
+    @property
+    def merge(self) -> int:
+        """Patches per token side: 2 in all released models."""
+        return self.net.config.vision_config.spatial_merge_size
 
 
 def config(
@@ -80,7 +85,8 @@ def config(
             f"unknown size {size!r}: take one of {list(SIZES)} and override its values"
         )
     tokenizer = tokenizer or tokenizers.load()
-    text, vision = SIZES[size]["text"] | (text or {}), SIZES[size]["vision"] | (vision or {})
+    text = SIZES[size]["text"] | (text or {})
+    vision = {"spatial_merge_size": MERGE} | SIZES[size]["vision"] | (vision or {})
     _demand_sizes(text, vision, len(tokenizer))
     # Always given: the defaults of the classes are not those of any released model.
     rope = {"rope_type": "default", "mrope_interleaved": True} | text["rope_parameters"]
@@ -175,7 +181,8 @@ def describe(settings: Qwen3VLConfig, tokenizer: PreTrainedTokenizerFast, folder
     settings.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     _greedy(tokenizer).save_pretrained(folder)
-    text = json.dumps(PREPROCESSING, indent=2) + "\n"
+    merge = settings.vision_config.spatial_merge_size
+    text = json.dumps(PREPROCESSING | {"merge_size": merge}, indent=2) + "\n"
     (folder / "preprocessor_config.json").write_text(text, encoding="utf-8")
 
 
@@ -220,6 +227,9 @@ def _described(folder: Path) -> tuple[Qwen3VLConfig, PreTrainedTokenizerFast]:
         settings = Qwen3VLConfig.from_dict(found)
     tokenizer = tokenizers.load(folder)
     _demand(TOWER, settings.vision_config.to_dict(), path)
+    merge = settings.vision_config.spatial_merge_size
+    if merge not in (1, MERGE):  # or images would have to be cut to other multiples than BLOCK
+        raise ValueError(f"{path}: spatial_merge_size is {merge}, but only 1 and {MERGE} are read")
     _demand(_ids(tokenizer), settings.to_dict(), path)
     if len(tokenizer) > settings.text_config.vocab_size:
         raise ValueError(
@@ -228,7 +238,8 @@ def _described(folder: Path) -> tuple[Qwen3VLConfig, PreTrainedTokenizerFast]:
         )
     path = folder / "preprocessor_config.json"
     if path.exists():
-        _demand({key: PREPROCESSING[key] for key in _BINDING}, files.read_json(path), path)
+        expected = {key: PREPROCESSING[key] for key in _BINDING} | {"merge_size": merge}
+        _demand(expected, files.read_json(path), path)
     return settings, tokenizer
 
 

@@ -60,6 +60,7 @@ class Packed:
     grids: np.ndarray
     task: str = ""
     source: str = ""
+    merge: int = MERGE  # patches per token side
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -70,13 +71,14 @@ def pack(
     tokenizer: PreTrainedTokenizerFast,
     layout: str = "isolated",
     weighting: str = "answer",
+    merge: int = MERGE,
 ) -> Packed:
     """A sample, ready to be learned from; its images must have sides that are multiples of 32.
 
     layout: "isolated", or "chat", where questions follow each other and see all that went before.
     weighting: what counts the same in the loss: each "token" of an answer, each "answer", or each
-    "sample". ValueError for a sample without questions or images, for control tokens in its text,
-    and for unknown names.
+    "sample". merge: patches per token side, see `vlm3.qwen.model.VLM`. ValueError for a sample
+    without questions or images, for control tokens in its text, and for unknown names.
     """
     if layout not in LAYOUTS or weighting not in WEIGHTINGS:
         known = f"layout is one of {LAYOUTS}, weighting one of {WEIGHTINGS}"
@@ -85,27 +87,30 @@ def pack(
         raise ValueError(f"a sample of {sample.task!r} from {sample.source!r} has no questions")
     turns = _turns(sample, tokenizer, chat=layout == "chat")
     laid_out = _row(turns) if layout == "chat" else _tree(turns)
-    return _packed(sample, tokenizer, *laid_out, weighting)
+    return _packed(sample, tokenizer, *laid_out, weighting, merge)
 
 
-def pack_questions(sample: Sample, tokenizer: PreTrainedTokenizerFast) -> Packed:
+def pack_questions(
+    sample: Sample, tokenizer: PreTrainedTokenizerFast, merge: int = MERGE
+) -> Packed:
     """A sample whose answers are still to come: each branch ends where its answer will begin."""
     turns = [(asked, []) for asked, _ in _turns(sample, tokenizer, chat=False)]
-    return _packed(sample, tokenizer, *_tree(turns), "token")
+    return _packed(sample, tokenizer, *_tree(turns), "token", merge)
 
 
-def _packed(sample: Sample, tokenizer, ids, branches, supervised, weighting: str) -> Packed:
+def _packed(sample: Sample, tokenizer, ids, branches, supervised, weighting, merge) -> Packed:
     """Images in the place of their tokens, and all that goes with each token."""
     images = tuple(view.image for view in sample.views)
     grids = grids_of(images)
     image_pad = tokenizer.convert_tokens_to_ids("<|image_pad|>")
-    copies = copies_of(ids, grids, image_pad)
+    copies = copies_of(ids, grids, image_pad, merge)
     ids, branches, supervised = (np.repeat(array, copies) for array in (ids, branches, supervised))
     # A target stands where its token is predicted, one place before it.
     targets = np.append(np.where(supervised[1:] > 0, ids[1:], UNSUPERVISED), UNSUPERVISED)
-    where = _branch_positions(positions(ids, grids, image_pad), branches)
+    where = _branch_positions(positions(ids, grids, image_pad, merge), branches)
     weights = _weights(np.append(supervised[1:], 0), weighting)
-    return Packed(ids, where, branches, targets, weights, images, grids, sample.task, sample.source)
+    told = sample.task, sample.source, merge
+    return Packed(ids, where, branches, targets, weights, images, grids, *told)
 
 
 def _turns(
@@ -170,10 +175,10 @@ def grids_of(images: Sequence[np.ndarray]) -> np.ndarray:
     return np.stack([grid(image) for image in images])
 
 
-def copies_of(ids: np.ndarray, grids: np.ndarray, image_pad: int) -> np.ndarray:
+def copies_of(ids: np.ndarray, grids: np.ndarray, image_pad: int, merge: int = MERGE) -> np.ndarray:
     """How often each token stands in the row: an image's as often as it has blocks of patches."""
     copies = np.ones_like(ids)
-    copies[ids == image_pad] = grids.prod(1) // MERGE**2
+    copies[ids == image_pad] = grids.prod(1) // merge**2
     return copies
 
 
@@ -189,13 +194,15 @@ def _branch_positions(counted: np.ndarray, branches: np.ndarray) -> np.ndarray:
     return counted
 
 
-def positions(input_ids: np.ndarray, grids: np.ndarray, image_pad: int) -> np.ndarray:
+def positions(
+    input_ids: np.ndarray, grids: np.ndarray, image_pad: int, merge: int = MERGE
+) -> np.ndarray:
     """Time, row and column of every token: (L,) ids and (n, 3) grids of patches -> (3, L).
 
     Text counts on, all three alike. An image stands still in time while row and column count over
     its tokens; the text after it goes on from its longer side.
     """
-    blocks = np.asarray(grids, dtype=np.int64).reshape(-1, 3) // [1, MERGE, MERGE]
+    blocks = np.asarray(grids, dtype=np.int64).reshape(-1, 3) // [1, merge, merge]
     lengths = blocks.prod(1)
     pads = np.flatnonzero(np.asarray(input_ids) == image_pad)
     if len(pads) != lengths.sum():

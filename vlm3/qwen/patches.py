@@ -15,7 +15,7 @@ def grid(image: np.ndarray) -> np.ndarray:
     """(3,): 1, H / 16, W / 16, the patches of an image; ValueError for one that cannot be cut into
     blocks.
 
-    image: (H, W, 3) uint8, both sides multiples of 32: a token stands for a block of 2 x 2 patches.
+    image: (H, W, 3) uint8, both sides multiples of 32, blocks of 2 x 2 patches.
     """
     array = isinstance(image, np.ndarray)
     if not array or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -29,15 +29,15 @@ def grid(image: np.ndarray) -> np.ndarray:
     return np.array([1, height // PATCH, width // PATCH])
 
 
-def patches(image: torch.Tensor) -> torch.Tensor:
+def patches(image: torch.Tensor, merge: int = MERGE) -> torch.Tensor:
     """Cut an image into the rows that the vision tower reads, on the image's own device.
 
     image: (H, W, 3) uint8, see `grid`. Returns (N, 1536) float32 in [-1, 1]. Rows come in blocks of
-    2 x 2 patches, one block per token; a still image fills both time steps of its row.
+    merge x merge patches, one block per token; a still image fills both time steps of its row.
     """
     height, width, _ = image.shape
     blocks = image.view(
-        height // PATCH // MERGE, MERGE, PATCH, width // PATCH // MERGE, MERGE, PATCH, 3
+        height // PATCH // merge, merge, PATCH, width // PATCH // merge, merge, PATCH, 3
     )
     blocks = blocks.permute(0, 3, 1, 4, 6, 2, 5)  # block, patch in block, colour, pixel in patch
     rows = blocks.reshape(-1, 3, 1, PATCH * PATCH).float() / 127.5 - 1

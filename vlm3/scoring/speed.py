@@ -82,10 +82,10 @@ def _answering(name: str, device: str, dtype: torch.dtype) -> VLM:
 
 
 def _sizes(vlm: VLM, sample: Sample) -> dict[str, float]:
-    ids = packing.pack_questions(sample, vlm.tokenizer).ids
-    alone = [
-        packing.pack_questions(replace(sample, qas=(qa,)), vlm.tokenizer).ids for qa in sample.qas
-    ]
+    def ids_of(asked: Sample) -> np.ndarray:
+        return packing.pack_questions(asked, vlm.tokenizer, vlm.merge).ids
+
+    ids, alone = ids_of(sample), [ids_of(replace(sample, qas=(qa,))) for qa in sample.qas]
     image = int((ids == vlm.image_pad).sum())
     return {
         "image_tokens": image,

@@ -132,12 +132,12 @@ def train(
     peak = config.peak_tflops * 1e12 or flops.peak(vlm.device, config.precision)
     mixture = _mixture(task, size, questions)
     # Of the packed samples, so that doing more than needed does not count as use.
-    useful = sum(flops.step(vlm.net, b) for b in _batches(mixture, True, config, vlm.tokenizer))
+    useful = sum(flops.step(vlm.net, b) for b in _batches(mixture, True, config, vlm))
     for rung in rungs or ladder(vlm.device.type == "cuda"):
         told = {"rung": rung.name} | ({"share": share} if share > 1 else {})
         try:
             began = time.perf_counter()
-            batches = _batches(mixture, rung.packed, config, vlm.tokenizer)
+            batches = _batches(mixture, rung.packed, config, vlm)
             data_s = time.perf_counter() - began
             found = _measured(vlm, batches, rung, config, steps, share)
         except torch.OutOfMemoryError:
@@ -219,12 +219,12 @@ def _mixture(task: str, size: tuple[int, int], questions: int) -> Mixture:
     return Mixture({"noise": Source(items, task, questions, focal_px=1000.0)})
 
 
-def _batches(mixture: Mixture, packed: bool, config: Config, tokenizer) -> list[Batch]:
+def _batches(mixture: Mixture, packed: bool, config: Config, vlm: VLM) -> list[Batch]:
     """As many samples at once as the budget of tokens allows."""
     samples = [mixture[i] for i in range(config.batch)]
     if not packed:
         samples = [replace(s, qas=(qa,)) for s in samples for qa in s.qas]
-    packs = [packing.pack(s, tokenizer) for s in samples]
+    packs = [packing.pack(s, vlm.tokenizer, merge=vlm.merge) for s in samples]
     some = max(1, config.tokens // max(map(len, packs)))
     return [collate(packs[k : k + some]) for k in range(0, len(packs), some)]
 

@@ -24,6 +24,7 @@ from transformers import PreTrainedTokenizerFast
 
 from vlm3.mixture import Mixture, NoSample
 from vlm3.qwen import batching, packing
+from vlm3.qwen.architecture import MERGE
 from vlm3.qwen.batching import Batch
 from vlm3.qwen.packing import Packed
 from vlm3.training.config import Config
@@ -45,6 +46,7 @@ class Share(Dataset):
     tokenizer: PreTrainedTokenizerFast
     rank: int = 0
     world: int = 1
+    merge: int = MERGE  # patches per token side, see `VLM.merge`
 
     def __post_init__(self):
         if self.config.batch < self.world:
@@ -65,8 +67,8 @@ class Share(Dataset):
         return (mine[i : i + TOGETHER] for i in range(0, len(mine), TOGETHER))
 
     def __getitem__(self, part: range) -> list[Packed]:
-        c = self.config
-        return [packing.pack(self.samples[i], self.tokenizer, c.layout, c.weighting) for i in part]
+        how = self.tokenizer, self.config.layout, self.config.weighting
+        return [packing.pack(self.samples[i], *how, self.merge) for i in part]
 
     def sources(self, part: range) -> str:
         """Where samples come from, in words."""

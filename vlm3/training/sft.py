@@ -61,7 +61,8 @@ def train(
     run = Run(config.out, identity, config.keep)
     if not run.finished:
         vlm = replace(start(config), taught=samples.taught)
-        share = Share(samples, config, vlm.tokenizer, place.process_index, place.num_processes)
+        ranks = place.process_index, place.num_processes
+        share = Share(samples, config, vlm.tokenizer, *ranks, vlm.merge)
         checked = share.of(validation, config.validate_samples) if config.validate_every else None
         tasks = sorted({source.task for source in samples.sources.values()})
         learner = Learner(config, prepared(vlm, config), place, tasks)

@@ -19,7 +19,8 @@ from PIL import Image
 
 from vlm3 import parallel
 from vlm3.mixture import Source
-from vlm3.qwen.architecture import BLOCK, PREPROCESSING
+from vlm3.qwen import files
+from vlm3.qwen.architecture import MERGE, PATCH, PREPROCESSING
 from vlm3.qwen.decode import LONGEST
 from vlm3.qwen.lessons import read_taught
 from vlm3.qwen.packing import prompt
@@ -59,14 +60,14 @@ def predictor(model: str, source: Source) -> Predictor:
     )
     identity = f"vLLM {vllm.__version__} {_fingerprint(Path(model))}".strip()
     asked = as_taught(source, read_taught(Path(model)))
-    return Predictor(partial(_answers, llm, greedy), asked, identity)
+    return Predictor(partial(_answers, llm, greedy, PATCH * _merge(Path(model))), asked, identity)
 
 
-def _answers(llm, greedy, samples: Sequence[Sample]) -> list[list[Answer]]:
+def _answers(llm, greedy, block: int, samples: Sequence[Sample]) -> list[list[Answer]]:
     asked = [request for sample in samples for request in _requests(sample)]
     found = iter(llm.generate(asked, greedy, use_tqdm=False) if asked else ())
     pad = llm.get_tokenizer().convert_tokens_to_ids("<|image_pad|>")
-    return [[_answer(next(found), sample, pad) for _ in sample.qas] for sample in samples]
+    return [[_answer(next(found), sample, pad, block) for _ in sample.qas] for sample in samples]
 
 
 def _requests(sample: Sample) -> list[dict]:
@@ -77,8 +78,8 @@ def _requests(sample: Sample) -> list[dict]:
     ]
 
 
-def _answer(output, sample: Sample, pad: int) -> Answer:
-    _check(output.prompt_token_ids.count(pad), sample)
+def _answer(output, sample: Sample, pad: int, block: int) -> Answer:
+    _check(output.prompt_token_ids.count(pad), sample, block)
     (said,) = output.outputs
     logprobs = [
         step[token].logprob for step, token in zip(said.logprobs, said.token_ids, strict=True)
@@ -86,11 +87,11 @@ def _answer(output, sample: Sample, pad: int) -> Answer:
     return Answer(said.text, tuple(logprobs))
 
 
-def _check(tokens: int, sample: Sample) -> None:
+def _check(tokens: int, sample: Sample, block: int) -> None:
     """Each token of an image stands for so many pixels: another number of them, and vLLM has
     resized the images."""
-    sizes, block = [view.size for view in sample.views], BLOCK**2
-    expected = sum(width * height for width, height in sizes) / block
+    sizes = [view.size for view in sample.views]
+    expected = sum(width * height for width, height in sizes) / block**2
     if tokens != expected:
         raise ValueError(
             f"vLLM made {tokens} tokens of images of {sizes} pixels, not {expected:g}: it resized "
@@ -98,12 +99,19 @@ def _check(tokens: int, sample: Sample) -> None:
         )
 
 
+def _merge(folder: Path) -> int:
+    """Patches per token side of a model in a folder; that of all released ones for a hub name."""
+    path = folder / "config.json"
+    known = files.read_json(path).get("vision_config", {}) if path.exists() else {}
+    return known.get("spatial_merge_size", MERGE)
+
+
 def _fingerprint(folder: Path) -> str:
     """A digest of the length and the last bytes of each file of weights; empty for a hub name."""
-    digest, files = hashlib.sha256(), sorted(folder.glob("*.safetensors"))
-    for path in files:
+    digest, weights = hashlib.sha256(), sorted(folder.glob("*.safetensors"))
+    for path in weights:
         with path.open("rb") as file:
             size = file.seek(0, 2)
             file.seek(-min(size, 1 << 20), 2)
             digest.update(f"{path.name} {size}".encode() + file.read())
-    return digest.hexdigest()[:16] if files else ""
+    return digest.hexdigest()[:16] if weights else ""
