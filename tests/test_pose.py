@@ -306,6 +306,14 @@ def test_a_side_gives_an_axis_its_sign_or_makes_it_unclear(text, yaw):
     assert (read("rotation", text) or {}).get("yaw_deg") == yaw
 
 
+def test_a_distance_is_near_within_a_quarter_and_what_was_not_said_is_not():
+    truth = {"distance_m": 2.0, "pair": "a"}
+    pairs = [(said, truth) for said in ({"distance_m": 1.5}, {"distance_m": 2.6}, None)]
+    assert pose.score(pairs)["distance_25"] == pytest.approx(1 / 3)
+    in_one_place = ({"distance_m": 0.0}, {"distance_m": 0.0, "pair": "b"})
+    assert math.isnan(pose.score([in_one_place])["distance_25"])
+
+
 def test_pose_scores_of_a_case_worked_by_hand():
     truth = {
         "yaw_deg": 10.0,

@@ -47,16 +47,26 @@ class Source:
         return hashlib.sha256(templates.encode()).hexdigest()[:12]
 
     def sample(self, index: int, name: str, rng: np.random.Generator) -> Sample:
-        item, options = self.items[index], dict(self.options)
+        item = self.items[index]
         if isinstance(item, Sample):
             return replace(item, source=name)
-        if isinstance(item, Pair):
-            item = unify_pair(item, focal_px=self.focal_px)
-            options |= {"matches": (item.uv1, item.uv2)} if self.bound.takes_matches else {}
-            views = (item.view1, item.view2)
-        else:
-            views = (item,) if isinstance(item, View) else item
-            views = tuple(unify_focal(view, self.focal_px) for view in views)
+        views, matches = self._unified(item)
+        options = dict(self.options)
+        if matches and self.bound.takes_matches:
+            options |= {"matches": matches}
         task = self.bound.in_one_wording(rng) if self.one_wording else self.bound
         qas = tuple(task.ask(views, self.questions, rng, **options))
         return Sample(views, qas, self.task, name)
+
+    def views(self, index: int) -> tuple[View, ...]:
+        """The views of an item as a sample shows them, whether or not there is something to ask."""
+        item = self.items[index]
+        return item.views if isinstance(item, Sample) else self._unified(item)[0]
+
+    def _unified(self, item: View | Pair | tuple) -> tuple[tuple[View, ...], tuple | None]:
+        """Views brought to the focal length, and the places of points that a Pair knows in both."""
+        if isinstance(item, Pair):
+            item = unify_pair(item, focal_px=self.focal_px)
+            return (item.view1, item.view2), (item.uv1, item.uv2)
+        views = (item,) if isinstance(item, View) else item
+        return tuple(unify_focal(view, self.focal_px) for view in views), None

@@ -34,8 +34,10 @@ class Evaluation:
         task: depth, correspondence, pose, objects, or one in a folder of VLM3_TASKS.
         source: a mixture, packaged or a TOML file, whose source of this task is asked about (see
             the guide, Data).
-        model: a folder, a hub name, tiny, random:tiny, or a baseline: constant, opencv; vllm:NAME
-            uses vLLM.
+        model: a folder, a hub name, tiny, random:tiny; vllm:NAME uses vLLM. Or who does not look:
+            constant; place (depth, correspondence), same_place (correspondence), mean_motion
+            (pose), boxes (objects); shuffled:NAME is a model with the images of other samples;
+            opencv (correspondence, pose) is classical.
         out: folder for predictions and scores; what is there already is not asked again.
         samples: at most so many, the first ones of the source.
         questions: per sample; 0 leaves it to the source.
@@ -187,9 +189,26 @@ def predictions(out: str | Path) -> list[dict]:
 
 def pairs(out: str | Path) -> list[tuple]:
     """(value, truth) of all questions, as the task scores them, from a folder's files alone."""
-    task, answers = _task(_config(out)), [a for r in predictions(out) for a in r["answers"]]
-    asked = [_asked(answer, out) for answer in answers]
-    return [(task.read(q, a["text"]), task.truth(q)) for q, a in zip(asked, answers, strict=True)]
+    return [pair for found in items(out).values() for pair in found]
+
+
+def items(out: str | Path) -> dict[int, list[tuple]]:
+    """The same by item; none for an item of which there was nothing to ask."""
+    task = task_of(out)
+    return {
+        record["item"]: [_read(task, answer, out) for answer in record["answers"]]
+        for record in predictions(out)
+    }
+
+
+def _read(task: Task, answer: Mapping, out: str | Path) -> tuple:
+    asked = _asked(answer, out)
+    return task.read(asked, answer["text"]), task.truth(asked)
+
+
+def task_of(out: str | Path) -> Task:
+    """The task of a folder of predictions, as it was asked."""
+    return _task(_config(out))
 
 
 def _config(out: str | Path) -> dict:

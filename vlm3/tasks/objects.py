@@ -29,7 +29,7 @@ class Objects(Task):
     """How objects lie to each other, how far apart and how large they are; boxes say which."""
 
     subject = "boxes"
-    headline = "qualitative"
+    headline, second = "qualitative", "quantitative"
 
     def ask(self, views: Sequence[View], n: int, rng: np.random.Generator) -> list[QA]:
         """Up to n different questions about the boxes of the first view, half of them about
@@ -224,8 +224,8 @@ class Objects(Task):
             **{f"{bucket}_abs_rel": mean(errors[bucket]) for bucket in LENGTHS},
         }
 
-    def numbers(self, truth: Truth) -> list[float] | None:
-        return None if isinstance(truth[1], bool | str) else [float(truth[1])]
+    def value(self, truth: Truth) -> Value:
+        return truth[1]
 
     def shown(self, value: Value) -> str:
         match value:

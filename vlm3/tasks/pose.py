@@ -31,7 +31,7 @@ class Pose(Task):
 
     views = 2
     subject = ""
-    headline = "auc_30"
+    headline, second = "auc_30", "distance_25"
     focal_px = 750.0
 
     def ask(
@@ -106,7 +106,8 @@ class Pose(Task):
         counts as wrong. The direction error ignores the sign of the vector. rotation_error_deg,
         direction_error_deg (sign ignored), direction_error_signed_deg, angle_error_deg,
         distance_error_m, distance_abs_rel (cameras in one place left out): means over what was
-        answered. parsed: share of questions whose every field was answered.
+        answered. distance_25: share of the distances asked for that are answered to 25 per cent.
+        parsed: share of questions whose every field was answered.
         """
         demand_some(pairs)
         answered = [set(truth) - {"pair"} <= set(answer or {}) for answer, truth in pairs]
@@ -116,10 +117,15 @@ class Pose(Task):
         both = [max(e["rotation"], e["direction"]) for e in whole]
         areas = {f"auc_{t}": auc(both, t) for t in (5, 10, 30)}
         areas |= {f"auc_{t}_exact": auc(both, t, False) for t in (5, 10, 30)}
+        near = [e["distance_near"] for e in errors if "distance_near" in e]
+        means["distance_25"] = mean(near)
         return areas | means | {"parsed": sum(answered) / len(pairs)}
 
-    def numbers(self, truth: Fields) -> list[float]:
-        return np.hstack([truth[name] for name in sorted(truth) if name != "pair"]).tolist()
+    def value(self, truth: Fields) -> Fields:
+        return {name: field for name, field in truth.items() if name != "pair"}
+
+    def numbers(self, value: Fields) -> list[float]:
+        return np.hstack([value[name] for name in sorted(value)]).tolist()
 
     def shown(self, value: Fields) -> str:
         match value:
@@ -181,7 +187,7 @@ def _samples(pairs: Sequence[tuple[Fields | None, Fields]]) -> list[tuple[Fields
 
 def _errors(answer: Fields, truth: Fields) -> dict[str, float]:
     """Errors of one pose; "rotation" and "direction" are infinite where they were asked and not
-    answered."""
+    answered; "distance_near" is 1 where the distance is right to 25 per cent, else 0."""
     errors: dict[str, float] = {}
     if "yaw_deg" in truth:
         errors["rotation"] = math.inf
@@ -201,6 +207,9 @@ def _errors(answer: Fields, truth: Fields) -> dict[str, float]:
             errors["direction"] = errors["direction_error_deg"]
     if "rotation_angle_deg" in truth and "rotation_angle_deg" in answer:
         errors["angle_error_deg"] = abs(answer["rotation_angle_deg"] - truth["rotation_angle_deg"])
+    if truth.get("distance_m", 0) >= SAME_PLACE_M:
+        off = abs(answer.get("distance_m", math.inf) - truth["distance_m"])
+        errors["distance_near"] = float(off <= 0.25 * truth["distance_m"] + 1e-9)
     if "distance_m" in truth and "distance_m" in answer:
         errors["distance_error_m"] = abs(answer["distance_m"] - truth["distance_m"])
         if truth["distance_m"] >= SAME_PLACE_M:

@@ -17,15 +17,17 @@ class Task(ABC):
 
     views: how many a question is about. subject: what of the first view a question names, "pixels",
     "boxes", or "" for nothing. headline: the score by which models are compared; lower_is_better:
-    whether small ones are good. focal_px: what views are unified to where a model does not say how
-    it was taught (the paper's values). takes_matches: whether `ask` takes `matches`, the points
-    that a Pair knows in both views.
+    whether small ones are good; second: a further score, where high is good, of what the headline
+    leaves out. focal_px: what views are unified to where a model does not say how it was taught
+    (the paper's values). takes_matches: whether `ask` takes `matches`, the points that a Pair knows
+    in both views.
     """
 
     views: ClassVar[int] = 1
     subject: ClassVar[str] = "pixels"
     headline: ClassVar[str] = ""
     lower_is_better: ClassVar[bool] = False
+    second: ClassVar[str] = ""
     focal_px: ClassVar[float] = 1000.0
     takes_matches: ClassVar[bool] = False
 
@@ -83,9 +85,13 @@ class Task(ABC):
         """The exact value behind the right answer, where files may state it in words."""
         return qa.truth
 
-    def numbers(self, truth: Any) -> list[float] | None:
-        """A truth as numbers, of which a best constant answer is the median; None for a word."""
-        return None if isinstance(truth, (str, bool)) else np.atleast_1d(truth).tolist()
+    def value(self, truth: Any) -> Any:
+        """What `read` gives for the right answer, of a truth that says more than that."""
+        return truth
+
+    def numbers(self, value: Any) -> list[float] | None:
+        """A value as numbers, of which a best constant answer is the median; None for a word."""
+        return None if isinstance(value, (str, bool)) else np.atleast_1d(value).tolist()
 
     def shown(self, value: Any) -> str:
         """A value in a few words, for people."""
