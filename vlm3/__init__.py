@@ -39,7 +39,7 @@ _ON_FIRST_USE = {
     **dict.fromkeys(("attention", "decode", "model", "packing"), "vlm3.qwen"),
     **dict.fromkeys(("bench", "checkpoints", "config", "sft"), "vlm3.training"),
     **dict.fromkeys(("evaluate", "predictors", "spread"), "vlm3.scoring"),
-    **dict.fromkeys(("charts", "curves", "figures", "pairs", "widgets"), "vlm3.pages"),
+    **dict.fromkeys(("boards", "charts", "curves", "figures", "pairs", "widgets"), "vlm3.pages"),
     "ask": "vlm3.terminal",
 }
 

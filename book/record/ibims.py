@@ -6,7 +6,8 @@ DIR] [--save FILE]
 
 The first 80 photos in the order of the label file are learned from, the last 20 tested on; the file
 goes from one kind of place to the next, so most kinds that are tested on were never seen. Scored
-are the best constant, the model as shipped, the same after fine-tuning, and, to see what the toy
+are the best constant and place alone, both in hindsight, the model as shipped, the same after
+fine-tuning, each of them also with other photos under the same questions, and, to see what the toy
 rooms were good for, random weights after the same fine-tuning; the fine-tuned ones also on the
 photos that they learned from, to tell a task that is too hard for the network from photos that are
 too few. Runs and predictions go to DIR, so what was stopped goes on.
@@ -19,8 +20,8 @@ from pathlib import Path
 from vlm3.mixture import Mixture, Source
 from vlm3.pages import recorded
 from vlm3.qwen import model
-from vlm3.scoring import predictors as predictors
-from vlm3.scoring.evaluate import Evaluation, evaluate
+from vlm3.scoring import board, evaluate
+from vlm3.scoring.evaluate import Evaluation
 from vlm3.sources.ibims import Ibims
 from vlm3.training import log, sft
 from vlm3.training.config import Config
@@ -56,33 +57,27 @@ def shown(record: dict) -> None:
         )
 
 
-def scored(name: str, test: Source, out: Path) -> dict[str, float]:
+def scored(test: Source, folders: dict[str, Path], out: Path) -> dict[str, dict]:
+    """The rows of a table: who does not look, the model, and fine-tuned ones by their names."""
     config = Evaluation(
-        "depth", "ibims-test", name, out, len(test.items), LABELS, at_once=2, progress=False
+        "depth", "ibims", "tiny", out, len(test.items), LABELS, at_once=2, progress=False
     )
-    found = evaluate(config, test, predictors.get(name, test))
-    return {score: round(value, 4) for score, value in found.items()}
+    named = {str(folder): name for name, folder in folders.items()}
+    named |= {f"shuffled:{folder}": f"shuffled:{name}" for folder, name in named.items()}
+    outs = board.ask(config, [*board.models("tiny", test), *named], test)
+    found = board.table({named.get(model, model): place for model, place in outs.items()})
+    for name, row in found.items():
+        print(name, row["delta_1"], row["above_guessing"], flush=True)
+    return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=5e-4)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("_build/ibims"))
-    parser.add_argument("--save", type=Path)
-    args = parser.parse_args()
+    args = arguments()
     learn, test = sources(args.root)
-    found, learned, seconds = {}, {}, {}
-    for name in ("constant", "tiny"):
-        found[name] = scored(name, test, args.out / name)
-        print(name, found[name], flush=True)
+    folders, seconds = {}, {}
     for name in ("tiny", "random:tiny"):
-        out = args.out / f"tuned-{name.replace(':', '-')}"
         config = Config(
-            out / "run",
+            args.out / f"tuned-{name.replace(':', '-')}" / "run",
             name,
             steps=args.steps,
             batch=args.batch,
@@ -91,14 +86,31 @@ def main() -> None:
             optimizer="muon",
             progress=False,
         )
-        folder, seconds[name] = tuned(config, learn)
-        found[f"{name}, fine-tuned"] = scored(str(folder), test, out / "evaluation")
-        learned[f"{name}, fine-tuned"] = scored(
-            str(folder), replace(learn, questions=LABELS), out / "learned"
-        )
-        print(name, "fine-tuned", found[f"{name}, fine-tuned"], flush=True)
+        folders[f"{name}, fine-tuned"], seconds[name] = tuned(config, learn)
+    found = scored(test, folders, args.out / "scores")
+    learned_from = replace(learn, questions=LABELS)
+    learned = {name: seen(folder, learned_from, args.out) for name, folder in folders.items()}
     if args.save:
         save(args, found, learned, seconds)
+
+
+def seen(folder: Path, learn: Source, out: Path) -> dict[str, float]:
+    """Scores on the photos that were learned from."""
+    config = Evaluation("depth", "ibims", str(folder), out / "learned", at_once=2, progress=False)
+    (place,) = board.ask(config, [str(folder)], learn).values()
+    return evaluate.score(place)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=5e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=Path("_build/ibims"))
+    parser.add_argument("--save", type=Path)
+    return parser.parse_args()
 
 
 def save(args: argparse.Namespace, found: dict, learned: dict, seconds: dict) -> None:
