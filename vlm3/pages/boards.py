@@ -1,5 +1,6 @@
 """Score tables as people read them: what `vlm3.scoring.board` found, in words."""
 
+import math
 from collections.abc import Mapping
 
 FEW = 0.05  # share of answers below which a mean over what was answered says nothing
@@ -31,7 +32,7 @@ def rows(found: Mapping[str, Mapping], decimals: Mapping[str, int]) -> list[dict
 def _score(row: Mapping, score: str, decimals: int) -> str:
     if row["parsed"] < FEW and score.endswith(("rel", "deg")):
         return "none"
-    return f"{row[score]:.{decimals}f}".replace("nan", "none")
+    return f"{row.get(score, math.nan):.{decimals}f}".replace("nan", "none")
 
 
 def _above(above: Mapping | None, decimals: int) -> str:
