@@ -134,7 +134,7 @@ def card() -> str:
         f"| {p['step']} | " + " | ".join(f"{p['losses'][t]:.3f}" for t in HEADLINES) + " |"
         for p in found["validation"]
     )
-    names = list(scores[samples]["pose"])
+    names = list(dict.fromkeys(name for found in scores[samples].values() for name in found))
     board = "\n".join(
         f"| {t}, {s} | "
         + " | ".join(
