@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from vlm3 import tasks
+from vlm3 import mixture
 from vlm3.pages import recorded
 from vlm3.scoring import board, evaluate
 from vlm3.scoring.evaluate import Evaluation
@@ -27,15 +27,16 @@ UNTAUGHT = "random:tiny"
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--source", default="rooms-test", help="a mixture of all tasks")
+    parser.add_argument("--source", default="rooms-test", help="a mixture, of which all is asked")
     parser.add_argument("--samples", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--out", type=Path, default=Path("_build/scores"))
     parser.add_argument("--save", type=Path)
     args = parser.parse_args()
     began, results = time.perf_counter(), {}
+    asked = sorted({source.task for source in mixture.load(args.source).sources.values()})
     found_on_disk = len(list(args.out.glob("*/scores.json")))
     for samples in args.samples:
-        for task in tasks.NAMES:
+        for task in asked:
             config = Evaluation(task, args.source, args.model, args.out, samples, progress=False)
             results.setdefault(str(samples), {})[task] = found = scored(config)
             print("\n".join(f"{samples} {task} {told(*row)}" for row in found.items()), flush=True)
