@@ -14,8 +14,11 @@ from tests.conftest import says
 from vlm3 import tasks
 from vlm3.geometry import Camera, rotation_from_ypr, transform
 from vlm3.reference import PixelText
+from vlm3.sources.rooms import Rooms
 from vlm3.tasks import text as words
+from vlm3.tasks.categories import POLES
 from vlm3.tasks.objects import Hour, Objects, Truth
+from vlm3.tasks.relations import guesses
 from vlm3.views import QA, Box, View
 
 objects = tasks.get("objects")
@@ -1236,3 +1239,26 @@ def test_a_very_long_answer_is_read_as_quickly_as_its_length_allows(piece):
     assert in_range(says(objects, text))
     for qa in QUESTIONS[::3]:  # a choice, which uses every pattern of relations, and an hour
         assert in_range(objects.read(qa, text))
+
+
+def _as_boxes_suggest(contrary: float) -> float:
+    """The share of relations of homes that are what their boxes suggest."""
+    task, agreed = tasks.get("objects", {"scale": 1000}), []
+    for index, (view,) in enumerate(Rooms("homes", "test", views=1).batch(range(60))):
+        if len(view.boxes) < 2:
+            continue
+        guessed, rng = guesses(view), np.random.default_rng(index)
+        places = [words.tuples(place)[0] for place in task._places(view)]
+        for qa in task.ask([view], 12, rng, contrary=contrary):
+            stem = qa.kind.rpartition("_")[0]
+            if stem in POLES:
+                (pole, sign), (a, b) = POLES[stem], map(places.index, qa.about)
+                held = qa.truth.value in (True, "first")
+                agreed.append((guessed[pole][a, b] == sign) == held)
+    return float(np.mean(agreed))
+
+
+def test_boxes_alone_answer_no_more_relations_than_the_options_leave_them():
+    assert _as_boxes_suggest(0.0) > 0.85
+    assert _as_boxes_suggest(0.25) < 0.82
+    assert _as_boxes_suggest(0.5) < 0.72

@@ -397,6 +397,8 @@ def test_validation_is_told_for_each_source_and_changes_nothing(short, tmp_path)
     records = log.records(config.out)
     assert [record["step"] for record in records if "validation" in record] == [3, 6]
     assert records[2]["validation"]["losses"].keys() == {"depth", "pose"}
+    assert records[2]["shuffled"]["losses"].keys() == {"depth", "pose"}
+    assert records[2]["shuffled"] != records[2]["validation"]
 
 
 def test_the_learning_rate_rises_linearly_and_falls_along_a_cosine_to_zero():

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -58,6 +58,17 @@ class Source:
         qas = tuple(task.ask(views, self.questions, rng, **options))
         return Sample(views, qas, self.task, name)
 
+    def shuffled(self) -> "Source":
+        """The same questions about the views of another item each; ValueError for a source of one
+        item.
+
+        Those half-way round, since files of photographs go from place to place; all views of a pair
+        come from there.
+        """
+        if len(self.items) < 2:
+            raise ValueError("shuffled: a source of one item has no other images")
+        return _Shuffled(**{each.name: getattr(self, each.name) for each in fields(self)})
+
     def views(self, index: int) -> tuple[View, ...]:
         """The views of an item as a sample shows them, whether or not there is something to ask."""
         item = self.items[index]
@@ -70,3 +81,10 @@ class Source:
             return (item.view1, item.view2), (item.uv1, item.uv2)
         views = (item,) if isinstance(item, View) else item
         return tuple(unify_focal(view, self.focal_px) for view in views), None
+
+
+class _Shuffled(Source):
+    def sample(self, index: int, name: str, rng: np.random.Generator) -> Sample:
+        size = len(self.items)
+        asked = super().sample(index, name, rng)
+        return replace(asked, views=self.views((index + size // 2) % size))

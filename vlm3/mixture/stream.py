@@ -105,6 +105,12 @@ class Mixture:
             f"{_ATTEMPTS} items of source {name!r} from {item} on give no question: {reason}"
         )
 
+    def shuffled(self) -> "Mixture":
+        """The same stream, each question about the images of another item: what a model says that
+        did not look."""
+        sources = {name: source.shuffled() for name, source in self.sources.items()}
+        return Mixture(sources, dict(zip(self.names, self.shares, strict=True)), self.seed)
+
     def draw(self, index: int) -> Draw:
         """Where sample `index` comes from, without making it."""
         source, count, _ = self._find(index)

@@ -16,7 +16,7 @@ from vlm3.tasks import categories, english, numbers
 from vlm3.tasks import text as words
 from vlm3.tasks.categories import BUCKETS, LENGTHS, OPPOSITES, POLES, Truth
 from vlm3.tasks.english import Hour, Value
-from vlm3.tasks.relations import facts_of
+from vlm3.tasks.relations import facts_of, guesses
 from vlm3.tasks.task import Task, demand_some, mean
 from vlm3.views import QA, NothingToAsk, View
 
@@ -31,9 +31,15 @@ class Objects(Task):
     subject = "boxes"
     headline, second = "qualitative", "quantitative"
 
-    def ask(self, views: Sequence[View], n: int, rng: np.random.Generator) -> list[QA]:
+    def ask(
+        self, views: Sequence[View], n: int, rng: np.random.Generator, contrary: float = 0.0
+    ) -> list[QA]:
         """Up to n different questions about the boxes of the first view, half of them about
         relations.
+
+        contrary: of those the share that is drawn from relations of which the boxes alone suggest
+        the opposite, see `relations.guesses`, where there are such: else nearly nine of ten can be
+        answered without the image.
 
         Relations and distances need centre_m (left, right, above and below: the boxes alone do),
         sizes need size_m. Left and right are those of the camera, above and below those of gravity;
@@ -46,7 +52,11 @@ class Objects(Task):
         if not view.boxes:
             raise NothingToAsk("the objects task needs a view with boxes")
         places = self._places(view)
-        groups = [group for group in self._askable(facts_of(view, places)) if group]
+        relations, quantities = self._askable(facts_of(view, places))
+        odd = _contrary(relations, guesses(view)) if contrary else []
+        shares = (contrary if odd else 0.0, 1 - contrary if odd else 1.0, 1.0)
+        drawn_from = zip((odd, relations, quantities), shares, strict=True)
+        groups = [(group, share) for group, share in drawn_from if group and share]
         if not groups:
             raise NothingToAsk(
                 f"nothing to ask about {len(view.boxes)} box(es): relations need two that clearly "
@@ -238,15 +248,37 @@ class Objects(Task):
         return value
 
 
-def _drawn(groups: list, rng: np.random.Generator) -> tuple[str, str, list[int], Value]:
+def _contrary(relations: list, guessed: dict[str, np.ndarray]) -> list:
+    """Those of the relations of which the boxes suggest the opposite."""
+    found = []
+    for table, category, pairs, values in relations:
+        pole, sign = POLES[category.rpartition("_")[0]]
+        odd = guessed[pole][tuple(pairs.T)] == -sign
+        if odd.any():
+            found.append((table, category, pairs[odd], values[: odd.sum()]))
+    return found
+
+
+def _drawn(
+    groups: list[tuple[list, float]], rng: np.random.Generator
+) -> tuple[str, str, list[int], Value]:
     """One question: its table, its category, which boxes, and the value; a relation either way."""
-    group = groups[rng.integers(len(groups))]
+    group = _group(groups, rng)
     table, category, subjects, values = group[rng.integers(len(group))]
     row = rng.integers(len(subjects))
     pair, value = [int(i) for i in subjects[row]], values[row]
     if table in _UNKNOWN and rng.random() < 0.5:
         return table, category, pair[::-1], {True: False, "first": "second"}[value]
     return table, category, pair, value
+
+
+def _group(groups: list[tuple[list, float]], rng: np.random.Generator) -> list:
+    """One of groups with shares."""
+    if all(share == 1 for _, share in groups):
+        return groups[rng.integers(len(groups))][0]  # as before there were shares
+    place = rng.random() * sum(share for _, share in groups)
+    bounds = np.cumsum([share for _, share in groups])
+    return groups[int(np.searchsorted(bounds, place, "right"))][0]
 
 
 def _category(table: str) -> str:

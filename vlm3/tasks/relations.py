@@ -52,6 +52,16 @@ def facts_of(view: View, places: list[str]) -> dict[str, np.ndarray]:
     return facts | {"width": width, "height": height}
 
 
+def guesses(view: View) -> dict[str, np.ndarray]:
+    """What the boxes alone suggest of each relation, NxN, 1 and -1 as in `facts_of`: larger boxes
+    hold larger objects, and what ends higher up in the image is farther away."""
+    left, top, right, bottom = np.array([box[:4] for box in view.boxes], float).T
+    wide, tall = right - left, bottom - top
+    ranked = {"left": left + right, "above": top + bottom, "behind": bottom}
+    ranked |= {"big": -wide * tall, "tall": -tall, "wide": -wide}
+    return {pole: _clear(values, 0.0) for pole, values in ranked.items()}
+
+
 def _level(view: View) -> np.ndarray:
     """3x3, rows are right, down and forward on level ground, in camera coordinates; NaN where all
     ways are down."""

@@ -37,7 +37,8 @@ class Config:
         out: folder of the run; what is there already is resumed.
         model: a folder, a hub name, "tiny", or "random:tiny" and "random:4b" for new weights.
         mixture: a packaged one or a TOML file, see `vlm3.mixture.load`.
-        validation: another one, whose loss is logged every validate_every steps.
+        validation: another one, whose loss is logged every validate_every steps, and beside it that
+            of the same questions about other images.
         layout: "isolated" or "chat", see `vlm3.qwen.packing.pack`.
         weighting: what counts the same in the loss: each "token", each "answer" or each "sample".
         steps: how often the weights change.

@@ -63,7 +63,7 @@ def train(
         vlm = replace(start(config), taught=samples.taught)
         ranks = place.process_index, place.num_processes
         share = Share(samples, config, vlm.tokenizer, *ranks, vlm.merge)
-        checked = share.of(validation, config.validate_samples) if config.validate_every else None
+        checked = _checked(share, validation) if config.validate_every else {}
         tasks = sorted({source.task for source in samples.sources.values()})
         learner = Learner(config, prepared(vlm, config), place, tasks)
         run.resume(learner.net, learner.optimizers)
@@ -73,10 +73,11 @@ def train(
 
 
 def _learn(
-    run: Run, learner: "Learner", share: Share, checked: Share | None, on_step: Callable
+    run: Run, learner: "Learner", share: Share, checked: dict[str, Share], on_step: Callable
 ) -> None:
     """All steps that are left."""
     config, steps, saved = learner.config, range(run.step, learner.config.steps), run.step
+    every = config.validate_every or math.inf
     silent = not (config.progress and run.leads)
     bar = tqdm(total=config.steps, initial=run.step, disable=silent, unit="step")
     with _asked_to_stop() as stop, Feed(share, steps, config.workers, stop) as feed, bar:
@@ -88,9 +89,9 @@ def _learn(
                     run.save(step)
                 raise _reason(stop, step) from None
             # Before the step is logged, so that its record is whole.
-            if checked and (step + 1) % config.validate_every == 0:
+            for name, samples in checked.items() if (step + 1) % every == 0 else ():
                 with suppress(sharding.Stopped):  # the next step will stop, too
-                    record["validation"] = learner.validate(checked, stop)
+                    record[name] = learner.validate(samples, stop)
             run.log(record)
             if run.leads:
                 on_step(record)
@@ -100,6 +101,14 @@ def _learn(
                 run.save(saved := step + 1)
         if parallel.total([stop.is_set()])[0]:  # since the last step, or by its validation
             raise _reason(stop, config.steps)
+
+
+def _checked(share: Share, validation: Mixture) -> dict[str, Share]:
+    """Unseen samples, and the same about other images: so a log tells when a network looks."""
+    kinds = {"validation": validation}
+    if validation.sizes.min() > 1:
+        kinds["shuffled"] = validation.shuffled()
+    return {name: share.of(of, share.config.validate_samples) for name, of in kinds.items()}
 
 
 def _reason(stop: Stop, step: int) -> BaseException:
