@@ -85,6 +85,19 @@ def test_batches_are_those_of_the_stream_whoever_makes_them(vlm, monkeypatch, wo
     assert left_over() == []
 
 
+def test_all_samples_of_an_item_are_made_by_one_process(vlm):
+    sources = {name: Source(Views(50), "depth", 2) for name in "abc"}
+    stream = Mixture(sources, "uniform", same_items=True)
+    config = Config(batch=12, steps=5, tokens=150)
+    shares = [Share(stream, config, vlm.tokenizer, rank, 2) for rank in range(2)]
+    parts = [part for each in shares for part in each.parts(3)]
+    assert sorted(i for part in parts for i in part) == list(range(36, 48))
+    assert all(len({stream.draw(i).item for i in part}) == 1 for part in parts)
+    assert [len(list(each.parts(3))) for each in shares] == [2, 2]
+    with pytest.raises(ValueError, match="not the same number of items"):
+        Share(stream, Config(batch=9), vlm.tokenizer, 0, 2)
+
+
 @pytest.mark.parametrize("world", [2, 4])
 def test_ranks_share_what_one_process_would_see(vlm, world):
     alone = share(vlm, Views(50), batch=8, tokens=1)  # each sample in a batch of its own

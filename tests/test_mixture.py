@@ -321,11 +321,42 @@ def test_homes_are_asked_about_in_three_grades_of_pairs(grade):
     for stream, split in ((learned, "train"), (tested, "test")):
         for source in stream.sources.values():
             assert (source.items.collection, source.items.split) == (COLLECTIONS["homes"], split)
-        pairs = [source.items for source in stream.sources.values() if source.items.views == 2]
-        assert [items.grade for items in pairs] == [GRADES[grade]] * 2
-    qas = learned[0].qas
+            assert (source.items.views, source.items.grade) == (2, GRADES[grade])
+    qas = next(s for s in map(learned.__getitem__, range(4)) if s.task == "depth").qas
     stem = os.path.commonprefix([qa.question for qa in qas])
     assert all(re.fullmatch(r"\(?\d+, \d+\)", qa.question[len(stem) :]) for qa in qas)
+
+
+def test_all_tasks_ask_about_one_scene_after_another(monkeypatch):
+    stream, made = mixture.load("homes", seed=3), []
+    render = Rooms.batch
+    monkeypatch.setattr(Rooms, "batch", lambda self, i: made.extend(i) or render(self, i))
+    for scene in range(3):
+        draws = [stream.draw(4 * scene + k) for k in range(4)]
+        assert len({draw.item for draw in draws}) == 1
+        assert {draw.source for draw in draws} == set(stream.names)
+        shown = [view.image for k in range(4) for view in stream[4 * scene + k].views]
+        assert len({image.tobytes() for image in shown}) <= 2
+    assert len(made) == len(set(made)) == 3
+
+
+def test_either_view_of_a_scene_comes_first():
+    source = mixture.load("homes").sources["pose"]
+    first = {
+        source.sample(7, "", np.random.default_rng(k)).views[0].image.tobytes() for k in range(9)
+    }
+    assert len(first) == 2
+    depth = mixture.load("homes").sources["depth"]
+    assert {len(depth.sample(7, "", np.random.default_rng(k)).views) for k in range(9)} == {1}
+
+
+def test_same_items_are_refused_for_sources_that_go_unlike_ways():
+    source = mixture.load("homes").sources["depth"]
+    fewer = replace(source, items=[source.items[0]])
+    with pytest.raises(ValueError, match="one size and with equal weights"):
+        Mixture({"a": source, "b": fewer}, "uniform", same_items=True)
+    with pytest.raises(ValueError, match="one size and with equal weights"):
+        Mixture({"a": source, "b": source}, {"a": 1, "b": 2}, same_items=True)
 
 
 def test_a_file_sets_weights_arguments_and_options(tmp_path):

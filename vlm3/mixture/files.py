@@ -9,25 +9,28 @@ from vlm3.mixture.source import Source
 from vlm3.mixture.stream import Mixture
 
 PACKAGED = Path(__file__).parent / "packaged"
+_OF_ALL = ("weights", "same_items")
+_KEYS = ("weights", "same_items", "like", "arguments", "sources")
 
 
 def load(path: str | Path, seed: int = 0) -> Mixture:
     """A mixture from a TOML file, or a packaged one by its name.
 
-    `weights` may be a word or a power. `like` names a mixture, or a list of them, whose sources are
-    taken, with the file's `arguments` added to those of each, and with what tables of the same
-    names change. Each table under `sources` names what makes the items, as "module:callable" in
-    `from`, with its arguments in `arguments`, and may set task, questions, focal_px, options,
-    one_wording and weight. Raises FileNotFoundError or ValueError, naming the file and the source.
+    `weights` may be a word or a power; `same_items` as in `Mixture`. `like` names a mixture, or a
+    list of them, whose sources are taken, with the file's `arguments` added to those of each, and
+    with what tables of the same names change. Each table under `sources` names what makes the
+    items, as "module:callable" in `from`, with its arguments in `arguments`, and may set task,
+    questions, focal_px, options, one_wording, either_way and weight. Raises FileNotFoundError or
+    ValueError, naming the file and the source.
     """
     path = _path(path)
-    weights, tables = _parts(path)
+    settings, tables = _parts(path)
     given = {name: table.pop("weight") for name, table in tables.items() if "weight" in table}
-    if given and weights is not None:
+    if given and "weights" in settings:
         raise ValueError(f"{path}: either `weights` or a weight for each source, not both")
     sources = {name: _source(table, f"{path}, source {name!r}") for name, table in tables.items()}
     try:
-        return Mixture(sources, given or ("size" if weights is None else weights), seed)
+        return Mixture(sources, **({"weights": given} if given else {}) | settings, seed=seed)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -41,28 +44,29 @@ def _path(path: str | Path) -> Path:
     return path
 
 
-def _parts(path: Path) -> tuple[str | float | dict | None, dict[str, dict]]:
-    """What the file says of `weights`, and its table of each source."""
+def _parts(path: Path) -> tuple[dict, dict[str, dict]]:
+    """What the file says of all sources together, and its table of each source."""
     try:
         found = tomllib.loads(disk.text(path))
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: not a mixture ({error})") from error
-    weights, tables = found.pop("weights", None), found.pop("sources", {})
+    settings = {name: found.pop(name) for name in _OF_ALL if name in found}
+    tables = found.pop("sources", {})
     like, arguments = found.pop("like", None), found.pop("arguments", {})
     if found:
         lacking = ", ".join(found)
-        raise ValueError(f"{path}: unknown {lacking}: a mixture has `weights`, `like`, `sources`")
+        raise ValueError(f"{path}: unknown {lacking}: a mixture has {', '.join(_KEYS)}")
     if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
         raise ValueError(f"{path}: `sources` must hold a table for each source")
     if not like:
-        return weights, tables
+        return settings, tables
     first, others = _shared(like, arguments, path)
     tables = others | {name: others.get(name, {}) | table for name, table in tables.items()}
-    return first if weights is None else weights, tables
+    return first | settings, tables
 
 
-def _shared(like: object, arguments: dict, path: Path) -> tuple[object, dict[str, dict]]:
-    """The weights of the first of the mixtures that a file is like, and the tables of all."""
+def _shared(like: object, arguments: dict, path: Path) -> tuple[dict, dict[str, dict]]:
+    """The settings of the first of the mixtures that a file is like, and the tables of all."""
     names = like if isinstance(like, list) else [like]
     if not all(isinstance(name, str) for name in names):
         raise ValueError(f"{path}: `like` must name a mixture or a list of them, got {like!r}")

@@ -22,8 +22,10 @@ class Source:
     and its views are left as they are. questions: how many per sample; focal_px: what the views are
     unified to, also for pose, where the paper takes 750; templates: what differs from the task's
     own, see `vlm3.tasks.get`; options: further ones of `task.ask`; one_wording: all questions of a
-    kind in a sample share their words, drawn for each sample, so that these are read once; origin:
-    what made the items, as told by the file of a mixture.
+    kind in a sample share their words, drawn for each sample, so that these are read once;
+    either_way: which view of an item comes first is drawn, too; origin: what made the items, as
+    told by the file of a mixture. Of an item that is a tuple, as many views are shown as the task
+    asks about.
     """
 
     items: Sequence
@@ -33,6 +35,7 @@ class Source:
     templates: Mapping = field(default_factory=dict)
     options: Mapping = field(default_factory=dict)
     one_wording: bool = False
+    either_way: bool = False
     origin: Mapping = field(default_factory=dict)
 
     @cached_property
@@ -50,7 +53,8 @@ class Source:
         item = self.items[index]
         if isinstance(item, Sample):
             return replace(item, source=name)
-        views, matches = self._unified(item)
+        turned = self.either_way and rng.random() < 0.5
+        views, matches = self._unified(item, turned)
         options = dict(self.options)
         if matches and self.bound.takes_matches:
             options |= {"matches": matches}
@@ -74,12 +78,16 @@ class Source:
         item = self.items[index]
         return item.views if isinstance(item, Sample) else self._unified(item)[0]
 
-    def _unified(self, item: View | Pair | tuple) -> tuple[tuple[View, ...], tuple | None]:
-        """Views brought to the focal length, and the places of points that a Pair knows in both."""
+    def _unified(
+        self, item: View | Pair | tuple, turned: bool = False
+    ) -> tuple[tuple[View, ...], tuple | None]:
+        """Views brought to the focal length, and the places of points that a Pair knows in both;
+        turned: the last view first."""
+        way = -1 if turned else 1
         if isinstance(item, Pair):
             item = unify_pair(item, focal_px=self.focal_px)
-            return (item.view1, item.view2), (item.uv1, item.uv2)
-        views = (item,) if isinstance(item, View) else item
+            return (item.view1, item.view2)[::way], (item.uv1, item.uv2)[::way]
+        views = (item,) if isinstance(item, View) else item[::way][: self.bound.views]
         return tuple(unify_focal(view, self.focal_px) for view in views), None
 
 

@@ -19,6 +19,7 @@ from vlm3.mixture.source import Source
 from vlm3.views import NothingToAsk, Sample
 
 _ATTEMPTS = 100  # items in a row that may have nothing to ask about
+_CHOICES = ("one_wording", "either_way")
 _POWERS = {"uniform": 0.0, "size": 1.0}
 
 
@@ -43,8 +44,10 @@ class Mixture:
     uniform, 1 is size), or a number for each name; seed: of the order of the stream and of the
     questions. Each source is gone through in a random order, another one each pass, so no item
     comes again before all have come; only where a task finds nothing to ask about an item, the next
-    one takes its place. Raises ValueError for weights, sources and tasks that cannot be, IndexError
-    for i < 0, and NoSample for whatever a source or a task raises.
+    one takes its place. same_items: all sources go through their items in one order, side by side,
+    so that an item is made once for all of them (`Rooms` remembers its last ones); for sources of
+    one size and equal weights. Raises ValueError for weights, sources and tasks that cannot be,
+    IndexError for i < 0, and NoSample for whatever a source or a task raises.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Mixture:
         sources: Mapping[str, Source],
         weights: str | float | Mapping[str, float] = "size",
         seed: int = 0,
+        same_items: bool = False,
     ):
         if not sources or seed < 0:
             raise ValueError(
@@ -62,9 +66,15 @@ class Mixture:
         for source in sources.values():
             _ = source.bound  # raises for what no sample could be made of
         self.sources, self.seed, self.names = dict(sources), seed, tuple(sources)
+        self.same_items = same_items
         self.sizes = np.array([len(source.items) for source in sources.values()])
         weights = self._weights(weights)
         self.shares = weights / weights.sum()
+        if same_items and (np.ptp(self.sizes) or np.ptp(self.shares)):
+            raise ValueError(
+                "same_items needs sources of one size and with equal weights, got sizes "
+                f"{self.sizes.tolist()} and shares {self.shares.round(3).tolist()}"
+            )
 
     def _weights(self, weights: str | float | Mapping[str, float]) -> np.ndarray:
         power = _POWERS.get(weights, weights) if isinstance(weights, str) else weights
@@ -109,14 +119,15 @@ class Mixture:
         """The same stream, each question about the images of another item: what a model says that
         did not look."""
         sources = {name: source.shuffled() for name, source in self.sources.items()}
-        return Mixture(sources, dict(zip(self.names, self.shares, strict=True)), self.seed)
+        shares = dict(zip(self.names, self.shares.tolist(), strict=True))
+        return Mixture(sources, shares, self.seed, self.same_items)
 
     def draw(self, index: int) -> Draw:
         """Where sample `index` comes from, without making it."""
         source, count, _ = self._find(index)
         size = int(self.sizes[source])
         passes, place = divmod(count, size)
-        item = shuffled(place, size, (self.seed, source, passes))
+        item = shuffled(place, size, (self.seed, 0 if self.same_items else source, passes))
         return Draw(self.names[source], item, passes)
 
     def counts(self, n: int) -> dict[str, int]:
@@ -146,7 +157,8 @@ class Mixture:
                 "asked_in": source.wordings,
                 "options": dict(source.options),
                 # Said only where it holds, so that runs from before there was a choice go on.
-                **({"one_wording": True} if source.one_wording else {}),
+                **{name: True for name in _CHOICES if getattr(source, name)},
+                **({"same_items": True} if self.same_items else {}),
             }
             for place, (name, source) in enumerate(self.sources.items())
         }

@@ -49,6 +49,11 @@ class Share(Dataset):
     merge: int = MERGE  # patches per token side, see `VLM.merge`
 
     def __post_init__(self):
+        if self.samples.same_items and self.config.batch % (self.world * len(self.samples.names)):
+            raise ValueError(
+                f"{self.config.batch} samples are not the same number of items for each of "
+                f"{self.world} processes, each asked about {len(self.samples.names)} times"
+            )
         if self.config.batch < self.world:
             raise ValueError(
                 f"{self.config.batch} samples do not give each of {self.world} processes one: "
@@ -61,10 +66,19 @@ class Share(Dataset):
 
     def parts(self, step: int) -> Iterator[range]:
         """The samples of a step, a few at a time."""
+        if self.samples.same_items:
+            return self._items(step)
         batch = self.config.batch
         # Interleaved, so that every process gets of every source within a step.
         mine = range(step * batch + self.rank, (step + 1) * batch, self.world)
         return (mine[i : i + TOGETHER] for i in range(0, len(mine), TOGETHER))
+
+    def _items(self, step: int) -> Iterator[range]:
+        """All samples of an item at a time, so that one process makes it once."""
+        each = len(self.samples.names)
+        first, end = step * self.config.batch, (step + 1) * self.config.batch
+        starts = range(first + self.rank * each, end, self.world * each)
+        return (range(start, min(start + each, end)) for start in starts)
 
     def __getitem__(self, part: range) -> list[Packed]:
         how = self.tokenizer, self.config.layout, self.config.weighting

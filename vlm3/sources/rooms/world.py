@@ -15,116 +15,22 @@ PCG64, and the picture does not depend on the batch (see `raycast`).
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
 from vlm3 import geometry
 from vlm3.geometry import Camera
+from vlm3.sources.rooms.collections import COLLECTIONS
 from vlm3.sources.rooms.furnish import Collection, furnished
 from vlm3.sources.rooms.raycast import Shot, render
 from vlm3.sources.rooms.scene import SOLID, Scene, Solid
-from vlm3.sources.rooms.stands import GRADES, Draw, Eyes, Lens, stands
+from vlm3.sources.rooms.stands import GRADES, Draw, Lens, stands
 from vlm3.views import Box, View
 
 SPLITS = ("train", "validation", "test")
 # Of the image, about the area of a 6x6 box in 128x96 pixels; of the solid's whole silhouette.
 SMALLEST_SHARE, SMALLEST_VISIBLE = 0.003, 0.45
-FIXED = Lens(128, 96, (65.2, 65.2))  # fx = fy = 100 px
-SEVERAL = (
-    Lens(128, 96, (50, 60)),
-    Lens(128, 96, (60, 75)),
-    Lens(160, 96, (60, 80), (0.95, 1.05), 0.03),
-    Lens(96, 128, (45, 60), (0.95, 1.05), 0.03),
-    Lens(192, 128, (55, 75), (0.9, 1.1), 0.05),
-)
-# All shapes of images, with more stretch and shift than real cameras have.
-ANY = tuple(
-    Lens(w, h, (40, 85), (0.8, 1.25), 0.1) for w in (96, 128, 160, 192) for h in (64, 96, 128)
-)
-# Of phones and photo cameras, held upright and across: neither stretched nor shifted.
-ORDINARY = (
-    FIXED,
-    Lens(128, 96, (55, 70)),
-    Lens(160, 96, (60, 80)),
-    Lens(96, 128, (45, 60)),
-)
-HOUSEHOLD = (
-    *("crate", "ball", "chest", "table", "cabinet", "shelf", "picture", "door"),
-    *("sofa", "bed", "wardrobe", "fridge", "stool", "bin"),
-)
-# Of the collections before `homes`, whose rooms stay what they were.
-STORED = (
-    *("crate", "ball", "can", "drum", "pillar", "chest", "table", "cabinet", "shelf", "picture"),
-    "door",
-)
-COLLECTIONS = {
-    "small": Collection(
-        number=1,
-        scenes=300,
-        lenses=(FIXED,),
-        kinds=("crate", "ball", "drum", "chest", "cabinet", "door"),
-        solids=(4, 7),
-        side_m=(3.5, 5.0),
-        height_m=(2.4, 2.7),
-        floors=("tiles",),
-        walls=("plain", "panels"),
-        lamps=(1, 1),
-        eyes=Eyes(),
-    ),
-    "medium": Collection(
-        number=2,
-        scenes=3_000,
-        lenses=(FIXED, Lens(144, 96, (52, 52))),
-        kinds=STORED,
-        solids=(5, 9),
-        side_m=(3.0, 6.0),
-        height_m=(2.3, 3.0),
-        floors=("tiles", "planks"),
-        walls=("plain", "panels", "patches"),
-        lamps=(1, 2),
-        eyes=Eyes(tilt_deg=10.0),
-    ),
-    "large": Collection(
-        number=3,
-        scenes=100_000,
-        lenses=SEVERAL,
-        kinds=STORED,
-        solids=(5, 11),
-        side_m=(3.0, 7.0),
-        height_m=(2.2, 3.4),
-        floors=("tiles", "planks", "carpet"),
-        walls=("plain", "panels", "bands", "patches"),
-        lamps=(1, 2),
-        eyes=Eyes(tilt_deg=12.0),
-    ),
-    "endless": Collection(
-        number=4,
-        scenes=2**31,
-        lenses=ANY,
-        kinds=STORED,
-        solids=(4, 12),
-        side_m=(2.6, 8.0),
-        height_m=(2.1, 4.0),
-        floors=("tiles", "planks", "carpet", "plain"),
-        walls=("plain", "panels", "bands", "patches"),
-        lamps=(1, 2),
-        eyes=Eyes(tilt_deg=15.0),
-    ),
-    # As people photograph rooms: heights of eyes, ordinary lenses, furniture of ordinary sizes.
-    "homes": Collection(
-        number=5,
-        scenes=2**31,
-        lenses=ORDINARY,
-        kinds=HOUSEHOLD,
-        solids=(5, 9),
-        side_m=(3.0, 6.0),
-        height_m=(2.4, 2.7),
-        floors=("tiles", "planks"),
-        walls=("plain", "panels", "patches"),
-        lamps=(1, 2),
-        eyes=Eyes((1.35, 1.7), (1.2, 1.9), one_camera=True),
-    ),
-}
 
 
 class Rooms(Sequence):
@@ -175,7 +81,20 @@ class Rooms(Sequence):
         return scenes if self.split == "train" else min(1000, scenes // 10)
 
     def __getitem__(self, index: int) -> tuple[View, ...]:
-        return self.batch([index])[0]
+        """Views whose arrays cannot be written to: several sources may hold them."""
+        return _remembered(self, index)
+
+    @property
+    def _arguments(self) -> tuple:
+        lenses, turns = self.lenses, self.turn_deg and tuple(self.turn_deg)
+        how = self.split, self.views, self.seed, self.device
+        return self.collection, *how, lenses, turns, self.grade
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Rooms) and self._arguments == other._arguments
+
+    def __hash__(self) -> int:
+        return hash(self._arguments)
 
     def batch(self, indices: Sequence[int]) -> list[tuple[View, ...]]:
         """Many scenes at once, which is faster, with the same views to the last bit."""
@@ -204,6 +123,15 @@ class Rooms(Sequence):
         scene, eyes = furnished(draw, self.collection), self.collection.eyes
         held = stands(draw, scene, self.lenses, self.views, eyes, self.grade, self.turn_deg)
         return scene, held
+
+
+@lru_cache(16)
+def _remembered(source: Rooms, index: int) -> tuple[View, ...]:
+    """A scene; the last ones stay, since several tasks may ask about the same."""
+    (views,) = source.batch([index])
+    for array in (a for view in views for a in (view.image, view.depth_m, view.world_from_cam)):
+        array.flags.writeable = False
+    return views
 
 
 def _view(scene: Scene, camera: Camera, pose: np.ndarray, shot: Shot) -> View:
