@@ -125,9 +125,20 @@ def _matches(first: tuple, second: tuple) -> tuple[np.ndarray, np.ndarray]:
 def _say_pose(task: Task, views: Sequence[View], found: Motion, qas: Sequence[QA]) -> list[str]:
     if found.cam2_from_cam1 is None:
         return [""] * len(qas)
-    poses = np.eye(4), invert(found.cam2_from_cam1)
+    return say_pose(task, views, invert(found.cam2_from_cam1), qas, metric=False)
+
+
+def say_pose(
+    task: Task,
+    views: Sequence[View],
+    cam1_from_cam2: np.ndarray,
+    qas: Sequence[QA],
+    metric: bool,
+) -> list[str]:
+    """What a pose (4x4, up to scale unless metric) answers to questions about it, "" to others."""
+    poses = np.eye(4), cam1_from_cam2
     posed = [replace(v, world_from_cam=pose) for v, pose in zip(views, poses, strict=True)]
-    told = task.ask(posed, len(PARTS), np.random.default_rng(0), metric=False)
+    told = task.ask(posed, len(PARTS), np.random.default_rng(0), metric=metric)
     texts = {qa.kind: qa.answer for qa in told}
     return [texts.get(qa.kind, "") for qa in qas]
 
