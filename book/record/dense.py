@@ -63,17 +63,19 @@ class Dense(nn.Module):
     shows what cells of image 2 do, and the pose.
     """
 
-    def __init__(self, vlm: VLM):
+    def __init__(self, vlm: VLM, seed: int = 0):
         super().__init__()
         self.vlm, self.net, self.block = vlm, vlm.net.model, PATCH * vlm.merge
         eyes, width = (
             vlm.net.config.vision_config.hidden_size,
             vlm.net.config.text_config.hidden_size,
         )
-        self.tower_depth, self.features = nn.Linear(eyes, PATCH**2), nn.Linear(eyes, FEATURES)
-        self.depth = nn.Linear(width, (self.block // DEPTH_CELL) ** 2)
-        self.match = nn.Linear(width, 3 * (self.block // FLOW_CELL) ** 2)
-        self.pose = nn.Linear(width, 6)
+        depths, cells = (self.block // DEPTH_CELL) ** 2, (self.block // FLOW_CELL) ** 2
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.tower_depth, self.features = nn.Linear(eyes, PATCH**2), nn.Linear(eyes, FEATURES)
+            self.depth, self.match = nn.Linear(width, depths), nn.Linear(width, 3 * cells)
+            self.pose = nn.Linear(width, 6)
 
     def forward(self, images: Tensor) -> Said:
         """(n, 2, H, W, 3) uint8."""

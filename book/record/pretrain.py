@@ -43,7 +43,7 @@ class Learner:
     def __init__(self, args: argparse.Namespace):
         vlm = model.named(args.model, dtype=torch.float32, seed=args.seed)
         attention.use(vlm.net)
-        self.args, self.dense = args, dense.Dense(vlm).train()
+        self.args, self.dense = args, dense.Dense(vlm, args.seed).train()
         text = vlm.net.model.language_model
         self.whole, text.layers = text.layers, text.layers[: dense.LAYERS]
         if args.compiled:
@@ -129,22 +129,24 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compiled", action="store_true")
     parser.add_argument("--save-every", type=int, default=250)
+    parser.add_argument("--stop", type=int, help="after so many of the steps, to go on later")
     args = parser.parse_args()
     learner = Learner(args)
     args.out.mkdir(parents=True, exist_ok=True)
     if (args.out / "state.pt").exists():
         learner.resume(args.out)
-    while learner.step < args.steps:
+    end = min(args.steps, args.stop or args.steps)
+    while learner.step < end:
         began = time.perf_counter()
         record = {"step": learner.step + 1} | learner.advance()
         record["seconds"] = round(time.perf_counter() - began, 3)
         if parallel.leads():
             with (args.out / "log.jsonl").open("a") as file:
                 file.write(json.dumps(record) + "\n")
-            if learner.step % args.save_every == 0 or learner.step == args.steps:
+            if learner.step % args.save_every == 0 or learner.step == end:
                 print(record, flush=True)
                 learner.save(args.out)
-    if parallel.leads():
+    if parallel.leads() and learner.step == args.steps:
         learner.finish(args.out)
 
 
