@@ -19,11 +19,21 @@ import torch
 from torch import Tensor
 
 from vlm3.geometry import Camera
-from vlm3.sources.rooms.scene import CEILING, FLOOR, SOLID, WALL, Scene, Skin, Solid, as_arrays
+from vlm3.sources.rooms.scene import (
+    CEILING,
+    FLOOR,
+    SOLID,
+    WALL,
+    Part,
+    Scene,
+    Skin,
+    Solid,
+    as_arrays,
+)
 
 # With all that a caller of `render` needs to make a scene and to read a shot.
 __all__ = ["CEILING", "FLOOR", "SOLID", "WALL", "Scene", "Shot", "Skin", "Solid", "render"]
-CHUNK_PX = {"cpu": 32_768, "gpu": 4_194_304}  # what a core's cache holds; what keeps a GPU busy
+CHUNK_PX = {"cpu": 16_384, "gpu": 4_194_304}  # what a core's cache holds; what keeps a GPU busy
 
 
 class Shot(NamedTuple):
@@ -51,9 +61,9 @@ def render(
     with torch.inference_mode(), _one_thread():
         for members, rows in _chunks(cameras, limit):
             chosen = ([of[i] for i in members] for of in (scenes, cameras, poses))
-            kinds, arrays = as_arrays(*chosen, rows)
+            kinds, parts, arrays = as_arrays(*chosen, rows)
             p = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-            shots = _cast(kinds, p)
+            shots = _cast(kinds, parts, p)
             for i, shot in zip(members, shots, strict=True):
                 bands[i].append(shot)
     return [Shot(*map(np.concatenate, zip(*shots, strict=True))) for shots in bands]
@@ -84,15 +94,17 @@ def _chunks(cameras: Sequence[Camera], limit: int) -> list[tuple[list[int], slic
     return chunks
 
 
-def _cast(kinds: list[str], p: dict[str, Tensor]) -> list[Shot]:
-    """A Shot of each view; kinds, p: as `as_arrays` gives them."""
+def _cast(kinds: list[str], parts: list[Part], p: dict[str, Tensor]) -> list[Shot]:
+    """A Shot of each view; kinds, parts, p: as `as_arrays` gives them."""
     rays = _rays(p)
     depth, slot = _room(p, rays)
-    for k, (kind, values) in enumerate(zip(kinds, p["slots"], strict=True)):
-        near, far = _SPANS[kind](values, rays)
-        hit = near.clamp_min_(0) < torch.minimum(far, depth)  # also false for NaN
-        depth = torch.where(hit, near, depth)
-        slot.masked_fill_(hit, SOLID + k)
+    for k, (kind, values, part) in enumerate(zip(kinds, p["slots"], parts, strict=True), SOLID):
+        # Most solids are small in the picture, and the rest of its rays need not meet them.
+        near, far = _SPANS[kind](values, rays.of(part))
+        seen = depth[part]
+        hit = near.clamp_min_(0) < torch.minimum(far, seen)  # also false for NaN
+        seen.copy_(torch.where(hit, near, seen))
+        slot[part].masked_fill_(hit, k)
     ids, rgb = _shade(p, rays, depth, slot)
     return [Shot(*each) for each in zip(*(t.cpu().numpy() for t in (depth, ids, rgb)), strict=True)]
 
@@ -105,20 +117,27 @@ class _Rays(NamedTuple):
 
     x: Tensor
     y: Tensor
-    world: list[Tensor]  # direction
+    world: Tensor  # (3, V, H, W), direction
     steep: Tensor  # 1 / world y
     flat2: Tensor  # squared length seen from above
     full2: Tensor  # squared length
 
+    def of(self, part: Part) -> "_Rays":
+        """Those of a part of the pictures."""
+        _, rows, columns = part
+        x, y = self.x[..., columns], self.y[:, rows]
+        return _Rays(x, y, self.world[(slice(None), *part)], *(t[part] for t in self[3:]))
+
 
 def _rays(p: dict[str, Tensor]) -> _Rays:
-    x, y, z = world = [_along(row, p["x"], p["y"]) for row in p["axes"]]
+    x, y, z = world = _along(p["axes"].transpose(0, 1), p["x"], p["y"])
     flat2 = x * x + z * z
     return _Rays(p["x"], p["y"], world, 1 / y, flat2, flat2 + y * y)
 
 
 def _along(row: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """(V, H, W) one component of all rays; row: of the rotation from the camera, (3, V, 1, 1)."""
+    """(..., V, H, W) components of all rays; row: of the rotation from the camera, (3, ..., V, 1,
+    1)."""
     return row[0] * x + (row[1] * y + row[2])
 
 
@@ -181,41 +200,40 @@ def _shade(p: dict[str, Tensor], rays: _Rays, depth: Tensor, slot: Tensor) -> tu
     """ids (V, H, W) and rgb (V, H, W, 3), uint8, of what was hit."""
     # one look-up for all views: their tables lie behind each other
     index = (slot + p["first"]).int().flatten()
-    columns = [column.index_select(0, index).view(depth.shape) for column in p["table"]]
-    centre, (cos, sin), half = columns[:3], columns[3:5], columns[5:8]
-    wide, tall, facing = columns[8:11]
-    point = [o + depth * d for o, d in zip(p["origin"], rays.world, strict=True)]
-    x, y, z = map(operator.sub, point, centre)
-    own = [cos * x - sin * z, y, sin * x + cos * z]
-    nx, ny, nz = _normal([a / h for a, h in zip(own, half, strict=True)], wide, tall)
-    normal = [(cos * nx + sin * nz) * facing, ny * facing, (cos * nz - sin * nx) * facing]
+    columns = p["table"].index_select(1, index).unflatten(1, depth.shape)
+    (cos, sin), half, (wide, tall, facing) = columns[3:5], columns[5:8], columns[8:11]
+    point = p["origin"] + depth * rays.world
+    x, y, z = point - columns[:3]
+    own = torch.stack([cos * x - sin * z, y, sin * x + cos * z])
+    nx, ny, nz = _normal(own / half, wide, tall)
+    normal = torch.stack([cos * nx + sin * nz, ny, cos * nz - sin * nx]) * facing
     light = reduce(operator.add, [_lamp(lamp, point, normal) for lamp in p["lamps"]], p["ambient"])
     mix = _mix(own, columns[17:20], columns[20:23], *columns[23:26])
-    colours = [(a + b * mix) * light for a, b in zip(columns[11:14], columns[14:17], strict=True)]
-    rgb = torch.stack([c.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8) for c in colours], -1)
+    colours = (columns[11:14] + columns[14:17] * mix) * light
+    rgb = colours.clamp_(0, 1).mul_(255).add_(0.5).to(torch.uint8).movedim(0, -1).contiguous()
     return columns[26].to(torch.uint8), rgb
 
 
-def _normal(q: list[Tensor], wide: Tensor, tall: Tensor) -> list[Tensor]:
-    """Outward normals in the solid's axes at q, the point over the half size.
+def _normal(q: Tensor, wide: Tensor, tall: Tensor) -> list[Tensor]:
+    """Outward normals in the solid's axes at q (3, V, H, W), the point over the half size.
 
     wide: 1 for what is round seen from above; tall: 1 for balls. Masks instead of branches: several
     times faster.
     """
     # 1e-9, since in the middle of a cylinder's lid the radius is 0
-    x, y, z = (a.abs() for a in q)
+    (x, y, z), sign = q.abs(), q.sign()
     radius, edged = (x * x + z * z).sqrt_(), 1 - wide
     lid = (y >= wide * radius + edged * torch.maximum(x, z)) * (1 - tall)
     across, around = edged * (x >= z), wide / (radius + tall * (1 - radius) + 1e-9)
-    nx = q[0] * around + across * q[0].sign()
-    nz = q[2] * around + (edged - across) * q[2].sign()
+    nx = q[0] * around + across * sign[0]
+    nz = q[2] * around + (edged - across) * sign[2]
     side = 1 - lid
-    return [nx * side, lid * q[1].sign() + tall * q[1], nz * side]
+    return [nx * side, lid * sign[1] + tall * q[1], nz * side]
 
 
-def _lamp(lamp: Tensor, point: list[Tensor], normal: list[Tensor]) -> Tensor:
+def _lamp(lamp: Tensor, point: Tensor, normal: Tensor) -> Tensor:
     """Lambert's law, falling off gently with the distance."""
-    to = [a - b for a, b in zip(lamp[:3], point, strict=True)]
+    to = lamp[:3] - point
     squared = _dot(to, to)
     cosine = _dot(to, normal).clamp_min_(0) / squared.sqrt()
     # not the square law, which would leave the far end of a large room black
@@ -223,12 +241,12 @@ def _lamp(lamp: Tensor, point: list[Tensor], normal: list[Tensor]) -> Tensor:
 
 
 def _mix(
-    own: list, frequency: list, phase: list, line: Tensor, parity: Tensor, variation: Tensor
+    own: Tensor, frequency: Tensor, phase: Tensor, line: Tensor, parity: Tensor, variation: Tensor
 ) -> Tensor:
     """(V, H, W) from 0, the skin's colour, to 1, its other colour; as `Skin` says."""
-    cells = [a * f + b for a, f, b in zip(own, frequency, phase, strict=True)]
-    whole = [a.floor() for a in cells]
-    parts = reduce(torch.minimum, map(operator.sub, cells, whole))
+    cells = own * frequency + phase
+    whole = cells.floor()
+    parts = reduce(torch.minimum, cells - whole)
     half = reduce(operator.add, whole) * 0.5
     odd = (half - half.floor()) * 2
     # powers of 1 / 1.3247, the plastic number, as in the R2 sequence: neighbours differ in shade

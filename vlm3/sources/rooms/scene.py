@@ -5,13 +5,18 @@ room is centred on x = z = 0.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 
 from vlm3.geometry import Camera
 
+Part = tuple[slice, slice, slice]  # of images (V, H, W): all views, some rows, some columns
+HAIR = 1e-3  # by how much x / z a ray in float32 passes a solid, and more: a tenth of a pixel
+NEAR_M = 0.01  # what is nearer than this along the axis of a camera counts as behind it
+_CORNERS = np.array(list(product((-1.0, 1.0), repeat=3)))
 FLOOR, CEILING, WALL, SOLID = 0, 1, 2, 3  # object ids; solid k of a scene has SOLID + k
 SHAPES = ("box", "cylinder", "ball")
 
@@ -62,8 +67,9 @@ class Scene(NamedTuple):
 
 def as_arrays(
     scenes: list[Scene], cameras: list[Camera], poses: list[np.ndarray], rows: slice
-) -> tuple[list[str], dict[str, np.ndarray]]:
-    """What each slot holds, and a chunk of V views as float32 arrays, computed in float64.
+) -> tuple[list[str], list[Part], dict[str, np.ndarray]]:
+    """What each slot holds, the part of the images in which it may be seen, and a chunk of V views
+    as float32 arrays, computed in float64.
 
     cameras: of one size; rows: which rows of their images. Slot k holds the same shape in all
     views, so that all rays of a chunk meet it in one operation. Solids of size 0, which no ray
@@ -85,7 +91,39 @@ def as_arrays(
         "lamps": _last(_lamps(scenes)),
         "ambient": _last(np.array([scene.ambient for scene in scenes])),
     }
-    return kinds, {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+    parts = [_part(arrays["x"], arrays["y"], *each) for each in _silhouettes(table, pose)]
+    arrays = {name: np.ascontiguousarray(each, np.float32) for name, each in arrays.items()}
+    return kinds, parts, arrays
+
+
+def _silhouettes(table: np.ndarray, pose: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of each slot the least and the largest x / z and y / z of the box around its solid in each
+    view, two of (V, 2); infinite where it reaches behind the camera."""
+    solids = table[:, SOLID:, None]  # (V, S, 1, columns)
+    own = _CORNERS * solids[..., 5:8]
+    cos, sin = solids[..., 3], solids[..., 4]
+    turned = [cos * own[..., 0] + sin * own[..., 2], own[..., 1]]
+    turned.append(cos * own[..., 2] - sin * own[..., 0])
+    world = np.stack(turned, -1) + solids[..., :3] - pose[:, None, None, :3, 3]
+    x, y, z = np.moveaxis(world @ pose[:, None, :3, :3], -1, 0)  # (V, S, 8)
+    front = (z > NEAR_M).all(-1, keepdims=True)
+    places = np.stack([x, y], -1) / np.where(front, z, 1)[..., None]
+    low, high = (
+        np.where(front, ends, far)
+        for ends, far in ((places.min(2), -np.inf), (places.max(2), np.inf))
+    )
+    return zip(low.swapaxes(0, 1), high.swapaxes(0, 1), strict=True)
+
+
+def _part(x: np.ndarray, y: np.ndarray, low: np.ndarray, high: np.ndarray) -> Part:
+    """Where in the images (V, H, W) rays lie between low and high in some view; x (V, 1, W) and y
+    (V, H, 1): of the rays; low, high: (V, 2)."""
+    low, high = low - HAIR, high + HAIR
+    sides = []
+    for rays, k in ((y[:, :, 0], 1), (x[:, 0], 0)):
+        inside = np.flatnonzero(((rays >= low[:, k, None]) & (rays <= high[:, k, None])).any(0))
+        sides.append(slice(inside[0], inside[-1] + 1) if len(inside) else slice(0, 0))
+    return slice(None), *sides
 
 
 def _count(scene: Scene, shape: str) -> int:
