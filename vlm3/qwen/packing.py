@@ -9,9 +9,11 @@ Written out in a few lines each and tested against transformers' own processor, 
 torchvision. Letters in shapes: L tokens, N patches, n images, T tokens of several samples.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -123,8 +125,42 @@ def _turns(
     asked = [prompt(qa.question, 0 if chat and k else n_images) for k, qa in enumerate(sample.qas)]
     # What the template puts after an answer belongs to it, too: the model must learn to end.
     closed = [prompt("", 0, qa.answer)[len(prompt("", 0)) :] for qa in sample.qas]
-    tokens = tokenizer(asked + closed, add_special_tokens=False)["input_ids"]
-    return list(zip(tokens[: len(asked)], tokens[len(asked) :], strict=True))
+    head = "" if chat else _head(asked, tokenizer)
+    texts = list(dict.fromkeys([*(text[len(head) :] for text in asked), *closed]))  # each once
+    tokens = dict(zip(texts, _tokens(texts, tokenizer), strict=True))
+    begun = list(_known(head, tokenizer))
+    turns = zip(asked, closed, strict=True)
+    return [(begun + tokens[question[len(head) :]], tokens[answer]) for question, answer in turns]
+
+
+def _tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> list[list[int]]:
+    return tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+
+
+@lru_cache(1024)
+def _known(text: str, tokenizer: PreTrainedTokenizerFast) -> tuple[int, ...]:
+    """The tokens of what many samples begin with."""
+    return tuple(_tokens([text], tokenizer)[0]) if text else ()
+
+
+def _head(texts: Sequence[str], tokenizer: PreTrainedTokenizerFast) -> str:
+    """What all texts begin with and no token crosses the end of, so that it is tokenised once."""
+    common = os.path.commonprefix(texts)
+    sentences = common[: common.rfind(". ") + 1]
+    # "Pixels are (x, y). What is ...": where a sentence ends and a word begins, so does a token.
+    apart = all(text[len(sentences) + 1 :][:1].isupper() for text in texts)
+    if sentences and apart and _ends(sentences, tokenizer):
+        return sentences
+    images, end, _ = common.rpartition("<|vision_end|>")
+    return images + end
+
+
+@lru_cache(1024)
+def _ends(text: str, tokenizer: PreTrainedTokenizerFast) -> bool:
+    """Whether a sentence after this text has the tokens that it has alone."""
+    after = " What is it"
+    whole, alone = _tokens([text + after, after], tokenizer)
+    return whole == [*_known(text, tokenizer), *alone]
 
 
 def _row(turns: list) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
