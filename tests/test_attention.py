@@ -16,10 +16,11 @@ ROWS = {
     "samples of unlike lengths": [(2, [3, 3]), (7, [1]), (1, [4, 1, 1])],
     "no branches, as in a chat": [(6, []), (3, [])],
     "a chat between two others": [(2, [2, 1]), (5, []), (4, [3])],
+    "several groups": [(3, [2]), (5, [40, 1, 38]), (4, []), (2, [1, 2]), (6, [36, 36]), (3, [])],
 }
 
 
-@pytest.fixture(params=["_written_out", "_fused"])
+@pytest.fixture(params=["written_out", "_fused"])
 def kernel(request, monkeypatch):
     """On CPUs either way, also that of GPUs, whose kernels lay out what they return in another
     order."""
@@ -32,7 +33,9 @@ def kernel(request, monkeypatch):
             .transpose(1, 2)
         )
 
-    monkeypatch.setattr(attention, "_written_out", getattr(attention, request.param))
+    monkeypatch.setattr(attention, "written_out", getattr(attention, request.param))
+    if request.param == "_fused":
+        monkeypatch.setattr(attention, "_twigs", attention._copied)
     monkeypatch.setattr(attention, "scaled_dot_product_attention", laid_out_as_on_gpus)
 
 
@@ -105,10 +108,20 @@ def test_a_tree_of_two_samples_by_hand():
     """Tokens 0 1 | 2 3 4 | 5 of the first sample, 6 | 7 8 of the second."""
     batch = _batch([(2, [3, 1]), (1, [2])])
     assert batch.branches.tolist() == [SHARED, SHARED, 1, 1, 1, 2, SHARED, 1, 1]
-    assert batch.tree.stems.tolist() == [[0, 1], [6, -1]]
-    assert batch.tree.twigs.tolist() == [[2, 3, 4], [5, -1, -1], [7, 8, -1]]
-    assert batch.tree.owners.tolist() == [0, 0, 1]
-    assert batch.tree.back.tolist() == [0, 1, 4, 5, 6, 7, 2, 10, 11]
+    (stems,), (twigs,) = batch.tree.stems, batch.tree.twigs  # too few for two groups
+    assert stems.tolist() == [[6, -1], [0, 1]]  # the one with the shorter branches first
+    assert twigs.tolist() == [[[7, 8, -1], [-1, -1, -1]], [[2, 3, 4], [5, -1, -1]]]
+    assert batch.tree.laid.tolist() == [6, -1, 0, 1, 7, 8, *[-1] * 4, 2, 3, 4, 5, -1, -1]
+    assert batch.tree.laid[batch.tree.back].tolist() == list(range(9))
+
+
+def test_samples_of_unlike_sizes_are_groups_of_their_own_and_like_ones_are_not():
+    few, many = (5, [3, 3]), (5, [30] * 12)
+    shapes = {
+        name: [tuple(part.shape) for part in _batch(rows).tree.twigs]
+        for name, rows in {"like": [many] * 6, "unlike": [few, many, few, many, many]}.items()
+    }
+    assert shapes == {"like": [(6, 12, 30)], "unlike": [(2, 2, 3), (3, 12, 30)]}
 
 
 def test_a_mask_in_the_place_of_a_tree_decides_who_sees_whom(kernel):

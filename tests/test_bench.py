@@ -12,7 +12,7 @@ from tests.test_cli import vlm3
 from tests.training import small
 from vlm3.pages import recorded as records
 from vlm3.qwen import attention, batching, packing, patches
-from vlm3.training import bench, head, sft
+from vlm3.training import bench, compiling, head, sft
 from vlm3.training.config import Config
 
 
@@ -20,6 +20,7 @@ from vlm3.training.config import Config
 def traced(monkeypatch):
     """Layers are compiled as for a GPU, but for the last stage, which would need a compiler."""
     compiled = torch.nn.Module.compile
+    monkeypatch.setattr(compiling, "compiler", lambda: "g++")
     monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(compiled, backend="aot_eager"))
 
 
@@ -33,7 +34,7 @@ def test_every_rung_gives_the_same_loss_and_gradient(tmp_path, traced, rungs):
     losses, slopes = [], []
     vlm = sft.start(config)
     for rung in [*rungs, rungs[0]]:
-        batches = bench._batches(mixture, rung.packed, config, vlm.tokenizer)
+        batches = bench._batches(mixture, rung.packed, config, vlm)
         net = bench._prepared(vlm, rung, config)
         supervised = [int(b.supervised.sum()) for b in batches]
         loss = sum(
@@ -260,9 +261,7 @@ def test_what_cannot_be_measured_is_refused(monkeypatch, capsys, words, message)
 
 def test_a_question_per_sample_reads_the_image_again_for_each(tmp_path):
     config = Config(tmp_path, tokens=10**6, batch=2)
-    mixture, tokenizer = bench._mixture("depth", (64, 32), questions=4), sft.start(config).tokenizer
-    alone, packed = (
-        bench._batches(mixture, packed, config, tokenizer)[0] for packed in (False, True)
-    )
+    mixture, vlm = bench._mixture("depth", (64, 32), questions=4), sft.start(config)
+    alone, packed = (bench._batches(mixture, packed, config, vlm)[0] for packed in (False, True))
     assert len(alone.grids) == 4 * len(packed.grids) == 8
     assert alone.supervised.sum() == packed.supervised.sum()

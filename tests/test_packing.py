@@ -303,6 +303,24 @@ def test_a_sample_to_be_answered_ends_each_branch_where_its_answer_will_begin(vl
         assert asked.positions[:, mine].tolist() == before.tolist()
 
 
+@pytest.mark.parametrize(
+    "questions",
+    [
+        ("Count from 0. How far is (1, 2)?", "Count from 0. What is at (3, 4)?"),
+        ("Count from 0. how far?", "Count from 0. how deep?"),  # no sentence begins here
+        ("Far?", "Deep?"),
+        ("It is 2. Far", "It is 2. Far"),
+    ],
+)
+def test_tokens_are_those_of_whole_questions_however_much_is_read_once(vlm, images, questions):
+    qas = [QA("", (), question, "1.5") for question in questions]
+    packed = packing.pack(_sample(images[:1], *qas), vlm.tokenizer)
+    for number, question in enumerate(questions, 1):
+        rows = (packed.branches == SHARED) | (packed.branches == number)
+        whole = batching.inputs(vlm, images[:1], question)["input_ids"][0].tolist()
+        assert packed.ids[rows][: len(whole)].tolist() == whole
+
+
 # Chats
 
 
@@ -472,8 +490,8 @@ def test_a_batch_moves_whole(vlm, images):
     batch = batching.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
     moved = batch.to("meta")
     tensors = [part for part in vars(moved).values() if isinstance(part, torch.Tensor)]
-    tensors += [*moved.tree, *moved.images]
-    assert len(tensors) == 11 + len(images)
+    tensors += [*moved.tree.stems, *moved.tree.twigs, moved.tree.back, *moved.images]
+    assert len(tensors) == 10 + len(images)
     assert all(tensor.device.type == "meta" for tensor in tensors)
     assert (moved.tasks, moved.sources, len(moved)) == (("depth",), ("here",), len(batch))
 
@@ -485,6 +503,6 @@ def test_all_of_a_batch_is_pinned(vlm, images, monkeypatch):
     )
     batch = batching.collate([packing.pack(_sample(images, *QAS), vlm.tokenizer)])
     found = batch.pin_memory()
-    assert len(pinned) == 11 + len(images)
+    assert len(pinned) == 10 + len(images)
     assert torch.equal(found.ids, batch.ids)
     assert torch.equal(found.tree.back, batch.tree.back)

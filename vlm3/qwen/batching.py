@@ -13,6 +13,7 @@ from vlm3.qwen.attention import Tree
 from vlm3.qwen.model import VLM
 from vlm3.qwen.packing import SHARED, UNSUPERVISED, Packed, copies_of, grids_of, positions, prompt
 from vlm3.qwen.patches import patches
+from vlm3.qwen.trees import tree_of
 
 
 def inputs(vlm: VLM, images: list[np.ndarray], question: str) -> dict[str, torch.Tensor]:
@@ -83,7 +84,7 @@ class Batch:
             self,
             **tensors,
             images=tuple(map(change, self.images)),
-            tree=Tree(*map(change, self.tree)),
+            tree=self.tree.map(change),
         )
 
     def inputs(self, masked: bool = False) -> dict[str, torch.Tensor]:
@@ -129,7 +130,7 @@ def collate(packs: Sequence[Packed]) -> Batch:
     joined["samples"] = np.repeat(np.arange(len(packs)), [len(p) for p in packs])
     joined["grids"] = np.concatenate([p.grids for p in packs])
     tensors = {name: torch.from_numpy(array) for name, array in joined.items()}
-    tree = Tree(*map(torch.from_numpy, _tree_of(joined["samples"], joined["branches"])))
+    tree = tree_of(joined["samples"], joined["branches"])
     images = tuple(_tensor(image) for p in packs for image in p.images)
     return Batch(
         **tensors,
@@ -156,24 +157,6 @@ def _needed(packed: Packed) -> Packed:
         return packed
     by_token = ("ids", "positions", "branches", "targets", "weights")
     return replace(packed, **{name: getattr(packed, name)[..., kept] for name in by_token})
-
-
-def _tree_of(samples: np.ndarray, branches: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Stems, twigs, owners and the way back, as `attention.Tree` has them."""
-    starts = np.flatnonzero(np.diff(samples, prepend=-1) | np.diff(branches, prepend=-1))
-    lengths = np.diff(starts, append=len(samples))
-    stem = branches[starts] == SHARED
-    stems, twigs = (_ranges(starts[part], lengths[part]) for part in (stem, ~stem))
-    laid = np.concatenate([stems.ravel(), twigs.ravel()])
-    back = np.empty(len(samples), np.int64)
-    back[laid[laid >= 0]] = np.flatnonzero(laid >= 0)
-    return stems, twigs, samples[starts[~stem]], back
-
-
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Rows start, start + 1, ..., filled up with -1."""
-    steps = np.arange(lengths.max(initial=0))
-    return np.where(steps < lengths[:, None], starts[:, None] + steps, -1)
 
 
 def batches(packs: Iterable[Packed], tokens: int) -> Iterator[Batch]:

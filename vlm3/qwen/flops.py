@@ -64,8 +64,11 @@ def _work(parts: Mapping[torch.nn.Module, float], attention: float, back: bool) 
 
 def _pairs(batch: Batch) -> float:
     """How many tokens are seen, over all tokens that look."""
-    stems, twigs = ((part >= 0).sum(1).double() for part in (batch.tree.stems, batch.tree.twigs))
-    return float((stems**2 / 2).sum() + (twigs * (stems[batch.tree.owners] + twigs / 2)).sum())
+    found = 0.0
+    for stem, twig in zip(batch.tree.stems, batch.tree.twigs, strict=True):
+        shared, own = (stem >= 0).sum(-1).double(), (twig >= 0).sum(-1).double()
+        found += (shared**2 / 2).sum() + (own * (shared[:, None] + own / 2)).sum()
+    return float(found)
 
 
 def _weights(module: torch.nn.Module, learned: bool = False) -> int:

@@ -189,6 +189,7 @@ def describe(settings: Qwen3VLConfig, tokenizer: PreTrainedTokenizerFast, folder
 def _vlm(net: Qwen3VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast) -> VLM:
     net.generation_config = _greedy(tokenizer)
     network.use_linear_patches(net)
+    network.use_side_by_side(net)
     return VLM(net.eval(), tokenizer)
 
 

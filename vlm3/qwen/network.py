@@ -8,9 +8,11 @@ from collections.abc import Mapping
 
 import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionAttention
 
 from vlm3.qwen.architecture import EMBEDDINGS, HEAD
 from vlm3.qwen.patches import LinearPatches
+from vlm3.qwen.tower import TowerAttention
 
 
 def usable(name: str) -> torch.device:
@@ -76,6 +78,12 @@ def use_linear_patches(net: torch.nn.Module, linear: bool = True) -> None:
     """Switch between the patch embedding as a matrix product and as transformers' convolution."""
     embedding = plain(net).model.visual.patch_embed.proj
     embedding.__class__ = LinearPatches if linear else torch.nn.Conv3d
+
+
+def use_side_by_side(net: torch.nn.Module, together: bool = True) -> None:
+    """Switch the tower between attention of all images at once and of one after another."""
+    for block in plain(net).model.visual.blocks:
+        block.attn.__class__ = TowerAttention if together else Qwen3VLVisionAttention
 
 
 def last_hidden(net: torch.nn.Module, **inputs: object) -> tuple[torch.Tensor, torch.Tensor]:

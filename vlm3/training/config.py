@@ -54,7 +54,7 @@ class Config:
         checkpointing: one layer of so many forgets its activations and computes them again, to save
             memory; 0: none.
         compiled: compile the layers of the language model (torch.compile): minutes of waiting, then
-            faster steps.
+            faster steps; without a C++ compiler it warns and runs them as they are.
         freeze: parts that stay as they are: vision, text, merger, deepstack, embeddings.
         lora: rank of adapters on the language model, merged at the end; 0 trains the weights
             themselves.

@@ -7,7 +7,6 @@ samples; together they hold the network in parts (`vlm3.training.sharding`).
 """
 
 import math
-import re
 import signal
 import threading
 import time
@@ -24,14 +23,16 @@ from tqdm.auto import tqdm
 
 from vlm3 import mixture, parallel
 from vlm3.mixture import Mixture, NoSample
-from vlm3.qwen import attention, flops, model, network
-from vlm3.qwen.architecture import ADAPTED, PARTS, ROWS
+from vlm3.qwen import attention, flops, model
+from vlm3.qwen.architecture import ADAPTED, PARTS
 from vlm3.qwen.batching import Batch
 from vlm3.qwen.model import VLM
 from vlm3.training import sharding
 from vlm3.training.checkpoints import Run
+from vlm3.training.compiling import compile_layers
 from vlm3.training.config import FREE, Config
 from vlm3.training.loader import Feed, Share, Stop
+from vlm3.training.optimizers import optimizers
 
 
 @parallel.alone
@@ -217,7 +218,7 @@ class Learner:
 
     def _size(self, batch: Batch) -> np.ndarray:
         """Tokens, cells of the attention, operations."""
-        cells = batch.tree.stems.numel() + batch.tree.twigs.numel()
+        cells = sum(part.numel() for part in (*batch.tree.stems, *batch.tree.twigs))
         return np.array([len(batch), cells, flops.step(self.net, batch)])
 
     def _speed(self, size: np.ndarray, seconds: float, wait_s: float) -> dict:
@@ -238,26 +239,6 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     """Matrices in bfloat16 for "bf16"."""
     half = precision == "bf16"  # copies of weights are not kept: each is used once on the way
     return torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False)
-
-
-def optimizers(net: torch.nn.Module, config: Config) -> list[torch.optim.Optimizer]:
-    """AdamW; for "muon", Muon (Jordan et al. 2024) for matrices other than embeddings, and AdamW
-    for all else.
-
-    Muon's updates are scaled to those of AdamW, so that one learning rate suits both.
-    """
-    learned = {name: p for name, p in net.named_parameters() if p.requires_grad}
-    inner = []
-    if config.optimizer == "muon":  # it is for what maps between spaces, not for rows of a table
-        inner = [n for n, p in learned.items() if p.ndim == 2 and not re.search(ROWS, n)]
-    rest = [p for name, p in learned.items() if name not in inner]
-    # (0.9, 0.95), as is usual for language models.
-    found = [torch.optim.AdamW(rest, config.lr, (0.9, 0.95), weight_decay=config.decay, fused=True)]
-    if inner:
-        matrices = [learned[name] for name in inner]
-        scaled = {"adjust_lr_fn": "match_rms_adamw"}
-        found.append(torch.optim.Muon(matrices, config.lr, config.decay, **scaled))
-    return found
 
 
 def learning_rate(step: int, config: Config) -> float:
@@ -287,8 +268,7 @@ def prepared(vlm: VLM, config: Config) -> torch.nn.Module:
         every = {"every_n_layers": config.checkpointing}
         net.activation_checkpointing_enable({"use_reentrant": False}, **every)
     if config.compiled:
-        for layer in network.text_layers(net):
-            layer.compile(dynamic=True)
+        compile_layers(net)
     return _adapted(net, config) if config.lora else net
 
 
