@@ -228,8 +228,7 @@ def _described(folder: Path) -> tuple[Qwen3VLConfig, PreTrainedTokenizerFast]:
         settings = Qwen3VLConfig.from_dict(found)
     tokenizer = tokenizers.load(folder)
     _demand(TOWER, settings.vision_config.to_dict(), path)
-    merge = settings.vision_config.spatial_merge_size
-    if merge not in (1, MERGE):  # or images would have to be cut to other multiples than BLOCK
+    if (merge := settings.vision_config.spatial_merge_size) not in (1, MERGE):  # BLOCK would differ
         raise ValueError(f"{path}: spatial_merge_size is {merge}, but only 1 and {MERGE} are read")
     _demand(_ids(tokenizer), settings.to_dict(), path)
     if len(tokenizer) > settings.text_config.vocab_size:
