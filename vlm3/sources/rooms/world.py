@@ -85,10 +85,9 @@ class Rooms(Sequence):
         return _remembered(self, index)
 
     @property
-    def _arguments(self) -> tuple:
-        lenses, turns = self.lenses, self.turn_deg and tuple(self.turn_deg)
-        how = self.split, self.views, self.seed, self.device
-        return self.collection, *how, lenses, turns, self.grade
+    def _arguments(self) -> str:  # in words: collections of one's own may hold lists
+        how = self.split, self.views, self.seed, self.device, self.grade
+        return repr((self.collection, *how, self.lenses, self.turn_deg))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Rooms) and self._arguments == other._arguments
