@@ -1,6 +1,7 @@
 """Scores of the packaged model and of what it has to beat, on scenes that it never saw.
 
-python book/record/scores.py [--model tiny] [--source rooms-test] [--samples 100 1000] [--out DIR]
+[VLM3_BASELINES=book/record/baselines] python book/record/scores.py [--model tiny]
+[--source rooms-test] [--others random:tiny expert:RUN ...] [--samples 100 1000] [--out DIR]
 [--save FILE.json]
 
 Beside the model stand those who never look, the same model with other images, the network before it
@@ -21,13 +22,12 @@ from vlm3.pages import recorded
 from vlm3.scoring import board, evaluate
 from vlm3.scoring.evaluate import Evaluation
 
-UNTAUGHT = "random:tiny"
-
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--source", default="rooms-test", help="a mixture, of which all is asked")
+    parser.add_argument("--others", nargs="*", default=["random:tiny"], help="further rows")
     parser.add_argument("--samples", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--out", type=Path, default=Path("_build/scores"))
     parser.add_argument("--save", type=Path)
@@ -38,7 +38,7 @@ def main() -> None:
     for samples in args.samples:
         for task in asked:
             config = Evaluation(task, args.source, args.model, args.out, samples, progress=False)
-            results.setdefault(str(samples), {})[task] = found = scored(config)
+            results.setdefault(str(samples), {})[task] = found = scored(config, args.others)
             print("\n".join(f"{samples} {task} {told(*row)}" for row in found.items()), flush=True)
     if args.save:
         made = recorded.provenance(" ".join(["python", *sys.argv]), 0, time.perf_counter() - began)
@@ -48,9 +48,9 @@ def main() -> None:
         recorded.write(args.save, what, made, results)
 
 
-def scored(config: Evaluation) -> dict[str, dict]:
+def scored(config: Evaluation, others: list[str]) -> dict[str, dict]:
     source = evaluate.named(config)
-    rows = board.models(config.model, source, (UNTAUGHT,))
+    rows = board.models(config.model, source, others)
     return board.table(board.ask(config, rows, source))
 
 

@@ -19,10 +19,12 @@ CLASSICAL = ("opencv",)
 def models(model: str, source: Source, others: Sequence[str] = ()) -> list[str]:
     """The rows of a table: who answers blindly and classically what this source asks, others, the
     model with shuffled images, the model."""
-    return [
-        *(name for name in BLIND + CLASSICAL if _answers(name, source)),
-        *(*others, f"shuffled:{model}", model),
-    ]
+    return [*_able(BLIND + CLASSICAL, source), *_able(others, source), f"shuffled:{model}", model]
+
+
+def _able(names: Sequence[str], source: Source) -> list[str]:
+    """Those of some predictors that answer what a source asks."""
+    return [name for name in names if _answers(name, source)]
 
 
 def _answers(name: str, source: Source) -> bool:
