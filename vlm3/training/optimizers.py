@@ -50,6 +50,8 @@ class Muon(torch.optim.Muon):
             by_shape: dict[torch.Size, list[Tensor]] = {}
             for p in group["params"]:
                 if p.grad is not None:
+                    if not self.state[p]:  # in torch's order, which files of checkpoints have
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
                     by_shape.setdefault(p.shape, []).append(p)
             for matrices in by_shape.values():
                 self._together(matrices, group)
@@ -57,9 +59,6 @@ class Muon(torch.optim.Muon):
     def _together(self, matrices: Sequence[Tensor], group: dict) -> None:
         """A change of matrices of one shape; group: of parameters, with what belongs to it."""
         gradients, momentum = [p.grad for p in matrices], group["momentum"]
-        for p in matrices:
-            if not self.state[p]:
-                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
         buffers = [self.state[p]["momentum_buffer"] for p in matrices]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
         ahead = torch._foreach_lerp(gradients, buffers, momentum) if group["nesterov"] else buffers
