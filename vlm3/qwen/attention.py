@@ -91,11 +91,13 @@ class Moved(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, rows: Tensor, places: Tensor, back: Tensor) -> Tensor:
+        """Rows at their places."""
         ctx.save_for_backward(back)
         return rows.index_select(0, places.clamp(min=0))
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None, None]:
+        """Their gradients, moved back."""
         (back,) = ctx.saved_tensors
         moved = gradient.index_select(0, back.clamp(min=0))
         return torch.where(back[:, None] < 0, 0, moved), None, None

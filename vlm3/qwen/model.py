@@ -64,7 +64,7 @@ class VLM:
 
     @property
     def merge(self) -> int:
-        """Patches per token side: 2 in all released models."""
+        """How many patches a token is wide and high, 2 in all released models."""
         return self.net.config.vision_config.spatial_merge_size
 
 
