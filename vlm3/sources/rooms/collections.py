@@ -27,7 +27,7 @@ HOUSEHOLD = (
     *("sofa", "bed", "wardrobe", "fridge", "stool", "bin"),
 )
 # Of the collections before `homes`, whose rooms stay what they were.
-STORED = (
+ASSORTED = (
     *("crate", "ball", "can", "drum", "pillar", "chest", "table", "cabinet", "shelf", "picture"),
     "door",
 )
@@ -49,7 +49,7 @@ COLLECTIONS = {
         number=2,
         scenes=3_000,
         lenses=(FIXED, Lens(144, 96, (52, 52))),
-        kinds=STORED,
+        kinds=ASSORTED,
         solids=(5, 9),
         side_m=(3.0, 6.0),
         height_m=(2.3, 3.0),
@@ -62,7 +62,7 @@ COLLECTIONS = {
         number=3,
         scenes=100_000,
         lenses=SEVERAL,
-        kinds=STORED,
+        kinds=ASSORTED,
         solids=(5, 11),
         side_m=(3.0, 7.0),
         height_m=(2.2, 3.4),
@@ -75,7 +75,7 @@ COLLECTIONS = {
         number=4,
         scenes=2**31,
         lenses=ANY,
-        kinds=STORED,
+        kinds=ASSORTED,
         solids=(4, 12),
         side_m=(2.6, 8.0),
         height_m=(2.1, 4.0),
