@@ -51,7 +51,7 @@ def _batch(rows: list) -> batching.Batch:
                 branches,
                 nothing,
                 np.zeros(len(branches), np.float32),
-                np.zeros((0, 1536), np.float32),
+                (np.zeros((32, 32, 3), np.uint8),),
                 np.zeros((0, 3), int),
             )
         )

@@ -11,6 +11,7 @@ import tarfile
 import time
 
 import pytest
+import torch
 
 from tests.conftest import ROOT
 from vlm3.qwen import model
@@ -31,9 +32,10 @@ def test_a_dry_run_goes_all_the_way_and_brings_home_a_model(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(path.name for path in (tmp_path / "found").iterdir()) == [
+        "eyes.tar.gz",
         "gpu.json",
         "gpu.log",
-        "tiny.tar.gz",
+        "words.tar.gz",
     ]
     found = json.loads((tmp_path / "found" / "gpu.json").read_text())
     assert {
@@ -52,13 +54,14 @@ def test_a_dry_run_goes_all_the_way_and_brings_home_a_model(tmp_path):
     assert {rung["task"] for rung in parts["train"]["rungs"]} == {"depth", "correspondence"}
     assert all(rung["samples_per_s"] > 0 for rung in parts["train"]["rungs"])
     assert {rung["dtype"] for rung in parts["answer"]["rungs"]} == {"bfloat16", "float32"}
-    with tarfile.open(tmp_path / "found" / "tiny.tar.gz") as file:
-        file.extractall(tmp_path, filter="data")
-    assert (
-        len((tmp_path / "tiny" / "log.jsonl").read_text().splitlines())
-        == parts["tiny"]["rungs"][-1]["steps"]
-    )
-    assert "depth" in model.load(tmp_path / "tiny" / "model").taught
+    for name in ("eyes", "words"):
+        with tarfile.open(tmp_path / "found" / f"{name}.tar.gz") as file:
+            file.extractall(tmp_path, filter="data")
+        steps = len((tmp_path / name / "log.jsonl").read_text().splitlines())
+        (rung,) = (rung for rung in parts["tiny"]["rungs"] if rung["rung"] == name)
+        assert rung["steps"] == steps
+    assert "depth" in model.load(tmp_path / "words" / "model").taught
+    assert model.load(tmp_path / "eyes" / "half").dtype == torch.bfloat16
 
 
 def _run(tmp_path, **steps) -> tuple[dict, bool]:

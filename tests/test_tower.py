@@ -40,6 +40,6 @@ def test_images_too_large_to_lie_side_by_side_are_left_to_torch(vlm, monkeypatch
     )
     _seen(vlm, SIZES["alike"], np.random.default_rng(0))
     assert not asked
-    monkeypatch.setattr(tower, "CELLS", 100)
+    monkeypatch.setattr(tower, "CELLS", {"cpu": 100})
     _seen(vlm, SIZES["alike"], np.random.default_rng(0))
     assert len(asked) == len(vlm.net.model.visual.blocks)

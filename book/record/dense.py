@@ -1,5 +1,6 @@
 """Dense heads on a network that sees pairs of images and is asked nothing: what the tiny model is
-pre-trained with (`pretrain.py`), and the expert that its words are held against (`eyes.py`).
+pre-trained with (`pretrain.py`), and the expert that its words are held against
+(`baselines/expert.py`).
 
 Letters in shapes: n pairs of H x W images, h x w cells of FLOW_CELL pixels.
 """
@@ -20,8 +21,10 @@ from torch.nn.functional import (
 from vlm3 import geometry
 from vlm3.qwen import batching, packing
 from vlm3.qwen.architecture import PATCH
+from vlm3.qwen.attention import Tree
 from vlm3.qwen.model import VLM
 from vlm3.qwen.packing import SHARED
+from vlm3.qwen.patches import cut, scaled
 from vlm3.sources.rooms import Lens, Rooms
 from vlm3.tasks.correspondence import covisible
 from vlm3.views import QA, Sample, View
@@ -42,6 +45,10 @@ class Labels(NamedTuple):
     match: Tensor  # (n, h, w, 2) where image 1 shows what cells of image 2 do, each side being 1
     seen: Tensor  # (n, h, w) 1 where it shows it, else 0
     pose: Tensor  # (n, 6) yaw, pitch, roll in tens of degrees, translation in thirds of a metre
+    points: Tensor  # (n, POINTS) which cells of image 2 are told apart; most are seen in both
+
+    def to(self, device: torch.device) -> "Labels":
+        return Labels(*(each.to(device, non_blocking=True) for each in self))
 
 
 class Said(NamedTuple):
@@ -55,6 +62,17 @@ class Said(NamedTuple):
     pose: Tensor
 
 
+class Plan(NamedTuple):
+    """What all pairs of one size have in common, of T tokens: what stands where."""
+
+    ids: Tensor  # (T,)
+    positions: Tensor  # (3, 1, T)
+    grids: Tensor  # (2 n, 3), on the CPU
+    tree: Tree
+    shown: Tensor  # those of T that stand for images
+    last: Tensor  # (n,) the one token of each question, which asks nothing
+
+
 class Dense(nn.Module):
     """A network with linear heads in place of its words.
 
@@ -66,6 +84,7 @@ class Dense(nn.Module):
     def __init__(self, vlm: VLM, seed: int = 0):
         super().__init__()
         self.vlm, self.net, self.block = vlm, vlm.net.model, PATCH * vlm.merge
+        self._plans: dict[tuple[int, ...], Plan] = {}
         eyes, width = (
             vlm.net.config.vision_config.hidden_size,
             vlm.net.config.text_config.hidden_size,
@@ -79,27 +98,46 @@ class Dense(nn.Module):
 
     def forward(self, images: Tensor) -> Said:
         """(n, 2, H, W, 3) uint8."""
-        batch, seen = self._batch(images), {}
-        hook = self.net.visual.register_forward_hook(lambda *call: seen.update(tower=call[2]))
-        with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-            inputs = batch.inputs()
-            del inputs["logits_to_keep"]
-            hidden = self.net(**inputs, use_cache=False).last_hidden_state[0]
-            hook.remove()
-            shown = hidden[batch.ids == self.vlm.image_pad].unflatten(0, (len(images), 2, -1))
-            last = hidden[batch.branches != SHARED]  # the one token of a question that asks nothing
-            tower = seen["tower"].last_hidden_state
-            tower = self.tower_depth(tower), self.features(tower)
-            text = self.depth(shown), self.match(shown[:, 1]), self.pose(last)
+        plan = self.plan(images.shape)
+        with torch.autocast(images.device.type, torch.bfloat16, cache_enabled=False):
+            seen, hidden = self._hidden(cut(images, self.vlm.merge), plan)
+            shown = hidden.index_select(0, plan.shown).unflatten(0, (len(images), 2, -1))
+            tower = self.tower_depth(seen), self.features(seen)
+            text = (
+                self.depth(shown),
+                self.match(shown[:, 1]),
+                self.pose(hidden.index_select(0, plan.last)),
+            )
         return self._laid_out(*(each.float() for each in (*tower, *text)), images.shape[:4])
 
-    def _batch(self, images: Tensor) -> batching.Batch:
-        nothing, how = (QA("", (), ""),), (self.vlm.tokenizer, self.vlm.merge)
-        samples = [
-            Sample(tuple(View(image, None) for image in pair), nothing, "", "")
-            for pair in images.numpy()
-        ]
-        return batching.collate([packing.pack_questions(sample, *how) for sample in samples])
+    def _hidden(self, rows: Tensor, plan: "Plan") -> tuple[Tensor, Tensor]:
+        """What the tower and the language model make of patches: (N, D) and (T, d).
+
+        As transformers does it, but without asking where images stand: that is known.
+        """
+        seen = self.net.visual(scaled(rows.flatten(0, -2)), grid_thw=plan.grids)
+        text = self.net.language_model
+        words = text.embed_tokens(plan.ids)
+        hidden = words.index_copy(0, plan.shown, seen.pooler_output.to(words.dtype))[None]
+        where = text.rotary_emb(hidden, plan.positions)
+        for k, layer in enumerate(text.layers):
+            hidden = layer(hidden, position_embeddings=where, tree=plan.tree)
+            for deep in seen.deepstack_features[k : k + 1]:
+                hidden = hidden.index_add(1, plan.shown, deep.to(hidden.dtype)[None])
+        return seen.last_hidden_state, text.norm(hidden)[0]
+
+    def plan(self, shape: tuple[int, ...]) -> "Plan":
+        """Of images of that shape, (n, 2, H, W, 3)."""
+        if shape not in self._plans:
+            nothing, how = (QA("", (), ""),), (self.vlm.tokenizer, self.vlm.merge)
+            pair = (View(np.zeros(shape[2:], np.uint8), None),) * 2
+            packed = packing.pack_questions(Sample(pair, nothing, "", ""), *how)
+            batch = batching.collate([packed] * shape[0]).to(self.vlm.device)
+            shown = (batch.ids == self.vlm.image_pad).nonzero()[:, 0]
+            last = (batch.branches != SHARED).nonzero()[:, 0]
+            told = batch.ids, batch.positions[:, None], batch.grids, batch.tree, shown, last
+            self._plans[shape] = Plan(*told)
+        return self._plans[shape]
 
     def _laid_out(self, tower, features, depth, match, pose, shape) -> Said:
         """Rows of patches and of tokens as images."""
@@ -142,7 +180,8 @@ def labelled(rooms: Rooms, indices: range) -> Labels:
     rows, columns = np.indices((height // FLOW_CELL, width // FLOW_CELL))
     middles = (np.stack([columns, rows], -1).reshape(-1, 2) + 0.5) * FLOW_CELL
     found = [covisible(second, first, middles) for first, second in pairs]
-    shape = len(pairs), *rows.shape
+    shape, draw = (len(pairs), *rows.shape), torch.Generator().manual_seed(indices[0])
+    both = torch.from_numpy(np.stack([seen for _, seen in found])).float()
     match = np.nan_to_num(
         [uv / first.size for (uv, _), (first, _) in zip(found, pairs, strict=True)]
     )
@@ -150,8 +189,9 @@ def labelled(rooms: Rooms, indices: range) -> Labels:
         torch.from_numpy(np.stack([[view.image for view in pair] for pair in pairs])),
         torch.from_numpy(np.log([[view.depth_m for view in pair] for pair in pairs])),
         torch.from_numpy(match).float().view(*shape, 2),
-        torch.from_numpy(np.stack([seen for _, seen in found])).float().view(shape),
+        both.view(shape),
         torch.tensor([_pose(*pair) for pair in pairs]).float(),
+        torch.multinomial(both + 1e-6, POINTS, generator=draw),
     )
 
 
@@ -161,7 +201,7 @@ def _pose(first: View, second: View) -> list[float]:
     return [*(angle / 10 for angle in angles), *(3 * pose[:3, 3])]
 
 
-def losses(said: Said, true: Labels, rng: torch.Generator) -> dict[str, Tensor]:
+def losses(said: Said, true: Labels) -> dict[str, Tensor]:
     """Of each head; see WEIGHTS."""
     cells = (
         true.log_depth.unflatten(2, (-1, DEPTH_CELL)).unflatten(4, (-1, DEPTH_CELL)).mean((3, 5))
@@ -173,21 +213,20 @@ def losses(said: Said, true: Labels, rng: torch.Generator) -> dict[str, Tensor]:
         "flow": (off * true.seen).sum() / true.seen.sum(),
         "seen": binary_cross_entropy_with_logits(said.seen, true.seen),
         "pose": (said.pose - true.pose).abs().mean(),
-        "match": _contrast(said.features, true, rng),
+        "match": _contrast(said.features, true),
     }
 
 
-def _contrast(features: Tensor, true: Labels, rng: torch.Generator) -> Tensor:
+def _contrast(features: Tensor, true: Labels) -> Tensor:
     """Points seen in both views against all others of the same pairs, at a temperature of 0.07."""
     n, high, wide = true.seen.shape
-    chosen = torch.multinomial(true.seen.flatten(1) + 1e-6, POINTS, generator=rng)
-    rows, columns = chosen // wide, chosen % wide
+    rows, columns = true.points // wide, true.points % wide
     there = torch.stack([(columns + 0.5) / wide, (rows + 0.5) / high], -1)
-    here = true.match.flatten(1, 2).gather(1, chosen[..., None].expand(-1, -1, 2))
+    here = true.match.flatten(1, 2).gather(1, true.points[..., None].expand(-1, -1, 2))
     first, second = (at(features[:, k], uv) for k, uv in enumerate((here, there)))
     together = math.gcd(n, TOGETHER) * POINTS
     alike = first.reshape(-1, together, FEATURES) @ second.reshape(-1, together, FEATURES).mT / 0.07
-    right = torch.arange(together).repeat(len(alike))
+    right = torch.arange(together, device=alike.device).repeat(len(alike))
     return sum(cross_entropy(rows.flatten(0, 1), right) for rows in (alike, alike.mT)) / 2
 
 

@@ -1,19 +1,18 @@
 """All that this project wants to know of a GPU, in order of worth, in a few minutes and without a
 network.
 
-python book/record/gpu.py [--minutes 9] [--out gpu] [--dry]
+python book/record/gpu.py [--minutes 9] [--out gpu] [--only STEP ...] [--after RUN] [--dry]
 
 1. The tests that need CUDA. 2. Steps of fine-tuning the 4B model, depth and pairs, as one of eight
-GPUs that hold it
-together: what the presets do, the whole recipe, then one thing changed at a time; how long training
-waits for samples.
-3. A hundred questions about one image, together and one by one. 4. The packaged tiny model trained
-on for the rest.
+GPUs that hold it together: what the presets do, the whole recipe, then one thing changed at a time;
+how long training waits for samples. 3. A hundred questions about one image, together and one by
+one. 4. The tiny model taught for the rest, see `teach.py`.
 
 Each step is a process with a time of its own, after which it is ended; one that crashes or is ended
 loses what it was at and nothing else. Whatever is found is in gpu.json at once, in the form of
-book/recorded/gpu.json; gpu.log has what the steps print, tiny.tar.gz the trained model with its
-log, which book/record/package.py takes. --dry does the same with small sizes on CPUs.
+book/recorded/gpu.json; gpu.log has what the steps print, eyes.tar.gz and words.tar.gz the taught
+model with its logs, which book/record/package.py takes, and stage-N.tar.gz what it was after N
+samples. --dry does the same with small sizes on CPUs.
 """
 
 import argparse
@@ -36,7 +35,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))  # a bare machine has no vlm3 installed
+PACKING_S = 25  # for models to be written and packed
 GRACE_S = 15  # between being asked to end and being ended
+NINE_MINUTES_S = 540 - GRACE_S - 5  # of which steps have their budgets
 PROCESSES = multiprocessing.get_context(
     "fork"
 )  # imports are done once; only children touch the GPU
@@ -64,9 +65,9 @@ class Sizes:
     steps: int = 3
     waits: int = 5
     asked: int = 100
-    tiny_batch: int = 64
-    tiny_probe: int = 80
-    tiny_steps: int = 100_000
+    teaching: dict[str, float] = field(default_factory=dict)  # what differs from teach.Amounts
+    eyes_share: float = 0.45
+    after: Path | None = None
 
 
 SMALL = Sizes(
@@ -82,9 +83,10 @@ SMALL = Sizes(
     steps=1,
     waits=1,
     asked=3,
-    tiny_batch=1,
-    tiny_probe=2,
-    tiny_steps=3,
+    teaching={
+        **{"scenes": 2, "eyes": 2, "samples": 4, "words": 3},
+        **{"probe": 2, "validated": 4, "workers": 1, "peak_tflops": 1.0},
+    },
 )
 
 
@@ -196,89 +198,71 @@ def answer(job: Job) -> None:
 
 
 def tiny(job: Job) -> None:
-    """Train the packaged model on for as many steps as the time allows, so that the learning rate
-    ends at zero."""
-    import numpy as np
+    """The eyes of the tiny model, then its words, for all the time that is left."""
+    import teach
 
-    from vlm3.training import log, sft
-    from vlm3.training.config import PRESETS
-
-    s = job.sizes
-    workers = max(1, os.cpu_count() - 1)
-    with tempfile.TemporaryDirectory() as scratch:
-        config = replace(
-            PRESETS["tiny"],
-            model="tiny",
-            mixture="rooms-all",
-            validation="",
-            validate_every=0,
-            lr=1.5e-3,
-            warmup=0.02,
-            batch=s.tiny_batch,
-            tokens=32768,
-            seed=10,
-            workers=workers,
-            progress=False,
-            peak_tflops=s.peak_tflops,
-            steps=s.tiny_probe,
-            out=Path(scratch, "probe"),
-        )
-        began = time.monotonic()
-        sft.train(config)
-        pace = float(
-            np.mean([record["seconds"] for record in log.records(config.out)[-s.tiny_probe // 4 :]])
-        )
-        start_s = max(0.0, time.monotonic() - began - pace * s.tiny_probe)
-        steps = max(s.tiny_probe, min(s.tiny_steps, int(0.85 * (job.left_s - start_s) / pace)))
-        job.tell({"rung": "pace", "seconds": pace, "start_s": start_s, "steps": steps})
-        config = replace(
-            config, steps=steps, save_every=max(1, steps // 8), out=Path(scratch, "tiny")
-        )
-        ended = ""
-        try:
-            sft.train(config)
-        except SystemExit:  # asked to end: saved, but not finished
-            ended = " of a run cut short, so that its learning rate has not reached zero"
-            _finish(config)
-        records = log.records(config.out)
-        _packed(config.out, job.out / "tiny.tar.gz")
-        seconds, wait_s = (
-            sum(record[name] for record in records) for name in ("seconds", "wait_s")
-        )
-        job.tell(
-            {
-                "rung": "tiny" + ended,
-                "steps": len(records),
-                "samples": len(records) * config.batch,
-                "seconds": seconds,
-                "samples_per_s": len(records) * config.batch / seconds,
-                "wait_share": wait_s / seconds,
-                "workers": workers,
-                "losses": log.means(records, max(1, len(records) // 10)),
-            }
-        )
+    s, scratch, amounts = job.sizes, Path(tempfile.mkdtemp()), teach.Amounts(**job.sizes.teaching)
+    start = s.after / "model" if s.after else "random:tiny"
+    try:
+        start = teach.eyes(scratch / "eyes", s.eyes_share * job.left_s, s.after, amounts)
+        job.tell({"rung": "eyes"} | _last(scratch / "eyes"))
+        _halve(scratch / "eyes")
+        parts = "log.jsonl", "heads.safetensors", "half"
+        _packed(scratch / "eyes", job.out / "eyes.tar.gz", *parts)
+    except Exception as error:  # words may be learned all the same
+        traceback.print_exc()
+        job.tell({"rung": "eyes", "failed": _brief(str(error))})
+    teach.words(scratch / "words", start, job.left_s - PACKING_S, amounts, job.tell)
+    _packed(scratch / "words", job.out / "words.tar.gz", "config.json", "log.jsonl", "model")
+    for stage in scratch.glob("stages/*"):
+        _packed(stage, job.out / f"stage-{stage.name}.tar.gz", ".")
+    job.tell({"rung": "words"} | _taught(scratch / "words", amounts.samples))
 
 
-def _finish(config) -> None:
-    """The finished model of a run that was stopped, from its last checkpoint."""
-    import json
+def _last(run: Path) -> dict:
+    """How a pre-training ended: means over its last steps."""
+    from vlm3 import disk
 
-    from vlm3 import mixture
-    from vlm3.training import checkpoints, sft
-
-    vlm = replace(sft.start(config), taught=mixture.load(config.mixture, config.seed).taught)
-    net = sft.prepared(vlm, config)
-    run = checkpoints.Run(config.out, json.loads((config.out / "config.json").read_text()))
-    run.resume(net, sft.optimizers(net, config))
-    run.finish(vlm)
+    records = disk.jsonl(run / "log.jsonl", "step")
+    last = records[-200:]
+    names = [name for name in records[0] if name not in ("step", "again")]
+    found = {name: sum(record[name] for record in last) / len(last) for name in names}
+    return {"steps": records[-1]["step"], "again": records[-1]["again"]} | found
 
 
-def _packed(run: Path, path: Path) -> None:
-    """What book/record/package.py needs of a run, as one file."""
+def _taught(run: Path, batch: int) -> dict:
+    """How fast words were learned, and how well."""
+    from vlm3.training import log
+
+    records = log.records(run)
+    seconds, wait_s = (sum(record[name] for record in records) for name in ("seconds", "wait_s"))
+    samples = len(records) * batch
+    return {
+        "steps": len(records),
+        "samples": samples,
+        "seconds": seconds,
+        "samples_per_s": samples / seconds,
+        "wait_share": wait_s / seconds,
+        "losses": log.means(records, max(1, len(records) // 10)),
+    }
+
+
+def _halve(run: Path) -> None:
+    """Add half/, its model in bfloat16: what may be carried home is limited."""
+    import torch
+
+    from vlm3.qwen import model
+
+    vlm = model.load(run / "model", dtype=torch.bfloat16)
+    model.save(vlm, run / "half")
+
+
+def _packed(run: Path, path: Path, *names: str) -> None:
+    """Parts of a folder, as one file."""
     from vlm3 import disk
 
     with disk.whole(path) as draft, tarfile.open(draft, "w:gz") as file:
-        for name in ("config.json", "log.jsonl", "model"):
+        for name in names:
             file.add(run / name, f"{run.name}/{name}")
 
 
@@ -342,7 +326,7 @@ class Record:
         return all(part["ended"] == "done" for part in self.results.values())
 
     def _end(self, budget_s: float) -> float:
-        share = (self.until - self.began) / (540 - GRACE_S - 5)
+        share = (self.until - self.began) / NINE_MINUTES_S
         return min(self.until, time.monotonic() + budget_s * share)
 
     def _step(self, step: Callable[[Job], None], until: float) -> Iterator[dict]:
@@ -456,11 +440,22 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
 
 
+def _chosen(names: list[str]) -> dict[str, tuple[Callable[[Job], None], float]]:
+    """Some of the steps; those that are measured share all of the time where none is to fill it."""
+    all_s = sum(STEPS[name][1] for name in names)
+    longer = 1 if "tiny" in names else NINE_MINUTES_S / all_s
+    return {name: (STEPS[name][0], longer * STEPS[name][1]) for name in names}
+
+
 def main() -> None:
     began_s = time.monotonic()
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--minutes", type=float, default=9.0, help="all of it ends within so many")
     parser.add_argument("--out", type=Path, default=Path("gpu"))
+    parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS))
+    parser.add_argument(
+        "--after", type=Path, help="a pre-training whose end the tiny model's goes on from"
+    )
     parser.add_argument("--dry", action="store_true", help="small sizes, on CPUs")
     args = parser.parse_args()
     os.environ["CUDA_VISIBLE_DEVICES"] = (
@@ -471,11 +466,10 @@ def main() -> None:
     if missing := _missing():
         sys.exit(missing)
     args.out.mkdir(parents=True, exist_ok=True)
-    record = Record(
-        args.out.resolve(), args.minutes, SMALL if args.dry else Sizes(), began_s=began_s
-    )
+    sizes = replace(SMALL if args.dry else Sizes(), after=args.after and args.after.resolve())
+    record = Record(args.out.resolve(), args.minutes, sizes, began_s=began_s)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    well = record.run(STEPS)
+    well = record.run(_chosen(args.only))
     print(
         f"{args.out / 'gpu.json'}: cp it to book/recorded/ if it is worth keeping"
         if record.results

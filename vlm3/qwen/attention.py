@@ -67,7 +67,7 @@ def attend(
         )
     if tree is None:
         # Answers that grow token by token have no tree; their mask is small.
-        return _attention(query * scaling, key, value, attention_mask[0]).transpose(1, 2), None
+        return kernel(query * scaling, key, value, attention_mask[0]).transpose(1, 2), None
     laid = tree.laid
     # Norms may have left queries and keys in a wider type than values.
     parts = [_groups(x.to(value.dtype), tree, laid) for x in (query * scaling, key, value)]
@@ -75,7 +75,7 @@ def attend(
     found = []
     for stem, *qkv in zip(tree.stems, *parts, strict=True):
         stems, twigs = zip(*qkv, strict=True)
-        found.append(_attention(*stems, None).transpose(1, 2).flatten(0, 1))
+        found.append(kernel(*stems, None).transpose(1, 2).flatten(0, 1))
         found.append(branches(stems[1:], twigs, stem >= 0).flatten(0, 2))
     rows = Moved.apply(torch.cat(found).flatten(1), tree.back, laid)
     return rows.view(1, len(rows), query.shape[1], -1), None
@@ -150,13 +150,14 @@ def _copied(
     )
     own = _causal(length, query.device).expand(len(query), -1, -1)
     shared = known[:, None, None].expand(-1, branches, length, -1).flatten(0, 1)
-    found = _attention(query, key, value, torch.cat([shared, own], -1))
+    found = kernel(query, key, value, torch.cat([shared, own], -1))
     return found.view(samples, branches, heads, length, d).transpose(2, 3)
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """Scaled queries (B, h, Q, d), keys and values (B, g, K, d), mask (B or 1, Q, K) -> (B, h, Q,
-    d); without a mask each row sees itself and those before it."""
+def kernel(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
+    """Attention in the way that suits the device: scaled queries (B, h, Q, d), keys and values (B,
+    g, K, d), mask (B or 1, Q or 1, K) -> (B, h, Q, d); without a mask each row sees itself and
+    those before it."""
     way = written_out if query.device.type == "cpu" else _fused
     return way(query, key, value, mask)
 

@@ -12,7 +12,7 @@ import torch
 from vlm3.qwen.attention import Tree
 from vlm3.qwen.model import VLM
 from vlm3.qwen.packing import SHARED, UNSUPERVISED, Packed, copies_of, grids_of, positions, prompt
-from vlm3.qwen.patches import patches
+from vlm3.qwen.patches import cut, patches, scaled
 from vlm3.qwen.trees import tree_of
 
 
@@ -38,7 +38,8 @@ def inputs(vlm: VLM, images: list[np.ndarray], question: str) -> dict[str, torch
 
 
 def _tensor(image: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(np.array(image))  # a copy: torch warns of arrays that are read-only
+    # torch warns of arrays that are read-only
+    return torch.from_numpy(image if image.flags.writeable else image.copy())
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +47,9 @@ class Batch:
     """Samples end to end in one row of T tokens, so that nothing is filled up: what `Packed` holds,
     as tensors.
 
-    images: those of all samples, n of them; samples (T,): the number of each token's sample; tree:
-    who sees whom, see `vlm3.qwen.attention`; tasks, sources: of each sample.
+    pixels: patches of all samples' images, n of them; samples (T,): the number of each token's
+    sample; tree: who sees whom, see `vlm3.qwen.attention`; tasks, sources: of each sample. grids
+    stay on the CPU, where the tower looks them up.
     """
 
     ids: torch.Tensor  # (T,)
@@ -56,7 +58,7 @@ class Batch:
     targets: torch.Tensor  # (T,)
     weights: torch.Tensor  # (T,) float32
     samples: torch.Tensor  # (T,)
-    images: tuple[torch.Tensor, ...]  # each (H, W, 3) uint8
+    pixels: torch.Tensor  # (N, 768) uint8
     grids: torch.Tensor  # (n, 3)
     tree: Tree
     tasks: tuple[str, ...]
@@ -79,13 +81,9 @@ class Batch:
         return self._with(torch.Tensor.pin_memory)
 
     def _with(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
-        tensors = {k: change(v) for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
-        return replace(
-            self,
-            **tensors,
-            images=tuple(map(change, self.images)),
-            tree=self.tree.map(change),
-        )
+        tensors = {k: v for k, v in vars(self).items() if isinstance(v, torch.Tensor)}
+        changed = {k: change(v) for k, v in tensors.items() if k != "grids"}
+        return replace(self, **changed, tree=self.tree.map(change))
 
     def inputs(self, masked: bool = False) -> dict[str, torch.Tensor]:
         """For `net(**batch.inputs(), use_cache=False)`: logits (R, V) of the R supervised tokens
@@ -100,7 +98,7 @@ class Batch:
         return seen | {
             "input_ids": self.ids[None],
             "position_ids": self.positions[:, None],
-            "pixel_values": torch.cat([patches(image, self.merge) for image in self.images]),
+            "pixel_values": scaled(self.pixels),
             "image_grid_thw": self.grids,
             # Of 150,000 words per token, only those rows that have a target.
             "logits_to_keep": self.supervised[None],
@@ -121,42 +119,43 @@ def visible(samples: torch.Tensor, branches: torch.Tensor) -> torch.Tensor:
 def collate(packs: Sequence[Packed]) -> Batch:
     """Samples packed for one model, end to end, without what a question ends with after its last
     prediction."""
-    packs = [_needed(packed) for packed in packs]
+    packs = [needed(packed) for packed in packs]
     joined = {
         f.name: np.concatenate([getattr(p, f.name) for p in packs], -1)
         for f in fields(Packed)
-        if f.name not in ("images", "grids", "task", "source", "merge")
+        if f.name not in ("images", "grids", "task", "source", "merge", "bare")
     }
     joined["samples"] = np.repeat(np.arange(len(packs)), [len(p) for p in packs])
     joined["grids"] = np.concatenate([p.grids for p in packs])
     tensors = {name: torch.from_numpy(array) for name, array in joined.items()}
     tree = tree_of(joined["samples"], joined["branches"])
-    images = tuple(_tensor(image) for p in packs for image in p.images)
+    merge = packs[0].merge
     return Batch(
         **tensors,
-        images=images,
+        pixels=torch.cat([cut(_tensor(image), merge) for p in packs for image in p.images]),
         tree=tree,
         tasks=tuple(p.task for p in packs),
         sources=tuple(p.source for p in packs),
-        merge=packs[0].merge,
+        merge=merge,
     )
 
 
-def _needed(packed: Packed) -> Packed:
-    """A sample without the tokens that nothing is predicted from, nor seen from.
+def needed(packed: Packed) -> Packed:
+    """A sample, once without the tokens that nothing is predicted from, nor seen from.
 
     They are the last ones of a branch with an answer, two of about twenty: the end of the turn,
     which is predicted before it, and a line break. Branches without an answer stay whole.
     """
+    if packed.bare:
+        return packed
     ends = np.flatnonzero(packed.targets != UNSUPERVISED)
     last = np.full(packed.branches.max() + 1, len(packed))
     last[packed.branches[ends]] = ends  # the last of each branch stays, as it is written last
     last[SHARED] = len(packed)
     kept = np.arange(len(packed)) <= last[packed.branches]
-    if kept.all():
-        return packed
     by_token = ("ids", "positions", "branches", "targets", "weights")
-    return replace(packed, **{name: getattr(packed, name)[..., kept] for name in by_token})
+    parts = {name: getattr(packed, name)[..., kept] for name in by_token}
+    return replace(packed, **parts, bare=True)
 
 
 def batches(packs: Iterable[Packed], tokens: int) -> Iterator[Batch]:
@@ -167,10 +166,12 @@ def batches(packs: Iterable[Packed], tokens: int) -> Iterator[Batch]:
     whole.
     """
     group: list[Packed] = []
+    size = 0
     for packed in packs:
-        if group and sum(map(len, group)) + len(packed) > tokens:
+        size += len(packed)
+        if group and size > tokens:
             yield collate(group)
-            group = []
+            group, size = [], len(packed)
         group.append(packed)
     if group:
         yield collate(group)

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 
 import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
-from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionAttention
+from transformers.models.qwen3_vl.modeling_qwen3_vl import (
+    Qwen3VLVisionAttention,
+    Qwen3VLVisionModel,
+)
 
 from vlm3.qwen.architecture import EMBEDDINGS, HEAD
 from vlm3.qwen.patches import LinearPatches
-from vlm3.qwen.tower import TowerAttention
+from vlm3.qwen.tower import Tower, TowerAttention
 
 
 def usable(name: str) -> torch.device:
@@ -82,7 +85,9 @@ def use_linear_patches(net: torch.nn.Module, linear: bool = True) -> None:
 
 def use_side_by_side(net: torch.nn.Module, together: bool = True) -> None:
     """Switch the tower between attention of all images at once and of one after another."""
-    for block in plain(net).model.visual.blocks:
+    visual = plain(net).model.visual
+    visual.__class__ = Tower if together else Qwen3VLVisionModel
+    for block in visual.blocks:
         block.attn.__class__ = TowerAttention if together else Qwen3VLVisionAttention
 
 

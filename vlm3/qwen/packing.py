@@ -50,7 +50,8 @@ class Packed:
     question; targets (L,): the token to predict after this one, UNSUPERVISED where none is; weights
     (L,): what it counts in the loss; images: each (H, W, 3) uint8, cut into patches where the
     network is, since patches in float32 take eight times the room; grids (n, 3): those of the
-    images, see `vlm3.qwen.patches.grid`.
+    images, see `vlm3.qwen.patches.grid`; bare: without the tokens that no loss needs, see
+    `vlm3.qwen.batching.needed`.
     """
 
     ids: np.ndarray
@@ -63,6 +64,7 @@ class Packed:
     task: str = ""
     source: str = ""
     merge: int = MERGE  # patches per token side
+    bare: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)

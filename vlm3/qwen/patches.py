@@ -32,15 +32,28 @@ def grid(image: np.ndarray) -> np.ndarray:
 def patches(image: torch.Tensor, merge: int = MERGE) -> torch.Tensor:
     """Cut an image into the rows that the vision tower reads, on the image's own device.
 
-    image: (H, W, 3) uint8, see `grid`. Returns (N, 1536) float32 in [-1, 1]. Rows come in blocks of
-    merge x merge patches, one block per token; a still image fills both time steps of its row.
+    image: (H, W, 3) uint8, see `grid`. Returns (N, 1536) float32 in [-1, 1].
     """
-    height, width, _ = image.shape
-    blocks = image.view(
-        height // PATCH // merge, merge, PATCH, width // PATCH // merge, merge, PATCH, 3
+    return scaled(cut(image, merge))
+
+
+def cut(images: torch.Tensor, merge: int = MERGE) -> torch.Tensor:
+    """(..., H, W, 3) uint8 -> (..., N, 768) uint8, patches in the order of the tower.
+
+    Rows come in blocks of merge x merge patches, one block per token.
+    """
+    *more, height, width, _ = images.shape
+    blocks = images.reshape(
+        -1, height // PATCH // merge, merge, PATCH, width // PATCH // merge, merge, PATCH, 3
     )
-    blocks = blocks.permute(0, 3, 1, 4, 6, 2, 5)  # block, patch in block, colour, pixel in patch
-    rows = blocks.reshape(-1, 3, 1, PATCH * PATCH).float() / 127.5 - 1
+    blocks = blocks.permute(0, 1, 4, 2, 5, 7, 3, 6)  # block, patch in block, colour, pixel in patch
+    return blocks.reshape(*more, -1, 3 * PATCH * PATCH)
+
+
+def scaled(rows: torch.Tensor) -> torch.Tensor:
+    """(N, 768) uint8 -> (N, 1536) float32 in [-1, 1]: a still image fills both time steps of its
+    row."""
+    rows = rows.view(-1, 3, 1, PATCH * PATCH).float() / 127.5 - 1
     return rows.expand(-1, -1, TEMPORAL, -1).reshape(len(rows), -1)
 
 

@@ -16,11 +16,9 @@ FEWEST = 2  # samples of a group
 
 def tree_of(samples: np.ndarray, branches: np.ndarray) -> Tree:
     """Who stands where, from the sample and the branch of each token of a row, (T,) each."""
-    starts = np.flatnonzero(np.diff(samples, prepend=-1) | np.diff(branches, prepend=-1))
-    lengths, stem = np.diff(starts, append=len(samples)), branches[starts] == SHARED
-    shared, own = (starts[stem], lengths[stem]), _by_sample(starts, lengths, stem)
+    shared, own = branches_of(samples, branches)
     laid = [
-        tuple(_ranges(*(part[group] for part in parts)) for parts in (shared, own))
+        tuple(ranges(*(part[group] for part in parts)) for parts in (shared, own))
         for group in _groups(shared[1], own[1])
     ]
     laid = [(stems, _filled(twigs)) for stems, twigs in laid]
@@ -29,6 +27,15 @@ def tree_of(samples: np.ndarray, branches: np.ndarray) -> Tree:
     back[row[row >= 0]] = np.flatnonzero(row >= 0)
     stems, twigs = (tuple(map(torch.from_numpy, parts)) for parts in zip(*laid, strict=True))
     return Tree(stems, twigs, torch.from_numpy(back))
+
+
+def branches_of(
+    samples: np.ndarray, branches: np.ndarray
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Starts and lengths, of what each sample shares, (S,), and of its branches, (S, n)."""
+    starts = np.flatnonzero(np.diff(samples, prepend=-1) | np.diff(branches, prepend=-1))
+    lengths, stem = np.diff(starts, append=len(samples)), branches[starts] == SHARED
+    return (starts[stem], lengths[stem]), _by_sample(starts, lengths, stem)
 
 
 def _by_sample(
@@ -42,9 +49,10 @@ def _by_sample(
     return tuple(table)
 
 
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Rows start, start + 1, ..., filled up with -1, in a further axis."""
-    steps = np.arange(lengths.max(initial=0))
+def ranges(starts: np.ndarray, lengths: np.ndarray, most: int | None = None) -> np.ndarray:
+    """Rows start, start + 1, ..., filled up with -1, in a further axis; most: of how many, by
+    default as many as the longest."""
+    steps = np.arange(lengths.max(initial=0) if most is None else most)
     return np.where(steps < lengths[..., None], starts[..., None] + steps, -1)
 
 

@@ -33,6 +33,7 @@ from vlm3.training.config import Config
 TOGETHER = 4
 AHEAD = 2  # how often each worker is ahead, and how many batches wait for the network
 GONE_S = 6.0  # torch looks after its workers every five seconds
+NICE = 5  # on a machine that is full, whoever begins the operations of a GPU goes first
 LOOK_S = 0.2  # how often one who waits looks whether there is still something to wait for
 
 
@@ -82,7 +83,8 @@ class Share(Dataset):
 
     def __getitem__(self, part: range) -> list[Packed]:
         how = self.tokenizer, self.config.layout, self.config.weighting
-        return [packing.pack(self.samples[i], *how, self.merge) for i in part]
+        packs = (packing.pack(self.samples[i], *how, self.merge) for i in part)
+        return [batching.needed(packed) for packed in packs]
 
     def sources(self, part: range) -> str:
         """Where samples come from, in words."""
@@ -223,6 +225,7 @@ def _deaf(worker: int) -> None:
     nobody reads."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
+    os.nice(NICE)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

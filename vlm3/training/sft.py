@@ -41,16 +41,18 @@ def train(
     samples: Mixture | None = None,
     validation: Mixture | None = None,
     on_step: Callable[[dict], None] = lambda record: None,
+    learner: "type[Learner] | None" = None,
 ) -> Path:
     """Fine-tune, and return the folder of the finished model, in hub format and bfloat16.
 
     samples, validation: mixtures made in Python, instead of those that the configuration names;
-    on_step: called, in the leading process, with each record of the log. What is in `config.out` is
-    resumed. After SIGTERM, Ctrl-C, and where samples cannot be made or do not come, the run drops
-    the step that it is in and saves what the last whole one left; it ends with exit code 143,
-    KeyboardInterrupt, or NoSample. Raises ValueError where another configuration began the run,
-    FloatingPointError for a loss that is not a number, BlockingIOError where another command works
-    in the folder, OSError for a full disk; whatever stops a run, its last checkpoint stays whole.
+    on_step: called, in the leading process, with each record of the log; learner: another way to
+    make a step. What is in `config.out` is resumed. After SIGTERM, Ctrl-C, and where samples cannot
+    be made or do not come, the run drops the step that it is in and saves what the last whole one
+    left; it ends with exit code 143, KeyboardInterrupt, or NoSample. Raises ValueError where
+    another configuration began the run, FloatingPointError for a loss that is not a number,
+    BlockingIOError where another command works in the folder, OSError for a full disk; whatever
+    stops a run, its last checkpoint stays whole.
     """
     place = parallel.place()
     samples = samples or _named("mixture", config)
@@ -66,9 +68,9 @@ def train(
         share = Share(samples, config, vlm.tokenizer, *ranks, vlm.merge)
         checked = _checked(share, validation) if config.validate_every else {}
         tasks = sorted({source.task for source in samples.sources.values()})
-        learner = Learner(config, prepared(vlm, config), place, tasks)
-        run.resume(learner.net, learner.optimizers)
-        _learn(run, learner, share, checked, on_step)
+        taught = (learner or Learner)(config, prepared(vlm, config), place, tasks)
+        run.resume(taught.net, taught.optimizers)
+        _learn(run, taught, share, checked, on_step)
         run.finish(vlm)
     return run.model
 
@@ -149,8 +151,7 @@ class Learner:
         sums, size, weight = torch.zeros(len(self.tasks), 2), np.zeros(3), 0.0
         for batch, counts in sharding.evened(feed.step(), self.net, feed.stop.is_set):
             # Sums, not means: how much a step weighs is known with its last batch only.
-            losses = self.losses(batch)
-            (losses.sum() * counts).backward()
+            losses = self.gradients(batch, counts)
             sums += counts * self._by(batch, losses, self.tasks, batch.tasks)
             size += counts * self._size(batch)
             weight += counts * float(batch.weights.sum())
@@ -177,11 +178,16 @@ class Learner:
         Only now, since how much the losses of a step weigh is known with its last batch.
         """
         sharding.averaged(self.net)
-        for parameter in self.net.parameters():
-            if parameter.grad is not None:
-                parameter.grad.mul_(self.place.num_processes / weight)
+        learned = [p.grad for p in self.net.parameters() if p.grad is not None]
+        torch._foreach_mul_(learned, self.place.num_processes / weight)
         norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip)
         return sharding.whole(norm).item()
+
+    def gradients(self, batch: Batch, counts: bool) -> torch.Tensor:
+        """Adds those of the losses, which it returns, where the batch counts."""
+        losses = self.losses(batch)
+        (losses.sum() * counts).backward()
+        return losses
 
     def losses(self, batch: Batch) -> torch.Tensor:
         """(R,) weighted cross-entropy of each supervised token."""
