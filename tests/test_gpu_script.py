@@ -159,6 +159,9 @@ def test_what_a_step_found_is_written_before_it_ends(tmp_path):
 
 def test_a_run_asked_to_end_is_finished_from_its_checkpoint(tmp_path):
     """Its last steps are lost, its model is not."""
+    sys.path.insert(0, str(SCRIPT.parent))
+    import teach
+
     from tests.training import small, weights
     from vlm3.training import checkpoints, sft
 
@@ -170,7 +173,7 @@ def test_a_run_asked_to_end_is_finished_from_its_checkpoint(tmp_path):
 
     with pytest.raises(SystemExit):
         sft.train(config, on_step=stop)
-    gpu._finish(config)
+    teach.finish(config)
     assert [path.name for path in checkpoints.checkpoints(config.out)] == ["step-00000002"]
     before, after = weights(config.model), weights(config.out / "model")
     assert any((before[name] - after[name]).abs().max() > 1e-3 for name in before)

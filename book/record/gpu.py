@@ -227,7 +227,8 @@ def _last(run: Path) -> dict:
     last = records[-200:]
     names = [name for name in records[0] if name not in ("step", "again")]
     found = {name: sum(record[name] for record in last) / len(last) for name in names}
-    return {"steps": records[-1]["step"], "again": records[-1]["again"]} | found
+    told = {"steps": records[-1]["step"], "again": records[-1]["again"]}
+    return told | {"step_s": found.pop("seconds")} | found
 
 
 def _taught(run: Path, batch: int) -> dict:
@@ -241,6 +242,7 @@ def _taught(run: Path, batch: int) -> dict:
         "steps": len(records),
         "samples": samples,
         "seconds": seconds,
+        "step_s": seconds / len(records),
         "samples_per_s": samples / seconds,
         "wait_share": wait_s / seconds,
         "losses": log.means(records, max(1, len(records) // 10)),

@@ -25,7 +25,7 @@ from vlm3.qwen.patches import scaled
 from vlm3.qwen.tower import Layout, Tower, places
 from vlm3.training import sft
 
-PATCHES = 96  # of the largest image
+PATCHES = 96  # of the largest image, a multiple of those of a token
 SHORT = ("depth", "correspondence")
 # Tokens of what is shared, questions of a sample, tokens of each: short ones, and others.
 SLOTS = {True: (216, 24, 24), False: (216, 12, 64)}
@@ -42,8 +42,8 @@ class Fixed(NamedTuple):
     places: Tensor  # (n PATCHES, 2)
     taps: Tensor  # (n PATCHES, 4)
     shares: Tensor  # (n PATCHES, 4)
-    patch: Tensor  # (n PATCHES,) which patch
-    token: Tensor  # (n PATCHES,) is which token
+    block: Tensor  # which block of merge x merge patches
+    token: Tensor  # is which token
     stems: tuple[Tensor, Tensor]
     twigs: tuple[Tensor, Tensor]
     back: Tensor  # (T,)
@@ -67,15 +67,15 @@ def fixed(batch: Batch, image_pad: int, side: int) -> Fixed | None:
     cpu, grids = torch.device("cpu"), map(tuple, batch.grids.tolist())
     known = zip(*(places(grid, batch.merge, side, cpu) for grid in grids), strict=True)
     token = (batch.ids == image_pad).nonzero()[:, 0]
-    total = images * PATCHES
+    total, block = images * PATCHES, batch.merge**2
     return Fixed(
         _filled(batch.ids, length),
         _filled(batch.positions.T, length).T[:, None],
         _spread(batch.pixels, slot, total),
         _filled(slots, images, 1),  # to see nothing at all would be to see no number
         *(_spread(torch.cat(parts), slot, total) for parts in known),
-        _filled(slot, total),
-        _filled(token, total, length - 1),
+        _filled(slot[::block] // block, total // block),
+        _filled(token, total // block, length - 1),
         *tree,
         _filled(supervised, rows, length - 1),
         _filled(batch.targets[supervised], rows),
@@ -135,7 +135,7 @@ def weighted_losses(net: torch.nn.Module, batch: Fixed) -> Tensor:
         layout=Layout(batch.seen, every, every, whole=True),
     )
     words = text.embed_tokens(batch.ids)
-    shown = seen.pooler_output.index_select(0, batch.patch).to(words.dtype)
+    shown = seen.pooler_output.index_select(0, batch.block).to(words.dtype)
     hidden = words.index_copy(0, batch.token, shown)[None]
     where, tree = (
         text.rotary_emb(hidden, batch.positions),
@@ -144,7 +144,7 @@ def weighted_losses(net: torch.nn.Module, batch: Fixed) -> Tensor:
     for k, layer in enumerate(text.layers):
         hidden = layer(hidden, position_embeddings=where, tree=tree)
         for deep in seen.deepstack_features[k : k + 1]:
-            deep = deep.index_select(0, batch.patch).to(hidden.dtype)
+            deep = deep.index_select(0, batch.block).to(hidden.dtype)
             hidden = hidden.index_add(1, batch.token, deep[None])
     logits = net.lm_head(text.norm(hidden)[0].index_select(0, batch.rows))
     return cross_entropy(logits.float(), batch.targets, reduction="none") * batch.weights
@@ -159,25 +159,13 @@ class Learner(sft.Learner):
         """As they are without; a step of several batches is made without."""
         net = self.net
         begun = any(weight.grad is not None for weight in net.parameters())
-        image_pad, side = net.config.image_token_id, net.model.visual.num_grid_per_side
-        filled = None if begun or not counts else fixed(batch, image_pad, side)
+        how = net.config.image_token_id, net.model.visual.num_grid_per_side
+        filled = None if begun or not counts else fixed(batch, *how)
         if filled is None:
             return super().gradients(batch, counts)
         filled = pytree.tree_map(lambda part: part.to(self.place.device), filled)
-        if self.graph is None:
-            try:
-                self.graph = self._recorded(filled)
-            except RuntimeError:
-                import traceback
-
-                traceback.print_exc()
-                self.gradients = super().gradients
-                self.net.zero_grad()
-                return super().gradients(batch, counts)
+        self.graph = self.graph or pools.Graph(self._summed, filled, self.net)
         return self.graph(filled)[: int(batch.supervised.sum())].clone()
-
-    def _recorded(self, filled: Fixed) -> pools.Graph:
-        return pools.Graph(self._summed, filled, self.net)
 
     def _summed(self, filled: Fixed) -> tuple[Tensor, Tensor]:
         with sft.autocast(self.place.device, self.config.precision):

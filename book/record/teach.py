@@ -81,7 +81,7 @@ def words(
     pace = float(np.median([r["seconds"] for r in log.records(probe.out)[-amounts.probe // 2 :]]))
     left = seconds - 2 * (time.monotonic() - began - pace * amounts.probe)
     steps = max(amounts.probe, min(amounts.words, int(0.78 * left / pace)))
-    tell({"rung": "pace", "seconds": pace, "steps": steps})
+    tell({"rung": "pace", "step_s": pace})
     config = replace(config, out=out, steps=steps, validate_every=max(1, steps // 10))
     first, often = (samples // config.batch for samples in SHOWN[:2])
     kept = first, often, 10 * often

@@ -260,12 +260,18 @@ _ON_GPU = {  # of each part of gpu.json: what a column is called and how its num
         "times_faster": ("times faster", ".1f"),
         "same_texts": ("same texts", ".0%"),
     },
+    "tiny": {
+        "rung": ("what", ""),
+        "steps": ("steps", ",.0f"),
+        "step_s": ("step (s)", ".3f"),
+        "samples_per_s": ("samples/s", ",.0f"),
+    },
 }
 
 
 def on_gpu(path: Path, part: str) -> HTML | Markdown:
-    """A table of what `make gpu` measured: part "train", "waiting" or "answer" of its record, and
-    how it was made; one line where nothing is recorded."""
+    """A table of what `make gpu` measured: part "train", "waiting", "answer" or "tiny" of its
+    record, and how it was made; one line where nothing is recorded."""
     found = json.loads(path.read_text()) if path.exists() else {"results": {}}
     rungs = [
         rung
