@@ -17,6 +17,7 @@ from torch.nn.functional import (
     grid_sample,
     normalize,
 )
+from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
 
 from vlm3 import geometry
 from vlm3.qwen import batching, packing
@@ -111,20 +112,10 @@ class Dense(nn.Module):
         return self._laid_out(*(each.float() for each in (*tower, *text)), images.shape[:4])
 
     def _hidden(self, rows: Tensor, plan: "Plan") -> tuple[Tensor, Tensor]:
-        """What the tower and the language model make of patches: (N, D) and (T, d).
-
-        As transformers does it, but without asking where images stand: that is known.
-        """
+        """What the tower and the language model make of patches: (N, D) and (T, d)."""
         seen = self.net.visual(scaled(rows.flatten(0, -2)), grid_thw=plan.grids)
-        text = self.net.language_model
-        words = text.embed_tokens(plan.ids)
-        hidden = words.index_copy(0, plan.shown, seen.pooler_output.to(words.dtype))[None]
-        where = text.rotary_emb(hidden, plan.positions)
-        for k, layer in enumerate(text.layers):
-            hidden = layer(hidden, position_embeddings=where, tree=plan.tree)
-            for deep in seen.deepstack_features[k : k + 1]:
-                hidden = hidden.index_add(1, plan.shown, deep.to(hidden.dtype)[None])
-        return seen.last_hidden_state, text.norm(hidden)[0]
+        told = plan.ids, plan.positions, plan.tree, plan.shown
+        return seen.last_hidden_state, understood(self.net.language_model, seen, *told)
 
     def plan(self, shape: tuple[int, ...]) -> "Plan":
         """Of images of that shape, (n, 2, H, W, 3)."""
@@ -156,6 +147,31 @@ class Dense(nn.Module):
             match[..., 2],
             pose,
         )
+
+
+def understood(
+    text: nn.Module,
+    seen: BaseModelOutputWithDeepstackFeatures,
+    ids: Tensor,
+    positions: Tensor,
+    tree: Tree,
+    shown: Tensor,
+    block: Tensor | None = None,
+) -> Tensor:
+    """(T, d), what the language model makes of T tokens and of what the tower has seen.
+
+    shown: which tokens stand for images; block: of which rows of `seen`, by default all in order.
+    As transformers does it, but without asking a GPU where images stand.
+    """
+    taken = (lambda rows: rows) if block is None else (lambda rows: rows.index_select(0, block))
+    words = text.embed_tokens(ids)
+    hidden = words.index_copy(0, shown, taken(seen.pooler_output).to(words.dtype))[None]
+    where = text.rotary_emb(hidden, positions)
+    for k, layer in enumerate(text.layers):
+        hidden = layer(hidden, position_embeddings=where, tree=tree)
+        for deep in seen.deepstack_features[k : k + 1]:
+            hidden = hidden.index_add(1, shown, taken(deep).to(hidden.dtype)[None])
+    return text.norm(hidden)[0]
 
 
 def raster(rows: Tensor, grid: tuple[int, int, int, int], merge: int) -> Tensor:

@@ -11,6 +11,7 @@ Letters in shapes: S samples of n images, T tokens, R of them supervised.
 
 from typing import NamedTuple
 
+import dense
 import numpy as np
 import pools
 import torch
@@ -110,9 +111,8 @@ def _tree(batch: Batch, length: int) -> tuple | None:
     row = np.concatenate([part.ravel() for pair in zip(stems, twigs, strict=True) for part in pair])
     back = np.full(length, -1)
     back[row[row >= 0]] = np.flatnonzero(row >= 0)
-    return *(tuple(map(torch.from_numpy, parts)) for parts in (stems, twigs)), torch.from_numpy(
-        back
-    )
+    stems, twigs = (tuple(map(torch.from_numpy, parts)) for parts in (stems, twigs))
+    return stems, twigs, torch.from_numpy(back)
 
 
 def _fits(shared: np.ndarray, own: np.ndarray, most: tuple[int, int, int]) -> bool:
@@ -121,10 +121,8 @@ def _fits(shared: np.ndarray, own: np.ndarray, most: tuple[int, int, int]) -> bo
 
 def weighted_losses(net: torch.nn.Module, batch: Fixed) -> Tensor:
     """(R,) as `sft.Learner.losses` has them, filled up with zeros."""
-    visual, text = net.model.visual, net.model.language_model
-    images = len(batch.seen)
-    every = torch.arange(images * PATCHES, device=batch.ids.device)
-    seen = super(Tower, visual).forward(
+    every = torch.arange(batch.seen.numel(), device=batch.ids.device)
+    seen = super(Tower, net.model.visual).forward(
         scaled(batch.pixels),
         None,  # which sizes images have is known
         position_ids=batch.places,
@@ -134,19 +132,10 @@ def weighted_losses(net: torch.nn.Module, batch: Fixed) -> Tensor:
         max_seqlen=PATCHES,
         layout=Layout(batch.seen, every, every, whole=True),
     )
-    words = text.embed_tokens(batch.ids)
-    shown = seen.pooler_output.index_select(0, batch.block).to(words.dtype)
-    hidden = words.index_copy(0, batch.token, shown)[None]
-    where, tree = (
-        text.rotary_emb(hidden, batch.positions),
-        Tree(batch.stems, batch.twigs, batch.back),
-    )
-    for k, layer in enumerate(text.layers):
-        hidden = layer(hidden, position_embeddings=where, tree=tree)
-        for deep in seen.deepstack_features[k : k + 1]:
-            deep = deep.index_select(0, batch.block).to(hidden.dtype)
-            hidden = hidden.index_add(1, batch.token, deep[None])
-    logits = net.lm_head(text.norm(hidden)[0].index_select(0, batch.rows))
+    tree = Tree(batch.stems, batch.twigs, batch.back)
+    told = batch.ids, batch.positions, tree, batch.token, batch.block
+    hidden = dense.understood(net.model.language_model, seen, *told)
+    logits = net.lm_head(hidden.index_select(0, batch.rows))
     return cross_entropy(logits.float(), batch.targets, reduction="none") * batch.weights
 
 

@@ -27,7 +27,7 @@ class Pool:
     once more; `again`: how many of those given out were."""
 
     def __init__(self, made: Dataset, numbers: Sequence[int], workers: int, device: torch.device):
-        self.new, self.old, self.again = queue_by_size(), queue_by_size(KEPT), 0
+        self.new, self.old, self.again = _by_size(), _by_size(KEPT), 0
         self._draw, self._device = random.Random(0), device
         self._first, self._closed = threading.Event(), threading.Event()
         how = {
@@ -70,7 +70,7 @@ class Pool:
         self._filling.join(PATIENCE_S)
 
 
-def queue_by_size(most: int | None = None) -> dict[torch.Size, deque[Labels]]:
+def _by_size(most: int | None = None) -> dict[torch.Size, deque[Labels]]:
     return defaultdict(lambda: deque(maxlen=most))
 
 
