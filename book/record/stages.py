@@ -5,8 +5,8 @@ python book/record/stages.py RUN STEP OUT
 From a checkpoint that is still there (`vlm3 train --keep`), in bfloat16, as finished ones are.
 """
 
+import argparse
 import json
-import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -34,5 +34,14 @@ def save(run: Path, step: int, out: Path) -> None:
     model.save(replace(begun, net=net, taught=taught), out)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("step", type=int)
+    parser.add_argument("out", type=Path)
+    args = parser.parse_args()
+    save(args.run, args.step, args.out)
+
+
 if __name__ == "__main__":
-    save(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main()
