@@ -11,9 +11,9 @@ import pytest
 from vlm3 import parallel, tasks
 from vlm3.geometry import Camera, project, rays, rotation_from_ypr
 from vlm3.mixture import Source
-from vlm3.qwen import model
+from vlm3.qwen import decode, model
 from vlm3.scoring import predictors
-from vlm3.scoring.predictors import constant, network, opencv, vllm
+from vlm3.scoring.predictors import constant, mbr, network, opencv, vllm
 from vlm3.sources import photos
 from vlm3.sources.rooms import Rooms
 from vlm3.views import QA, Answer, Sample, View
@@ -52,6 +52,61 @@ def test_a_name_is_a_file_of_the_folder_or_a_model():
     assert {"constant", "network", "opencv", "vllm"} <= set(predictors.NAMES)
     with pytest.raises(FileNotFoundError, match="castle"):
         predictors.get("castle", source("depth"))
+
+
+# The most central of likely answers
+
+
+def likely(**probabilities: float) -> list[Answer]:
+    """Answers by their texts, with _ for a space, best first."""
+    said = {text.replace("_", " "): p for text, p in probabilities.items()}
+    return [Answer(text, (float(np.log(p)),)) for text, p in said.items()]
+
+
+@pytest.mark.parametrize(
+    ("task", "kind", "answers", "said"),
+    [
+        ("depth", "z", {"1": 0.3, "6.9": 0.2, "7.0": 0.25, "7.2": 0.2}, "6.9"),
+        ("depth", "z", {"far": 0.9, "2.0": 0.05}, "2.0"),
+        ("depth", "z", {"far": 0.6, "further": 0.2}, "far"),
+        ("correspondence", "match", {"(5, 9)": 0.4, "(50, 90)": 0.3, "(52, 91)": 0.3}, "(50, 90)"),
+        (
+            "pose",
+            "distance",
+            {"0.10 metres": 0.4, "0.50 metres": 0.3, "0.52 metres": 0.3},
+            "0.50 metres",
+        ),
+        ("objects", "left_predicate", {"no": 0.4, "yes": 0.35, "Yes": 0.2}, "yes"),
+        (
+            "objects",
+            "direction",
+            {"12 o'clock": 0.4, "1 o'clock": 0.3, "3 o'clock": 0.3},
+            "12 o'clock",
+        ),
+    ],
+)
+def test_the_answer_nearest_to_all_is_said_and_the_most_probable_word(task, kind, answers, said):
+    qa = QA(kind, (), "How far?")
+    assert mbr.central(tasks.get(task), qa, likely(**answers)).text == said
+
+
+def test_an_answer_that_leaves_out_a_part_does_not_win_by_being_short():
+    whole = "yaw +{}, pitch +0, roll +0 degrees"
+    answers = {"yaw +1": 0.3, whole.format(10): 0.25, whole.format(11): 0.25}
+    found = mbr.central(
+        tasks.get("pose"), QA("rotation", (), "Yaw, pitch, roll?"), likely(**answers)
+    )
+    assert found.text == whole.format(10)
+
+
+def test_mbr_says_the_central_one_of_what_the_network_finds_likely(vlm):
+    found, greedy = mbr.of(vlm, source("depth")), network.of(vlm, source("depth"))
+    asked = sample(found.source)
+    assert asked.qas == sample(greedy.source).qas
+    task, likely = found.source.bound, decode.likely(vlm, [asked])[0]
+    said = [mbr.central(task, *each) for each in zip(asked.qas, likely, strict=True)]
+    assert found.predict([asked]) == [said]
+    assert found.identity != greedy.identity
 
 
 # A network

@@ -47,7 +47,7 @@ class Evaluation:
     """
 
     task: str = "depth"
-    source: str = "rooms-test"
+    source: str = "homes-test"
     model: str = "tiny"
     out: Path = Path("evaluation")
     samples: int = 200

@@ -1,10 +1,11 @@
 """Who answers: one file for each, with `predictor(model, source) -> Predictor`.
 
-`network` is a Qwen3-VL, decoded by this package; `vllm` the same served by vLLM. All others are
-baselines that a model has to beat: `opencv` solves pairs of views without learning; `constant`,
-`place`, `same_place`, `mean_motion` and `boxes` never look (`vlm3.scoring.blind`); `shuffled` is a
-model that looks at other images. Folders named in the environment variable VLM3_BASELINES may hold
-more: each file is one that `--model NAME` or `--model NAME:MODEL` knows.
+`network` is a Qwen3-VL, decoded by this package; `mbr` the same, saying the most central of its
+likely answers; `vllm` the same served by vLLM. All others are baselines that a model has to beat:
+`opencv` solves pairs of views without learning; `constant`, `place`, `same_place`, `mean_motion`
+and `boxes` never look (`vlm3.scoring.blind`); `shuffled` is a model that looks at other images.
+Folders named in the environment variable VLM3_BASELINES may hold more: each file is one that
+`--model NAME` or `--model NAME:MODEL` knows.
 """
 
 import os

@@ -17,9 +17,13 @@ NOISE = 8  # tokens after which an answer is cut off that learned no end
 
 def predictor(model: str, source: Source) -> Predictor:
     """model: as `vlm3.qwen.model.named` takes it."""
+    return of(named(model), source, NOISE if model.startswith("random:") else LONGEST)
+
+
+def named(model: str) -> VLM:
+    """Where this process works, in the precision that answers are compared in."""
     device = parallel.place().device
-    longest = NOISE if model.startswith("random:") else LONGEST
-    return of(models.named(model, str(device), _dtype(device)), source, longest)
+    return models.named(model, str(device), _dtype(device))
 
 
 def of(vlm: VLM, source: Source, longest: int = LONGEST) -> Predictor:
