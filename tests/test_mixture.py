@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from vlm3.sources.rooms.stands import GRADES
 from vlm3.tasks.objects import OPPOSITES
 from vlm3.views import NothingToAsk, Pair, Sample, View
 
+RECORD = Path(__file__).parents[1] / "book" / "record"
 CAMERA = Camera(1000, 1000, 16, 16, 32, 32)  # of a view that unification leaves as it is
 
 
@@ -583,6 +585,52 @@ def test_a_mixture_like_several_has_the_sources_of_all_with_their_weights():
     assert both.names == parts[0].names + parts[1].names
     assert both.taught == parts[0].taught
     assert (both.shares * 12).tolist() == pytest.approx([3, 2, 3, 2, 1, 1])
+
+
+def test_a_source_like_another_says_what_differs_and_may_be_repeated(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'same_items = true\nweights = "uniform"\n[sources]\n'
+        'pose = { like = "homes:pose" }\nobjects = { like = "homes:objects", questions = 24 }\n'
+        'objects_2 = { like = "objects", focal_px = 50 }\n'
+    )
+    homes, found = mixture.load("homes").sources, mixture.load(path).sources
+    assert list(found) == ["pose", "objects", "objects_2"]
+    assert found["pose"] == homes["pose"]
+    assert found["objects"] == replace(homes["objects"], questions=24)
+    assert found["objects_2"] == replace(found["objects"], focal_px=50)
+
+
+def test_of_a_table_of_a_source_like_another_the_rest_stays(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        '[sources.pose]\nlike = "homes:pose"\narguments = { split = "test" }\n'
+        '[sources.pose.templates.angle]\nanswer = "{value:.1f} degrees"\n'
+    )
+    (known,) = (s for s in mixture.load("homes-test").sources.values() if s.task == "pose")
+    found = mixture.load(path).sources["pose"]
+    assert found.items == known.items
+    angle = known.templates["angle"] | {"answer": "{value:.1f} degrees"}
+    assert found.templates == known.templates | {"angle": angle}
+
+
+@pytest.mark.parametrize("name", ["late", "last", "looks", "relations"])
+def test_the_late_lessons_of_the_packaged_model_ask_as_homes_do_and_more_about_objects(name):
+    homes = mixture.load("homes").taught
+    found = mixture.load(RECORD / f"{name}.toml")
+    tasks = Counter(source.task for source in found.sources.values())
+    poses, objects = (2, 4) if name == "looks" else (3, 3)
+    assert tasks == {"depth": 1, "correspondence": 1, "objects": objects, "pose": poses}
+    if name != "relations":
+        assert found.taught == homes
+
+
+@pytest.mark.parametrize("like", ["homes:attic", "attic"])
+def test_a_source_like_one_that_is_not_there_names_those_that_are(tmp_path, like):
+    path = tmp_path / "mine.toml"
+    path.write_text(f'[sources]\npose = {{ like = "homes:pose" }}\nmore = {{ like = "{like}" }}\n')
+    with pytest.raises(ValueError, match=f"source 'more': like '{like}', but there are .*pose"):
+        mixture.load(path)
 
 
 def test_a_mixture_like_one_that_is_not_there_names_it(tmp_path):

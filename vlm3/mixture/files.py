@@ -18,10 +18,12 @@ def load(path: str | Path, seed: int = 0) -> Mixture:
 
     `weights` may be a word or a power; `same_items` as in `Mixture`. `like` names a mixture, or a
     list of them, whose sources are taken, with the file's `arguments` added to those of each, and
-    with what tables of the same names change. Each table under `sources` names what makes the
-    items, as "module:callable" in `from`, with its arguments in `arguments`, and may set task,
-    questions, focal_px, options, one_wording, either_way and weight. Raises FileNotFoundError or
-    ValueError, naming the file and the source.
+    with what tables of the same names change, entry by entry. A table that is `like`
+    "homes:objects", a source of another mixture, or `like` one before it in the file, says only
+    what differs. Each table under `sources` names what makes the items, as "module:callable" in
+    `from`, with its arguments in `arguments`, and may set task, questions, focal_px, options,
+    one_wording, either_way and weight. Raises FileNotFoundError or ValueError, naming the file and
+    the source.
     """
     path = _path(path)
     settings, tables = _parts(path)
@@ -58,11 +60,29 @@ def _parts(path: Path) -> tuple[dict, dict[str, dict]]:
         raise ValueError(f"{path}: unknown {lacking}: a mixture has {', '.join(_KEYS)}")
     if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
         raise ValueError(f"{path}: `sources` must hold a table for each source")
-    if not like:
-        return settings, tables
-    first, others = _shared(like, arguments, path)
-    tables = others | {name: others.get(name, {}) | table for name, table in tables.items()}
-    return first | settings, tables
+    first, found = _shared(like, arguments, path) if like else ({}, {})
+    for name, table in tables.items():
+        whole = _whole(table, found, f"{path}, source {name!r}")
+        found[name] = _over(found.get(name, {}), whole)
+    return first | settings, found
+
+
+def _whole(table: dict, before: dict[str, dict], where: str) -> dict:
+    """A table with what it leaves to the one that it is like."""
+    table = dict(table)
+    if (like := table.pop("like", None)) is None:
+        return table
+    of, _, name = str(like).rpartition(":")
+    known = _parts(_path(of))[1] if of else before
+    if name not in known:
+        raise ValueError(f"{where}: like {like!r}, but there are {', '.join(known) or 'none'}")
+    return _over(known[name], table)
+
+
+def _over(below: dict, above: dict) -> dict:
+    """Tables as if one were written over the other, entry by entry."""
+    tables = [k for k in above if isinstance(above[k], dict) and isinstance(below.get(k), dict)]
+    return below | above | {k: _over(below[k], above[k]) for k in tables}
 
 
 def _shared(like: object, arguments: dict, path: Path) -> tuple[dict, dict[str, dict]]:
@@ -72,9 +92,7 @@ def _shared(like: object, arguments: dict, path: Path) -> tuple[dict, dict[str, 
         raise ValueError(f"{path}: `like` must name a mixture or a list of them, got {like!r}")
     shared = [_parts(_path(name)) for name in names]
     tables = {name: table for _, known in shared for name, table in known.items()}
-    more = {
-        name: t | {"arguments": t.get("arguments", {}) | arguments} for name, t in tables.items()
-    }
+    more = {name: _over(table, {"arguments": arguments}) for name, table in tables.items()}
     return shared[0][0], more
 
 
