@@ -37,3 +37,40 @@ def test_spreads_stand_beside_those_of_the_truth():
     angle, distance = boards.spreads(FOUND["tiny"])
     assert (angle["spread of answers"], angle["of the truth"], angle[""]) == ("5", "0.34", "")
     assert (distance["share"], distance[""]) == ("100%", "one answer")
+
+
+OF_PAIRS = {
+    "tiny": {
+        "epe_px_all": 16.0,
+        "pck": 0.5,
+        "above_guessing": {"epe_px_all": {"than": "place", "by": 44.0, "low": 40.0}},
+    },
+    "mbr:tiny": {"epe_px_all": 14.0, "pck": 0.5},
+    "shuffled:tiny": {"epe_px_all": 82.0, "pck": 0.2},
+    "place": {"epe_px_all": 60.0, "pck": 0.1},
+    "opencv": {"epe_px_all": 20.0, "pck": 0.4},
+}
+
+
+def test_an_aim_stands_beside_what_was_reached_and_says_in_which_decoding():
+    wanted = {("pairs", "epe_px_all"): 15, ("pairs", "pck"): 0.6}
+    low, high = boards.aims({"pairs": OF_PAIRS}, wanted)
+    assert (low["aim"], low["tiny"], low["best blind"]) == ("15.0", "16.0", "60.0")
+    assert (low["met by"], high["met by"]) == ("mbr:tiny", "missed")
+    assert low["expert"] == ""  # nobody was asked
+    assert low["lost with other images"] == "150%"  # 66 px of the 44 that it was better
+    assert boards.met({"pairs": OF_PAIRS}, "pairs", "pck", 0.5) == ["tiny", "mbr:tiny"]
+
+
+def test_who_is_not_surely_above_guessing_has_nothing_to_lose():
+    above = {"epe_px_all": {"than": "opencv", "by": 1.0, "low": -4.0}}
+    behind = OF_PAIRS | {"tiny": OF_PAIRS["tiny"] | {"above_guessing": above}}
+    (row,) = boards.aims({"pairs": behind}, {("pairs", "epe_px_all"): 15})
+    assert row["lost with other images"] == "not above"
+
+
+def test_ends_have_a_row_for_the_model_the_best_blind_and_opencv():
+    scores = {"pairs": "epe_px_all", "depth": "delta_1"}
+    rows = boards.ends("far", {"pairs": OF_PAIRS}, scores)
+    assert [row["pairs, epe_px_all"] for row in rows] == ["16.0", "60.0", "20.0"]
+    assert {(row["scenes"], row["depth, delta_1"]) for row in rows} == {("far", "")}

@@ -78,6 +78,23 @@ def test_losses_have_a_line_per_task_over_the_steps_that_saw_it():
     assert lines["depth"].get_linestyle() != lines["pose"].get_linestyle()
 
 
+def test_looking_has_a_panel_per_task_with_its_images_and_with_others():
+    seen = [
+        r
+        | {"validation": {"losses": {"depth": 1.0, "pose": 2.0}}}
+        | {"shuffled": {"losses": {"depth": 1.5, "pose": 2.0}}}
+        for r in RECORDS[::2]
+    ]
+    before = curves.looking(RECORDS)  # the first validation is still to come
+    assert [len(line.get_xdata()) for line in before.lines] == [0, 0]
+    depth, pose = curves.looking(sorted(RECORDS[1::2] + seen, key=lambda r: r["step"])).figure.axes
+    assert (depth.get_title(), pose.get_title()) == ("depth", "pose")
+    others, own = depth.lines
+    assert (list(own.get_xdata()), list(own.get_ydata())) == ([1, 3, 5], [1.0] * 3)
+    assert list(others.get_ydata()) == [1.5] * 3
+    assert others.get_linestyle() != own.get_linestyle()
+
+
 def test_live_losses_redraw_one_picture_and_end_with_the_last_step(monkeypatch):
     drawn = []
 

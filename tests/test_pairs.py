@@ -49,6 +49,16 @@ def test_without_truths_the_answers_carry_the_numbers():
     assert not signs(right, "o", pairs.TRUTH)
 
 
+def test_answers_beside_each_other_tell_their_mean_error_and_those_far_off():
+    said = {"near": TRUTH2, "far": [None, TRUTH2[1] + [32, 0]]}
+    first, near, far = pairs.beside(VIEWS, UV1, said, TRUTH2)
+    assert [text.get_text() for text in near.texts] == ["1", "2"]
+    assert [text.get_text() for text in far.texts] == ["1", "2: 140 px"]  # of 560, a quarter
+    assert far.get_title() == "image 2, far: off by 140 px"
+    assert signs(first, "o", BLUE) == [(20, 30), (60, 40)]
+    assert signs(far, "x", pairs.ANSWER) == [(102, 44)]
+
+
 def test_joined_places_are_blue_where_right_and_carry_their_error_where_wrong():
     ax = pairs.joined(VIEWS, UV1, TRUTH2 + [[0, 0], [30, 40]], TRUTH2)
     assert [text.get_text() for text in ax.texts] == ["50 px"]

@@ -1,9 +1,14 @@
 """Score tables as people read them: what `vlm3.scoring.board` found, in words."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+
+from vlm3 import tasks
 
 FEW = 0.05  # share of answers below which a mean over what was answered says nothing
+LOW_IS_GOOD = {t.headline for t in map(tasks.get, tasks.NAMES) if t.lower_is_better}
+OWN = ("tiny", "mbr:tiny")  # the packaged model, in the decodings that it is asked in
+BESIDE = (*OWN, "shuffled:tiny", "expert", "opencv")
 NAMED = 2  # kinds of questions that a cell names
 
 
@@ -69,3 +74,72 @@ def spreads(row: Mapping) -> list[dict[str, str]]:
 
 def _number(value: float) -> str:
     return f"{value:.3g}".replace("nan", "")
+
+
+def aims(
+    found: Mapping[str, Mapping[str, Mapping]], wanted: Mapping[tuple[str, str], float]
+) -> list[dict[str, str]]:
+    """A row for each aim: what it was, what the model reached, and beside it what others do.
+
+    found: by task, a `vlm3.scoring.board.table`; wanted: by task and score.
+    """
+    rows = []
+    for (task, score), aim in wanted.items():
+        models, write = found[task], _form(score)
+        blind = models["tiny"]["above_guessing"].get(score, {}).get("than")
+        others = {name: models.get(name, {}).get(score) for name in BESIDE}
+        others["best blind"] = models[blind][score] if blind else None
+        told = {name: "" if value is None else write(value) for name, value in others.items()}
+        told["lost with other images"] = _lost(models, score)
+        reached = ", ".join(met(found, task, score, aim)) or "missed"
+        rows.append({"task": task, "score": score, "aim": write(aim)} | told | {"met by": reached})
+    return rows
+
+
+def _lost(models: Mapping[str, Mapping], score: str) -> str:
+    above = models["tiny"]["above_guessing"].get(score)
+    if above is None:
+        return ""
+    return f"{lost(models, score):.0%}" if above["low"] > 0 else "not above"
+
+
+def lost(models: Mapping[str, Mapping], score: str) -> float:
+    """Of what the packaged model has above guessing, the part that it loses with the images of
+    others; more than 1 where it is then worse than who guesses.
+
+    models: a `vlm3.scoring.board.table`.
+    """
+    tiny, shuffled = (models[name][score] for name in ("tiny", "shuffled:tiny"))
+    return (tiny - shuffled) / (
+        tiny - models[models["tiny"]["above_guessing"][score]["than"]][score]
+    )
+
+
+def met(found: Mapping[str, Mapping[str, Mapping]], task: str, score: str, aim: float) -> list[str]:
+    """The decodings of the packaged model that reach an aim."""
+    reached = {name: found[task][name][score] for name in OWN if name in found[task]}
+    low = score in LOW_IS_GOOD
+    return [name for name, value in reached.items() if (value <= aim if low else value >= aim)]
+
+
+def ends(
+    where: str, found: Mapping[str, Mapping[str, Mapping]], scores: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """Of one set of scenes a row for the model, one for the best of those who do not look, and one
+    for OpenCV; empty where nobody was asked.
+
+    found: by task, a `vlm3.scoring.board.table`; scores: which score of each task.
+    """
+    rows = {name: {"scenes": where, "model": name} for name in ("tiny", "best blind", "opencv")}
+    for task, score in scores.items():
+        models = found.get(task, {"tiny": {"above_guessing": {score: {"than": ""}}}})
+        blind = models["tiny"]["above_guessing"][score]["than"]
+        for row, name in {"tiny": "tiny", "best blind": blind, "opencv": "opencv"}.items():
+            value = models.get(name, {}).get(score)
+            told = "" if value is None else _form(score)(value)
+            rows[row][f"{task}, {score}"] = told
+    return list(rows.values())
+
+
+def _form(score: str) -> Callable[[float], str]:
+    return f"{{:.{1 if score in LOW_IS_GOOD else 3}f}}".format

@@ -1,7 +1,7 @@
 """What readers watch when a model is fine-tuned: a sample as tokens, who sees whom, losses while
 they fall."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,6 +30,10 @@ _SEEN = {
     "its own question and answer": ORANGE,
     "another question or answer": RED,
 }
+LOOKED = (  # whose losses: key of a record, label, line, colour
+    ("shuffled", "about other images", "s--", RED),
+    ("validation", "about their images", "o-", BLUE),
+)
 _TALL = 3  # lines of text that an image's token is high
 
 
@@ -204,23 +208,46 @@ def shares(found: Mapping[str, Mapping[str, float]]) -> Axes:
     return ax
 
 
+def looking(records: Sequence[Mapping]) -> Axes:
+    """A panel for each task: the validation loss, and that of the same questions about other
+    images.
+
+    records: as of `losses`, of a run with a validation; a task parts the two lines when it looks.
+    """
+    seen = [r for r in records if "validation" in r]
+    names = sorted({name for r in seen for name in r["validation"]["losses"]}) or [""]
+    grid = {"sharex": True, "sharey": True, "squeeze": False}
+    axes = plt.subplots(1, len(names), figsize=(8, 2.4), **grid)[1][0]
+    for ax, name in zip(axes, names, strict=True):
+        for key, label, style, color in LOOKED:
+            points = [(r["step"], r[key]["losses"].get(name, np.nan)) for r in seen]
+            ax.plot(*np.array(points).reshape(-1, 2).T, style, color=color, ms=4, label=label)
+        ax.set(title=name, xlabel="step")
+    first = axes[0]
+    first.set_ylabel("loss (nats per token)")
+    first.figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return first
+
+
 class Live:
-    """A picture of the losses that is drawn anew during a run: `sft.train(config,
+    """A picture of a run that is drawn anew while it goes on: `sft.train(config,
     on_step=Live(config.steps))`.
 
     What stays on the page is the last one. steps: of the run; drawings: how many over the whole
-    run.
+    run; draw: records to axes, `losses` or `looking`.
     """
 
-    def __init__(self, steps: int, drawings: int = 20):
-        self.steps, self.every = steps, max(1, steps // drawings)
+    def __init__(
+        self, steps: int, drawings: int = 20, draw: Callable[[Sequence[Mapping]], Axes] = losses
+    ):
+        self.steps, self.every, self.draw = steps, max(1, steps // drawings), draw
         self.records, self.handle = [], None
 
     def __call__(self, record: Mapping) -> None:
         self.records.append(record)
         if record["step"] % self.every and record["step"] != self.steps:
             return
-        ax = losses(self.records)
+        ax = self.draw(self.records)
         ax.set(xlim=(0, self.steps), ylim=(0, None))
         plt.close(ax.figure)  # or the notebook shows it once more at the end of the cell
         if self.handle is None:

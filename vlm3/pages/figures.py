@@ -91,7 +91,7 @@ def depth_map(
     ax = ax or plt.subplots(figsize=(7, 6 * view.size[1] / view.size[0]))[1]
     show(view.image[..., :1].repeat(3, -1) // 3 + 160, ax)
     if view.points is None:
-        drawn = _depth(ax, view.depth_m, view.size)
+        drawn = depth(ax, view.depth_m, view.size)
     else:
         drawn = ax.scatter(*view.points[:, :2].T, 12, view.points[:, 2], cmap="cividis_r")
     ax.figure.colorbar(drawn, ax=ax, label="depth (m)", shrink=0.85)
@@ -100,7 +100,7 @@ def depth_map(
     return ax
 
 
-def _depth(ax: Axes, depth_m: np.ndarray, size: tuple[int, int], **limits: float) -> AxesImage:
+def depth(ax: Axes, depth_m: np.ndarray, size: tuple[int, int], **limits: float) -> AxesImage:
     """Metres, whatever their grid, over a whole image of (width, height): what is near is light."""
     return ax.imshow(depth_m, cmap="cividis_r", extent=(0, size[0], size[1], 0), **limits)
 
@@ -119,7 +119,7 @@ def depth_maps(views: Sequence[View], answered: Sequence[np.ndarray]) -> list[Ax
         maps = {"true depth": view.depth_m, "answers": found}
         for ax, (title, depth_m) in zip(row[1:], maps.items(), strict=True):
             show(np.full_like(view.image, 255), ax, title)
-            drawn = _depth(ax, depth_m, view.size, vmin=low, vmax=high)
+            drawn = depth(ax, depth_m, view.size, vmin=low, vmax=high)
         fig.colorbar(drawn, ax=row, label="depth (m)", shrink=0.85)
     return list(axes.flat)
 

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from vlm3.geometry import Camera, rays, transform
 from vlm3.pages.figures import mark, show
 from vlm3.pages.palette import ANSWER, ANSWERS, BLUE, CAMERAS, RED, TRUTH, looks
+from vlm3.tasks.correspondence import FRAME
 from vlm3.tasks.pose import auc
 from vlm3.views import View
 
@@ -42,13 +43,44 @@ def matches(
     truths = [None] * len(uv1) if truth2 is None else truth2
     for number, (a, b, t) in enumerate(zip(uv1, uv2, truths, strict=True), 1):
         _dot(axes[0], a, number, "o", BLUE)
-        b, t = (None if p is None else np.clip(p, 0, views[1].size) for p in (b, t))
-        if b is not None:
-            _joined(axes[1], b, b if t is None else t)
-            _dot(axes[1], b, number if t is None else "", "x", ANSWER)
-        if t is not None:
-            _dot(axes[1], t, number, "o", TRUTH)
+        _answered(axes[1], b, t, number, views[1])
     return list(axes)
+
+
+def beside(
+    views: Sequence[View],
+    uv1: np.ndarray,
+    answers: Mapping[str, Sequence[Place | None]],
+    truth2: np.ndarray,
+    told_px: float = 10,
+) -> list[Axes]:
+    """Numbered pixels of view 1, and view 2 once for each of several who answer, as in `matches`.
+
+    answers: by name, as uv2 there. The name stands above, with the mean error in pixels of the
+    task's frame; an error above told_px stands beside its number.
+    """
+    axes = plt.subplots(1, 1 + len(answers), figsize=(9, 2.9))[1]
+    show(views[0].image, axes[0], "image 1")
+    for number, a in enumerate(uv1, 1):
+        _dot(axes[0], a, number, "o", BLUE)
+    for ax, (name, uv2) in zip(axes[1:], answers.items(), strict=True):
+        places = np.array([(np.nan, np.nan) if b is None else b for b in uv2], float)
+        errors = np.hypot(*((places - truth2) / views[1].size * FRAME).T)
+        show(views[1].image, ax, f"image 2, {name}: off by {np.nanmean(errors):.0f} px")
+        for number, (b, t, px) in enumerate(zip(uv2, truth2, errors, strict=True), 1):
+            text = f"{number}: {px:.0f} px" if px > told_px else number
+            _answered(ax, b, t, text, views[1])
+    return list(axes)
+
+
+def _answered(ax: Axes, b: Place | None, t: Place | None, text: object, view: View) -> None:
+    """An answer and the truth, joined, as far as there are both."""
+    b, t = (None if p is None else np.clip(p, 0, view.size) for p in (b, t))
+    if b is not None:
+        _joined(ax, b, b if t is None else t)
+        _dot(ax, b, text if t is None else "", "x", ANSWER)
+    if t is not None:
+        _dot(ax, t, text, "o", TRUTH)
 
 
 def _joined(ax: Axes, a: np.ndarray, b: np.ndarray) -> None:
