@@ -18,7 +18,14 @@ TEXT = dict(
     num_key_value_heads=2,
     head_dim=32,
 )
-VISION = dict(depth=3, hidden_size=32, intermediate_size=56, num_heads=2)
+VISION = dict(
+    depth=3,
+    hidden_size=32,
+    intermediate_size=56,
+    num_heads=2,
+    deepstack_visual_indexes=[1, 2],
+    spatial_merge_size=2,
+)
 # Weights of its matrices.
 LANGUAGE = 2 * (2 * 48 * 192 + 2 * 48 * 64 + 3 * 48 * 80)  # q and o, k and v, the gated MLP
 HEAD = 48 * 1600

@@ -71,7 +71,8 @@ def test_bad_images_are_refused_with_what_was_wrong():
 
 def test_new_is_decided_by_its_seed_and_leaves_the_global_random_state_alone(vlm):
     before = torch.get_rng_state()
-    settings = model.config("tiny", text={"num_hidden_layers": 1}, vision={"depth": 3})
+    vision = {"depth": 2, "deepstack_visual_indexes": [1]}
+    settings = model.config("tiny", text={"num_hidden_layers": 1}, vision=vision)
     first, second, other = (model.new(settings, seed).net.state_dict() for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -99,7 +100,7 @@ def test_tiny_is_packaged_small_and_knows_how_all_four_tasks_were_taught():
     assert (files.PACKAGED / "model.safetensors").stat().st_size < 20e6
     vlm = model.load("tiny", dtype=torch.bfloat16)
     assert vlm.dtype == torch.bfloat16
-    assert vlm.taught == json.loads(json.dumps(mixture.load("rooms").taught))
+    assert vlm.taught == json.loads(json.dumps(mixture.load("homes").taught))
 
 
 def test_packaged_description_is_the_one_that_the_code_writes():
@@ -109,10 +110,9 @@ def test_packaged_description_is_the_one_that_the_code_writes():
     assert {k: v for k, v in packaged.items() if k not in ignore} == {
         k: v for k, v in written.items() if k not in ignore
     }
-    assert (
-        json.loads((files.PACKAGED / "preprocessor_config.json").read_text())
-        == architecture.PREPROCESSING
-    )
+    assert json.loads(
+        (files.PACKAGED / "preprocessor_config.json").read_text()
+    ) == architecture.PREPROCESSING | {"merge_size": 1}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -79,7 +79,7 @@ def test_a_pre_training_goes_on_where_it_stopped_and_ends_in_a_model_and_an_expe
     trained(tmp_path / "parts", 2, 3)
     parts = trained(tmp_path / "parts", 3, 3)
     assert [r["tower"] for r in parts] == [r["tower"] for r in whole]
-    assert model.load(tmp_path / "parts" / "model").net.config.text_config.num_hidden_layers == 6
+    assert model.load(tmp_path / "parts" / "model").net.config.text_config.num_hidden_layers == 8
     names = os.environ | {"VLM3_BASELINES": str(RECORD / "baselines")}
     for task in ("depth", "correspondence", "pose"):
         out = tmp_path / task

@@ -32,6 +32,7 @@ NETWORK = dict(
         num_heads=2,
         num_position_embeddings=64,
         deepstack_visual_indexes=[0],
+        spatial_merge_size=2,
     ),
 )
 SOURCE = """

@@ -6,9 +6,9 @@ DIR] [--save FILE]
 
 The first 80 photos in the order of the label file are learned from, the last 20 tested on; the file
 goes from one kind of place to the next, so most kinds that are tested on were never seen. Scored
-are the best constant and place alone, both in hindsight, the model as shipped, the same after
-fine-tuning, each of them also with other photos under the same questions, and, to see what the toy
-rooms were good for, random weights after the same fine-tuning; the fine-tuned ones also on the
+are the best constant and place alone, both in hindsight, the packaged model, the same after
+fine-tuning, each of them also with other photos under the same questions, and, to see what
+homes were good for, random weights after the same fine-tuning; the fine-tuned ones also on the
 photos that they learned from, to tell a task that is too hard for the network from photos that are
 too few. Runs and predictions go to DIR, so what was stopped goes on.
 """
@@ -27,11 +27,9 @@ from vlm3.training import log, sft
 from vlm3.training.config import Config
 
 RECORDED = Path(__file__).parents[2] / "book" / "recorded" / "ibims.json"
-TRAINED_ON, QUESTIONS, LABELS = (
-    80,
-    12,
-    100,
-)  # photos; questions of a sample that is learned from; labels of a photo
+TRAINED_ON = 80  # photos
+QUESTIONS = 12  # of a sample that is learned from
+LABELS = 100  # of a photo
 
 
 def sources(root: Path, name: str = "tiny") -> tuple[Source, Source]:

@@ -1,113 +1,112 @@
-"""Make a finished run the packaged tiny model, with its card and the record of its training.
+"""Make finished runs the packaged tiny model, with its card and the record of its training.
 
-python book/record/package.py RUN [RUN ...] --wall-time-s SECONDS [--further] [--device TEXT]
-[--processes N]
+python book/record/package.py FOLDER
 
-Several runs are stages, each of which began with the model of the one before; with --further, the
-first one began with the packaged model, whose recorded stages and time are kept. Writes
-model.safetensors and taught.json into vlm3/qwen/checkpoints/tiny and
+FOLDER has the runs that `tiny.toml` names: those of `pretrain.py`, which taught the eyes, then
+those of `vlm3 train` and `teach.py`, each of which began with what the one before ended with.
+Writes model.safetensors and taught.json into vlm3/qwen/checkpoints/tiny and
 book/recorded/tiny_training.json. The card is written from that record and from
 book/recorded/tiny_scores.json, so run it again after `book/record/scores.py`.
 """
 
 import argparse
 import json
-import shlex
 import shutil
+from functools import partial
 from pathlib import Path
 
+import courses
 import numpy as np
 from safetensors import safe_open
 
 from vlm3 import tasks
 from vlm3.pages import recorded
 from vlm3.training import log
-from vlm3.training.config import PRESETS
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "vlm3" / "qwen" / "checkpoints" / "tiny"
 RECORDED = ROOT / "book" / "recorded"
 TRAINING = RECORDED / "tiny_training.json"
-NOTHING = {
-    "stages": [],
-    "training": [],
-    "validation": [],
-    "seconds_in_steps": 0,
-}  # of a model not yet trained
 EVERY = 100  # steps whose losses are told as one
+SEEN = 500  # steps of pre-training that are told as one
+BOTH = {"validation": "losses", "shuffled": "shuffled"}  # losses of a record, and their name here
+HEADS = ("tower", "depth", "flow", "seen", "pose", "match")
 TASKS = ("depth", "correspondence", "pose", "objects")
 HEADLINES = {name: tasks.get(name).headline for name in TASKS}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--wall-time-s", type=float, required=True)
-    parser.add_argument("--further", action="store_true", help="keep the stages recorded so far")
-    parser.add_argument("--device", default="2 CPU cores, x86_64")
-    parser.add_argument("--processes", type=int, default=2)
-    args = parser.parse_args()
-    before = (
-        json.loads(TRAINING.read_text())
-        if args.further
-        else {"wall_time_s": 0.0, "results": NOTHING}
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("folder", type=Path)
+    folder = parser.parse_args().folder
+    taught = courses.runs(folder, "words")
+    last = folder / taught[-1].told["folder"] / "model"
     for name in ("model.safetensors", "taught.json"):
-        shutil.copyfile(args.runs[-1] / "model" / name, TINY / name)
-    known = before["results"]["stages"]
-    stages = known + [
-        stage(len(known) + n, run, args.processes) for n, run in enumerate(args.runs, 1)
-    ]
-    command = "; ".join(found["command"] for found in stages)
-    seconds = before["wall_time_s"] + args.wall_time_s
-    told = recorded.provenance(command, stages[0]["settings"]["seed"], seconds) | {
-        "device": args.device
+        shutil.copyfile(last / name, TINY / name)
+    results = {
+        "weights": _weights(),
+        "eyes": [eyes(run) for run in courses.runs(folder, "eyes")],
+        **words(taught),
     }
-    results = trained(before["results"], stages, [log.records(run) for run in args.runs])
-    recorded.write(TRAINING, "training of the packaged tiny model, toy results", told, results)
+    stages = [*results["eyes"], *results["stages"]]
+    made = recorded.provenance(
+        "; ".join(stage["command"] for stage in stages), 0, sum(s["seconds"] for s in stages)
+    )
+    made["device"] = ", then ".join(dict.fromkeys(stage["device"] for stage in stages))
+    recorded.write(TRAINING, "training of the packaged tiny model, toy results", made, results)
     (TINY / "README.md").write_text(card())
 
 
-def stage(number: int, run: Path, processes: int) -> dict:
-    """What a run was asked to do, and how far it went."""
-    config, steps = json.loads((run / "config.json").read_text()), len(log.records(run))
-    sources = config.pop("sources")
-    config.pop("stream_seed", None)  # that of the settings
-    if number > 1:
-        config["model"] = f"RUN{number - 1}/model"
-    changed = [
-        word
-        for name, value in config.items()
-        for word in (f"--{name.replace('_', '-')}", str(value))
-        if value != getattr(PRESETS["tiny"], name) and not isinstance(value, list)
+def eyes(run: courses.Run) -> dict:
+    """A pre-training: how long it was, and its losses."""
+    told, records = run.told, run.records
+    parts = [records[k : k + SEEN] for k in range(0, len(records) - SEEN + 1, SEEN)]
+    curve = [
+        {"step": part[-1]["step"]}
+        | {name: round(float(np.mean([r[name] for r in part])), 4) for name in HEADS}
+        for part in parts
     ]
-    launch = ["torchrun", "--nproc-per-node", str(processes), "-m", "vlm3", "train", "tiny"]
-    return {
-        "command": shlex.join([*launch, *changed, "--out", f"RUN{number}"]),
-        "settings": config,
-        "steps": steps,
-        "shares": {name: round(source["share"], 3) for name, source in sources.items()},
-        "samples": steps * config["batch"],
+    shown, again = (told["scenes"] * n for n in (len(records), records[-1].get("again", 0)))
+    return {name: told[name] for name in ("command", "note", "device", "scenes")} | {
+        "steps": len(records),
+        "scenes_shown": shown,
+        "scenes_new": shown - again,
+        "seconds": round(run.seconds),
+        "curve": curve,
     }
 
 
-def trained(before: dict, stages: list[dict], logs: list[list[dict]]) -> dict:
-    """Stages, size and both curves, whose steps are counted over all stages."""
-    known = sum(each["steps"] for each in before["stages"])
-    firsts = np.cumsum([known, *map(len, logs)]).tolist()
-    records = [
-        r | {"step": r["step"] + first}
-        for first, log in zip(firsts, logs, strict=False)
-        for r in log
-    ]
-    unseen = [{"step": r["step"], **r["validation"]} for r in records if "validation" in r]
-    return {
-        "stages": stages,
-        "samples": sum(s["samples"] for s in stages),
-        "weights": _weights(),
-        "seconds_in_steps": before["seconds_in_steps"] + round(sum(r["seconds"] for r in records)),
-        "training": before["training"] + log.means(records, EVERY),
-        "validation": before["validation"] + unseen,
+def words(runs: list[courses.Run]) -> dict:
+    """Stages of fine-tuning and both curves, whose steps are counted over all stages."""
+    training, unseen, steps, samples = [], [], 0, 0
+    for run in runs:
+        at = partial(_counted, steps=steps, samples=samples, batch=run.settings["batch"])
+        training += [at(found) for found in log.means(run.records, EVERY)]
+        unseen += [
+            at({"step": r["step"]} | {to: r[of]["losses"] for of, to in BOTH.items()})
+            for r in run.records
+            if "validation" in r
+        ]
+        steps, samples = steps + len(run.records), samples + run.samples
+    stages = [stage(run) for run in runs]
+    return {"stages": stages, "samples": samples, "training": training, "validation": unseen}
+
+
+def _counted(found: dict, steps: int, samples: int, batch: int) -> dict:
+    return found | {"step": steps + found["step"], "samples": samples + batch * found["step"]}
+
+
+def stage(run: courses.Run) -> dict:
+    """What a run was asked to do, and how far it went."""
+    shares = {n: round(source["share"], 3) for n, source in run.settings["sources"].items()}
+    names = {name: Path(run.settings[name]).stem for name in ("mixture", "model")}
+    settings = {k: v for k, v in run.settings.items() if k != "sources"} | names
+    return {k: run.told[k] for k in ("command", "note", "device") if k in run.told} | {
+        "settings": settings,
+        "steps": len(run.records),
+        "shares": shares,
+        "samples": run.samples,
+        "seconds": round(run.seconds),
     }
 
 
@@ -116,33 +115,26 @@ def _weights() -> int:
         return sum(int(np.prod(file.get_slice(name).get_shape())) for name in file.keys())  # noqa: SIM118
 
 
-def _row(number: int, stage: dict) -> str:
+def _eyes_row(number: int, stage: dict) -> str:
+    end = stage["curve"][-1]
+    row = (number, f"{stage['steps']:,}", f"{stage['scenes_new']:,}", stage["device"])
+    return f"| {' | '.join(map(str, row))} | {end['depth']:.3f} | {end['flow']:.3f} |"
+
+
+def _words_row(number: int, stage: dict) -> str:
     s = stage["settings"]
-    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in stage["shares"].items())
-    steps = f"{stage['steps']} of {s['steps']}" if stage["steps"] < s["steps"] else s["steps"]
-    row = (number, f"`{s['mixture']}`: {shares}", steps, s["batch"], s["lr"], s["seed"])
+    row = (number, f"`{s['mixture']}`", f"{stage['steps']:,}", s["batch"], s["lr"])
+    row = (*row, s["weighting"], stage["device"])
     return f"| {' | '.join(map(str, row))} |"
 
 
 def card() -> str:
     record = json.loads(TRAINING.read_text())
-    scores = json.loads((RECORDED / "tiny_scores.json").read_text())["results"]
-    found, samples = record["results"], max(scores, key=int)
-    settings = found["stages"][-1]["settings"]
-    stages = "\n".join(_row(number, each) for number, each in enumerate(found["stages"], 1))
-    curve = "\n".join(
-        f"| {p['step']} | " + " | ".join(f"{p['losses'][t]:.3f}" for t in HEADLINES) + " |"
-        for p in found["validation"]
-    )
-    names = list(dict.fromkeys(name for found in scores[samples].values() for name in found))
-    board = "\n".join(
-        f"| {t}, {s} | "
-        + " | ".join(
-            f"{scores[samples][t][n][s]:.3f}" if n in scores[samples][t] else "" for n in names
-        )
-        + " |"
-        for t, s in HEADLINES.items()
-    )
+    scores = json.loads((RECORDED / "tiny_scores.json").read_text())
+    found, samples = record["results"], max(scores["results"], key=int)
+    eyes_rows = "\n".join(_eyes_row(*each) for each in enumerate(found["eyes"], 1))
+    words_rows = "\n".join(_words_row(*each) for each in enumerate(found["stages"], 1))
+    curve = "\n".join(_validated(point) for point in found["validation"])
     return f"""---
 license: apache-2.0
 library_name: transformers
@@ -152,12 +144,13 @@ pipeline_tag: image-text-to-text
 # VLM3 tiny
 
 A toy: a Qwen3-VL with {found["weights"] / 1e6:.1f} million weights, \
-trained from scratch by `vlm3` on toy rooms,
+trained from scratch by `vlm3` on rendered rooms,
 one model for depth, correspondence, pose and objects. It is there so that every line \
 of the book runs on a laptop.
 It has never seen a photograph, and its answers about yours are those of a toy.
 
-- Architecture: that of Qwen3-VL, unmodified; its sizes are in `config.json`.
+- Architecture: that of Qwen3-VL, unmodified; its sizes are in `config.json`. \
+A token stands for one patch.
 - Tokenizer: byte-level BPE, made from `corpus.txt.gz`, beside the weights; \
 every digit is one token.
 - Images: both sides multiples of 32, focal length unified to 100 px; \
@@ -165,38 +158,63 @@ places in hundredths (`taught.json`).
 
 ## Training
 
-{found["samples"]:,} samples of toy rooms and nothing else, in stages of which each \
+**First the eyes, by regression.** A released model brings eyes along that have seen the world; \
+these were given theirs.
+Pairs of `homes` were shown to the tower and to the first layers of the language model, and linear \
+heads, since thrown away, said the
+depth of each pixel, where the other image shows the same, and how the camera had moved \
+(`book/record/pretrain.py`):
+
+| stage | steps | scenes | device | depth, error of its logarithm | flow, error in sides |
+|--:|--:|--:|---|--:|--:|
+{eyes_rows}
+
+**Then words, as text and nothing else.** {found["samples"]:,} samples in stages of which each \
 goes on with the model before it:
 
-| stage | samples of | steps | batch | highest lr | seed |
-|--:|---|--:|--:|--:|--:|
-{stages}
+| stage | samples of | steps | batch | highest lr | what weighs the same | device |
+|--:|---|--:|--:|--:|---|---|
+{words_rows}
 
-- Command of a stage: `book/recorded/tiny_training.json`; \
-other settings are those of the preset `tiny`
-- Optimiser: {settings["optimizer"]}
-- Device: {record["device"]}; {record["wall_time_s"] / 60:.0f} minutes; {record["date"]}
-- How the recipe was found, dead ends included: `book/recorded/tiny_recipe.json`
+- Commands: `book/recorded/tiny_training.json`; {record["wall_time_s"] / 60:.0f} minutes in steps; \
+{record["date"]}
+- How the recipe was found, dead ends included: `book/recorded/pretraining_search.json` and \
+`book/recorded/tiny_recipe.json`
 
-Validation loss on {settings["validate_samples"]} unseen rooms, nats per token, \
-each answer weighing the same; steps are
-counted over all stages. The rooms are shared out among the tasks as a stage's samples are, \
-so compare within a stage:
+Validation loss on unseen homes, nats per token, and behind it that of the same questions about
+other images; samples are counted over all stages, each of which drew questions of its own and \
+weighed them as it was taught:
 
-| step | {" | ".join(HEADLINES)} |
-|---|{"--:|" * len(HEADLINES)}
+| samples | {" | ".join(HEADLINES)} |
+|--:|{"---|" * len(HEADLINES)}
 {curve}
 
 ## Scores
 
-On {samples} samples of the test split (`python book/record/scores.py`); \
-correspondence is a mean error in pixels of a
-560x420 frame, lower is better; elsewhere higher is better.
+On {samples} samples of `{scores["source"]}`, which it never saw \
+(`python book/record/scores.py`); correspondence is a mean error in
+pixels of a 560x420 frame, lower is better; elsewhere higher is better.
 
-| task, score | {" | ".join(names)} |
-|---|{"--:|" * len(names)}
-{board}
+{_board(scores["results"][samples])}
 """
+
+
+def _validated(point: dict) -> str:
+    cells = (f"{point['losses'][task]:.3f} ({point['shuffled'][task]:.3f})" for task in HEADLINES)
+    return f"| {point['samples']:,} | " + " | ".join(cells) + " |"
+
+
+def _board(scores: dict) -> str:
+    names = list(dict.fromkeys(name for found in scores.values() for name in found))
+    rows = [
+        f"| {task}, {score} | "
+        + " | ".join(f"{scores[task][n][score]:.3f}" if n in scores[task] else "" for n in names)
+        + " |"
+        for task, score in HEADLINES.items()
+    ]
+    return "\n".join(
+        [f"| task, score | {' | '.join(names)} |", f"|---|{'--:|' * len(names)}", *rows]
+    )
 
 
 if __name__ == "__main__":

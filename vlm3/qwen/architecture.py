@@ -29,7 +29,7 @@ SIZES = {
             vocab_size=1536,
             hidden_size=128,
             intermediate_size=384,
-            num_hidden_layers=6,
+            num_hidden_layers=8,
             num_attention_heads=4,
             num_key_value_heads=2,
             head_dim=32,
@@ -37,12 +37,13 @@ SIZES = {
             rope_parameters=dict(rope_theta=1e4, mrope_section=[6, 5, 5]),
         ),
         "vision": dict(
-            depth=4,
-            hidden_size=128,
-            intermediate_size=512,
-            num_heads=4,
+            depth=6,
+            hidden_size=192,
+            intermediate_size=768,
+            num_heads=6,
             num_position_embeddings=256,
-            deepstack_visual_indexes=[1, 2],
+            deepstack_visual_indexes=[1, 3],
+            spatial_merge_size=1,  # flow halved with it, see pretraining_search.json
         ),
     },
     "4b": {
