@@ -122,8 +122,8 @@ class Course(NamedTuple):
 
     @property
     def since(self) -> int:
-        """The stage from which the slope is taken: the last one with at most half of all samples,
-        if the task looked by then, or else the one before the last."""
+        """Of which stage the slope is taken, the last one with at most half of all samples if the
+        task looked by then, or else the one before the last."""
         half = np.flatnonzero(self.samples <= self.samples[-1] / 2)
         return half[-1] if len(half) and half[-1] >= self.blank else len(self.samples) - 2
 
