@@ -8,7 +8,7 @@ from vlm3 import tasks
 FEW = 0.05  # share of answers below which a mean over what was answered says nothing
 LOW_IS_GOOD = {t.headline for t in map(tasks.get, tasks.NAMES) if t.lower_is_better}
 OWN = ("tiny", "mbr:tiny")  # the packaged model, in the decodings that it is asked in
-BESIDE = (*OWN, "shuffled:tiny", "expert", "opencv")
+BESIDE = ("shuffled:tiny", "expert", "opencv")
 NAMED = 2  # kinds of questions that a cell names
 
 
@@ -87,13 +87,18 @@ def aims(
     for (task, score), aim in wanted.items():
         models, write = found[task], _form(score)
         blind = models["tiny"]["above_guessing"].get(score, {}).get("than")
-        others = {name: models.get(name, {}).get(score) for name in BESIDE}
-        others["best blind"] = models[blind][score] if blind else None
-        told = {name: "" if value is None else write(value) for name, value in others.items()}
-        told["lost with other images"] = _lost(models, score)
-        reached = ", ".join(met(found, task, score, aim)) or "missed"
-        rows.append({"task": task, "score": score, "aim": write(aim)} | told | {"met by": reached})
+        row = {"task": task, "score": score, "aim": write(aim)}
+        row["met by"] = ", ".join(met(found, task, score, aim)) or "missed"
+        row |= {name: _told(models, name, score) for name in OWN}
+        row["best blind"] = _told(models, blind, score)
+        row |= {name: _told(models, name, score) for name in BESIDE}
+        rows.append(row | {"lost with other images": _lost(models, score)})
     return rows
+
+
+def _told(models: Mapping[str, Mapping], name: str | None, score: str) -> str:
+    value = models.get(name, {}).get(score)
+    return "" if value is None else _form(score)(value)
 
 
 def _lost(models: Mapping[str, Mapping], score: str) -> str:
@@ -135,9 +140,7 @@ def ends(
         models = found.get(task, {"tiny": {"above_guessing": {score: {"than": ""}}}})
         blind = models["tiny"]["above_guessing"][score]["than"]
         for row, name in {"tiny": "tiny", "best blind": blind, "opencv": "opencv"}.items():
-            value = models.get(name, {}).get(score)
-            told = "" if value is None else _form(score)(value)
-            rows[row][f"{task}, {score}"] = told
+            rows[row][f"{task}, {score}"] = _told(models, name, score)
     return list(rows.values())
 
 
