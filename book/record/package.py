@@ -67,7 +67,8 @@ def eyes(run: courses.Run) -> dict:
         for part in parts
     ]
     shown, again = (told["scenes"] * n for n in (len(records), records[-1].get("again", 0)))
-    return {name: told[name] for name in ("command", "note", "device", "scenes")} | {
+    names = ("command", "began", "note", "device", "scenes")
+    return {name: told[name] for name in names if name in told} | {
         "steps": len(records),
         "scenes_shown": shown,
         "scenes_new": shown - again,
@@ -144,7 +145,7 @@ pipeline_tag: image-text-to-text
 # VLM3 tiny
 
 A toy: a Qwen3-VL with {found["weights"] / 1e6:.1f} million weights, \
-trained from scratch by `vlm3` on rendered rooms,
+trained from scratch by `vlm3` on rendered homes,
 one model for depth, correspondence, pose and objects. It is there so that every line \
 of the book runs on a laptop.
 It has never seen a photograph, and its answers about yours are those of a toy.
@@ -168,6 +169,8 @@ depth of each pixel, where the other image shows the same, and how the camera ha
 | stage | steps | scenes | device | depth, error of its logarithm | flow, error in sides |
 |--:|--:|--:|---|--:|--:|
 {eyes_rows}
+
+The first stage went on from {found["eyes"][0]["began"]}.
 
 **Then words, as text and nothing else.** {found["samples"]:,} samples in stages of which each \
 goes on with the model before it:
