@@ -67,6 +67,9 @@ def test_who_is_not_surely_above_guessing_has_nothing_to_lose():
     behind = OF_PAIRS | {"tiny": OF_PAIRS["tiny"] | {"above_guessing": above}}
     (row,) = boards.aims({"pairs": behind}, {("pairs", "epe_px_all"): 15})
     assert row["lost with other images"] == "not above"
+    asked = {"pairs": "epe_px_all"}
+    assert boards.unsure({"pairs": behind}, asked) == ["pairs"]
+    assert boards.unsure({"pairs": OF_PAIRS}, asked) == []
 
 
 def test_ends_have_a_row_for_the_model_the_best_blind_and_opencv():

@@ -127,6 +127,16 @@ def met(found: Mapping[str, Mapping[str, Mapping]], task: str, score: str, aim: 
     return [name for name, value in reached.items() if (value <= aim if low else value >= aim)]
 
 
+def unsure(found: Mapping[str, Mapping[str, Mapping]], scores: Mapping[str, str]) -> list[str]:
+    """The tasks in which the packaged model is not surely above the best who does not look: the
+    interval of the difference has zero in it or lies below.
+
+    found: by task, a `vlm3.scoring.board.table`; scores: which score of each task.
+    """
+    above = {task: models["tiny"]["above_guessing"][scores[task]] for task, models in found.items()}
+    return [task for task, each in above.items() if each["low"] <= 0]
+
+
 def ends(
     where: str, found: Mapping[str, Mapping[str, Mapping]], scores: Mapping[str, str]
 ) -> list[dict[str, str]]:
