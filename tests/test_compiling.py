@@ -18,7 +18,7 @@ STREAM = [
     [(9, 5), (3, 2), (4, 4)],
     [(2, 2), (3, 5), (7, 3), (5, 2)],
     [(8, 4), (2, 3)],
-    [(6, 6), (4, 2), (9, 3)],
+    [(6, 6), (4, 2), (9, 4)],
 ]
 
 
@@ -27,7 +27,9 @@ def _batch(vlm, rows: list[tuple[int, int]]) -> batching.Batch:
     packs = []
     for words, questions in rows:
         asked = [QA("", (), f"{k} " + "far " * words, str(k)) for k in range(questions)]
-        packs.append(packing.pack(Sample((view,), tuple(asked), "depth", ""), vlm.tokenizer))
+        packs.append(
+            packing.pack(Sample((view,), tuple(asked), "depth", ""), vlm.tokenizer, merge=vlm.merge)
+        )
     return batching.collate(packs)
 
 

@@ -433,7 +433,7 @@ def test_the_command_trains_the_tiny_model_and_writes_event_files(monkeypatch, c
         "--steps",
         "2",
         "--batch",
-        "2",
+        "4",
         "--out",
         str(tmp_path / "run"),
         "--peak-tflops",

@@ -51,7 +51,7 @@ class Asking:
         model: tiny, a folder, or a hub name.
         json: print one JSON object instead of text.
         save: draw the answers on the photos and write them to this file (.png, .jpg, .pdf, ...).
-        seed: another seed, other wordings of the questions.
+        seed: another seed, other wordings of the questions, of a model that was taught several.
     """
 
     name: ClassVar[str]

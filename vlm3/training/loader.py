@@ -50,10 +50,12 @@ class Share(Dataset):
     merge: int = MERGE  # patches per token side, see `VLM.merge`
 
     def __post_init__(self):
-        if self.samples.same_items and self.config.batch % (self.world * len(self.samples.names)):
+        whole = self.world * len(self.samples.names)
+        if self.samples.same_items and self.config.batch % whole:
             raise ValueError(
-                f"{self.config.batch} samples are not the same number of items for each of "
-                f"{self.world} processes, each asked about {len(self.samples.names)} times"
+                f"a batch of {self.config.batch} is not the same number of items for each of "
+                f"{self.world} processes, each asked about {len(self.samples.names)} times: take "
+                f"a multiple of {whole}"
             )
         if self.config.batch < self.world:
             raise ValueError(
