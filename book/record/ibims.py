@@ -8,9 +8,9 @@ The first 80 photos in the order of the label file are learned from, the last 20
 goes from one kind of place to the next, so most kinds that are tested on were never seen. Scored
 are the best constant and place alone, both in hindsight, the packaged model, the same after
 fine-tuning, each of them also with other photos under the same questions, and, to see what
-homes were good for, random weights after the same fine-tuning; the fine-tuned ones also on the
-photos that they learned from, to tell a task that is too hard for the network from photos that are
-too few. Runs and predictions go to DIR, so what was stopped goes on.
+homes were good for, random weights after the same fine-tuning; all of them also on the photos that
+were learned from, to tell a task that is too hard for the network from photos that are too few.
+Runs and predictions go to DIR, so what was stopped goes on.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from vlm3.mixture import Mixture, Source
 from vlm3.pages import recorded
 from vlm3.qwen import model
-from vlm3.scoring import board, evaluate
+from vlm3.scoring import board
 from vlm3.scoring.evaluate import Evaluation
 from vlm3.sources.ibims import Ibims
 from vlm3.training import log, sft
@@ -55,14 +55,14 @@ def shown(record: dict) -> None:
         )
 
 
-def scored(test: Source, folders: dict[str, Path], out: Path) -> dict[str, dict]:
+def scored(source: Source, folders: dict[str, Path], out: Path) -> dict[str, dict]:
     """The rows of a table: who does not look, the model, and fine-tuned ones by their names."""
     config = Evaluation(
-        "depth", "ibims", "tiny", out, len(test.items), LABELS, at_once=2, progress=False
+        "depth", "ibims", "tiny", out, len(source.items), LABELS, at_once=2, progress=False
     )
     named = {str(folder): name for name, folder in folders.items()}
     named |= {f"shuffled:{folder}": f"shuffled:{name}" for folder, name in named.items()}
-    outs = board.ask(config, [*board.models("tiny", test), *named], test)
+    outs = board.ask(config, [*board.models("tiny", source), *named], source)
     found = board.table({named.get(model, model): place for model, place in outs.items()})
     for name, row in found.items():
         print(name, row["delta_1"], row["above_guessing"], flush=True)
@@ -86,17 +86,9 @@ def main() -> None:
         )
         folders[f"{name}, fine-tuned"], seconds[name] = tuned(config, learn)
     found = scored(test, folders, args.out / "scores")
-    learned_from = replace(learn, questions=LABELS)
-    learned = {name: seen(folder, learned_from, args.out) for name, folder in folders.items()}
+    learned = scored(replace(learn, questions=LABELS), folders, args.out / "learned")
     if args.save:
         save(args, found, learned, seconds)
-
-
-def seen(folder: Path, learn: Source, out: Path) -> dict[str, float]:
-    """Scores on the photos that were learned from."""
-    config = Evaluation("depth", "ibims", str(folder), out / "learned", at_once=2, progress=False)
-    (place,) = board.ask(config, [str(folder)], learn).values()
-    return evaluate.score(place)
 
 
 def arguments() -> argparse.Namespace:
