@@ -1,11 +1,10 @@
 """Any network, answering with the most central of its likely answers instead of the likeliest.
 
-Greedy decoding settles a number digit by digit: 1 and all of 10 to 19 together may make "1" the
-first digit, and then 1 is said, though little speaks for anything near it. `mbr:tiny` follows
-the likeliest answers instead (`vlm3.qwen.decode.likely`) and says the one that is nearest to all of
-them: minimum Bayes risk decoding (Kumar and Byrne 2004, "Minimum Bayes-Risk Decoding for
-Statistical Machine Translation"). Its answers are texts of the network; it takes several times as
-long.
+Greedy decoding settles a number digit by digit: all of 10 to 19 together may make "1" the first
+digit where 9 is the likeliest number, and then 10 is said. `mbr:tiny` follows the likeliest answers
+instead (`vlm3.qwen.decode.likely`) and says the one that is nearest to all of them: minimum Bayes
+risk decoding (Kumar and Byrne 2004, "Minimum Bayes-Risk Decoding for Statistical Machine
+Translation"). Its answers are texts of the network; it takes several times as long.
 """
 
 from collections.abc import Sequence
