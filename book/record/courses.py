@@ -10,6 +10,7 @@ from typing import NamedTuple
 from vlm3 import disk
 
 TOLD = Path(__file__).with_name("tiny.toml")
+TASKS = ("depth", "correspondence", "pose", "objects")  # in the order of the chapters
 
 
 class Run(NamedTuple):

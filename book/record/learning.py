@@ -39,7 +39,6 @@ from vlm3.training import sft
 from vlm3.training.config import Config
 from vlm3.training.loader import Share, Stop
 
-TASKS = ("depth", "correspondence", "pose", "objects")
 BLIND = {  # a rule of each task that needs no image
     "depth": "place",
     "correspondence": "same_place",
@@ -64,7 +63,7 @@ def main() -> None:
         **course(taught),
         "asked": {"mixture": ASKED, "scenes": args.scenes},
         "scene": {"collection": "homes", "split": "test", "item": args.scene, "stride": STRIDE},
-        "blind": {task: blind(task, args) for task in TASKS},
+        "blind": {task: blind(task, args) for task in courses.TASKS},
         "stages": [stage(*each, taught[0].settings, args) for each in sorted(stages.items())],
     }
     if args.save:
@@ -180,7 +179,7 @@ def stage(samples: int, folder: Path, settings: dict, args: argparse.Namespace) 
     scenes = args.few if samples < EARLY else args.scenes
     found = {"samples": samples, "scenes": scenes, "watched": looks(vlm, samples, settings)}
     found |= {"scores": {}, "interval": {}}
-    for task in TASKS:
+    for task in courses.TASKS:
         out = args.out / f"{samples}-{task}"
         config = Evaluation(task, ASKED, str(folder), out, scenes, progress=False)
         found["scores"][task] = known(evaluate(config))
@@ -210,7 +209,7 @@ def looks(vlm: model.VLM, samples: int, settings: dict) -> dict:
     asked = {name: value for name, value in settings.items() if name in given}
     config = Config(**asked | {"freeze": (), "compiled": False, "lora": 0, "peak_tflops": 1.0})
     unseen = mixture.load(config.validation, config.seed)
-    learner = sft.Learner(config, sft.prepared(vlm, config), PartialState(), list(TASKS))
+    learner = sft.Learner(config, sft.prepared(vlm, config), PartialState(), list(courses.TASKS))
     share = Share(unseen, config, vlm.tokenizer, 0, 1, vlm.merge)
     both = [
         learner.validate(share.of(each, config.validate_samples), Stop())

@@ -31,8 +31,7 @@ EVERY = 100  # steps whose losses are told as one
 SEEN = 500  # steps of pre-training that are told as one
 BOTH = {"validation": "losses", "shuffled": "shuffled"}  # losses of a record, and their name here
 HEADS = ("tower", "depth", "flow", "seen", "pose", "match")
-TASKS = ("depth", "correspondence", "pose", "objects")
-HEADLINES = {name: tasks.get(name).headline for name in TASKS}
+HEADLINES = {name: tasks.get(name).headline for name in courses.TASKS}
 
 
 def main() -> None:

@@ -47,8 +47,8 @@ def begins(seen: Sequence[Mapping], task: str, share: float = LOOKS) -> tuple[in
     """Between which numbers of samples a task begins to look: at the second, and at the validation
     after it, since one may be luck, other images cost more than that share of the loss. None where
     they never do."""
-    looks = [owed(each, task) > share for each in seen]
-    for n, (now, then) in enumerate(pairwise(looks)):
+    looked = [owed(each, task) > share for each in seen]
+    for n, (now, then) in enumerate(pairwise(looked)):
         if now and then:
             return (seen[n - 1]["samples"] if n else 0), seen[n]["samples"]
     return None
