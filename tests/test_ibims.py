@@ -1,15 +1,18 @@
 """The iBims-1 reader: every fault is named with file and line, and the real labels survive
-unification."""
+unification; the original layouts are made, of real photos where they are here."""
 
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import IBIMS_LABEL, ibims, photo_file, position_image
+from tests.readers import SHARED, demand_reader
+from tests.readers import real as there
 from vlm3 import tasks
 from vlm3.focal import unify_focal
-from vlm3.geometry import Camera
+from vlm3.geometry import Camera, project
 from vlm3.mixture import Source
 from vlm3.scoring.evaluate import Evaluation, evaluate
 from vlm3.sources.ibims import Ibims
@@ -214,3 +217,133 @@ def test_a_training_sample_draws_from_all_labels(ibims_views, rng):
         for qa in tasks.get("depth").ask([unify_focal(ibims_views[0], 100)], 12, rng)
     ]
     assert set(drawn) == set(ibims_views[0].points[:, 2].tolist())
+
+
+CALIB = 9.0, 9.5, 4.0, 3.0  # fx, fy, cx, cy of the photos of 8x6
+DEPTH_M = np.arange(1.0, 49).reshape(6, 8) / 4
+MASKS = {"mask_invalid": (0, 1), "mask_transp": (2, 3)}  # where each is 0
+
+
+def masks(shape: tuple[int, int] = (6, 8)) -> dict[str, np.ndarray]:
+    found = {name: np.ones(shape, np.uint8) for name in MASKS}
+    for name, place in MASKS.items():
+        found[name][place] = 0
+    return found
+
+
+def matlab(folder, name="room", image=None, depth_m=DEPTH_M, calib=CALIB, **others):
+    """A photo as ibims1_core_mat has it."""
+    scipy_io = pytest.importorskip("scipy.io")
+    fx, fy, cx, cy = calib
+    image = position_image(8, 6) if image is None else image
+    matrix = [[fx, 0, 0], [0, fy, 0], [cx, cy, 1]]  # transposed, as MATLAB has it
+    data = dict(rgb=image, depth=depth_m, calib=np.array(matrix), **masks(depth_m.shape))
+    (folder / "ibims1_core_mat").mkdir(exist_ok=True)
+    path = folder / "ibims1_core_mat" / f"{name}.mat"
+    scipy_io.savemat(path, {"data": data | others}, do_compression=True)
+    return path
+
+
+def pictures(folder, name="room", image=None, depth_m=DEPTH_M, calib=CALIB):
+    """A photo as ibims1_core_raw has it."""
+    root = folder / "ibims1_core_raw"
+    image = position_image(8, 6) if image is None else image
+    files = {"rgb": image, "depth": np.rint(depth_m * 65535 / 50).astype(np.uint16)}
+    files |= {name: mask > 0 for name, mask in masks(depth_m.shape).items()}
+    for kind, values in files.items():
+        (root / kind).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(values).save(root / kind / f"{name}.png")
+    (root / "calib").mkdir(exist_ok=True)
+    (root / "calib" / f"{name}.txt").write_text(",".join(map(str, calib)))
+    return root
+
+
+def test_each_layout_keeps_the_promises_of_readers(tmp_path):
+    for k, write in enumerate((matlab, pictures)):
+        (tmp_path / str(k)).mkdir()
+        for name in ("kitchen_01", "office_02", "office_01"):
+            write(tmp_path / str(k), name)
+        reader = Ibims(tmp_path / str(k))
+        assert len(demand_reader(reader)) == 3
+        assert reader.scenes == ("kitchen_01", "office_01", "office_02")
+        assert len(Ibims(tmp_path / str(k), scenes="office_*")) == 2
+        assert len(reader[1:]) == 2
+    (tmp_path / "labels").mkdir()
+    demand_reader(ibims(tmp_path / "labels"))
+
+
+@pytest.mark.parametrize("write", [matlab, pictures])
+def test_original_depth_is_unknown_where_a_mask_is_0_or_nothing_was_measured(write, tmp_path):
+    depth_m = DEPTH_M.copy()
+    depth_m[5, 6] = 0
+    write(tmp_path, depth_m=depth_m)
+    (view,) = Ibims(tmp_path)
+    assert np.argwhere(np.isnan(view.depth_m)).tolist() == [[0, 1], [2, 3], [5, 6]]
+    known = np.isfinite(view.depth_m)
+    np.testing.assert_allclose(view.depth_m[known], depth_m[known], atol=50 / 65535 / 2)
+    assert np.array_equal(view.image, position_image(8, 6))
+    assert view.points is None
+
+
+@pytest.mark.parametrize("write", [matlab, pictures])
+def test_original_principal_points_count_from_the_first_pixel_as_1(write, tmp_path):
+    write(tmp_path)
+    camera = Ibims(tmp_path)[0].camera
+    fx, fy, cx, cy = CALIB
+    # what MATLAB projects to (3, 5), the middle of the third column and the fifth row
+    point = np.array([(3 - cx) / fx, (5 - cy) / fy, 1.0]) * 2
+    assert project(point, camera) == pytest.approx((2.5, 4.5))
+
+
+def test_labels_count_before_the_original_layouts_beside_them(tmp_path):
+    matlab(tmp_path)
+    assert ibims(tmp_path)[0].points is not None
+    assert Ibims(tmp_path / "ibims1_core_mat")[0].depth_m is not None
+
+
+def test_a_broken_struct_is_named_with_a_way_out(tmp_path):
+    path = matlab(tmp_path)
+    reader, whole = Ibims(tmp_path), path.read_bytes()
+    for length in (0, 60, len(whole) // 2):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ValueError, match=r"room\.mat: no data can be read in it .*; download"):
+            reader[0]
+    pytest.importorskip("scipy.io").savemat(path, {"data": {"rgb": position_image(8, 6)}})
+    with pytest.raises(ValueError, match=r"room\.mat: not a photo of iBims-1 .*calib.*; download"):
+        reader[0]
+    matlab(tmp_path, depth_m=np.ones((5, 8)))
+    with pytest.raises(ValueError, match=r"frame room: depth_m must be floats of shape \(6, 8\)"):
+        reader[0]
+
+
+@pytest.mark.parametrize("kind", ["depth", "mask_invalid", "mask_transp", "calib"])
+def test_a_missing_picture_is_named_with_a_way_out(kind, tmp_path):
+    root = pictures(tmp_path)
+    next((root / kind).iterdir()).unlink()
+    with pytest.raises(FileNotFoundError, match=rf"{kind}/room\.(png|txt): missing; download"):
+        Ibims(tmp_path)[0]
+
+
+def test_a_broken_calibration_is_named(tmp_path):
+    (pictures(tmp_path) / "calib" / "room.txt").write_text("9,9.5,4")
+    with pytest.raises(ValueError, match=r"calib/room\.txt: needs fx, fy, cx, cy"):
+        Ibims(tmp_path)[0]
+
+
+def test_dense_depth_of_real_photos_is_the_published_labels_where_they_lie(tmp_path):
+    """Their own depth is not here: a slope, with the published labels written into it."""
+    folder = there(SHARED / "ibims1")
+    labelled = Ibims(folder, scenes=["factory_01", "kitchen_03"])
+    for frame, view in zip(labelled.frames, labelled, strict=True):
+        depth_m = np.linspace(2, 9, 640 * 480).reshape(480, 640)
+        columns, rows = frame.pixels.T
+        depth_m[rows, columns] = frame.depth_m
+        camera = view.camera
+        calib = camera.fx, camera.fy, camera.cx - 0.5, camera.cy - 0.5
+        matlab(tmp_path, frame.name, view.image, depth_m, calib)
+    for sparse, dense in zip(labelled, Ibims(tmp_path), strict=True):
+        columns, rows = sparse.points[:, :2].astype(int).T
+        np.testing.assert_allclose(dense.depth_m[rows, columns], sparse.points[:, 2], rtol=1e-6)
+        assert np.array_equal(dense.image, sparse.image)
+        shift = dense.camera.cx - sparse.camera.cx, dense.camera.cy - sparse.camera.cy
+        assert shift == pytest.approx((-1, -1))  # see the module

@@ -1,33 +1,39 @@
 """A folder of photos with 16-bit depth: a data set, as a reader would add it. Nothing else knows
 of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-
-import numpy as np
-from PIL import Image
 
 from vlm3.geometry import Camera
 from vlm3.sources.photo import read_rgb
+from vlm3.sources.reading import Frame, Reader, files
 from vlm3.views import View
 
 
-class DepthFolder(Sequence):
-    """Views of name.jpg with name.png beside it, z-depth in millimetres, 0 where unknown."""
+class DepthFolder(Reader):
+    """Views of name.jpg with name.png beside it, z-depth in millimetres, 0 where unknown; each
+    folder is a scene."""
 
-    def __init__(self, root: str, focal_px: float):
-        self.photos, self.focal_px = sorted(Path(root).glob("*.jpg")), focal_px
-        if not self.photos:
-            raise FileNotFoundError(f"{root}: no *.jpg in it")
+    layout = "name.jpg with name.png beside it, or with folders of them"
 
-    def __len__(self) -> int:
-        return len(self.photos)
+    def __init__(
+        self,
+        root: str | Path,
+        scenes: str | Sequence[str] = "*",
+        frames: Sequence[int | None] = (0, None),
+        focal_px: float = 525.0,
+    ):
+        self.focal_px = focal_px
+        super().__init__(root, scenes, frames)
 
-    def __getitem__(self, index: int) -> View:
-        path = self.photos[index]
-        image, depth = read_rgb(path), np.array(Image.open(path.with_suffix(".png")))
-        if depth.shape != image.shape[:2]:
-            raise ValueError(f"{path}: depth is {depth.shape}, the photo {image.shape}")
-        height, width = depth.shape
+    def _frames(self) -> Iterator[Frame]:
+        for photo in sorted(self.root.rglob("*.jpg")):
+            name = photo.relative_to(self.root).with_suffix("").as_posix()
+            yield Frame(scene=photo.parent.name, name=name)
+
+    def _view(self, frame: Frame) -> View:
+        image = read_rgb(self.root / f"{frame.name}.jpg")
+        height, width = image.shape[:2]
         camera = Camera(self.focal_px, self.focal_px, width / 2, height / 2, width, height)
-        return View(image, camera, np.where(depth > 0, depth / 1000, np.nan))
+        depth_m = files.depth_png(self.root / f"{frame.name}.png", units_per_m=1000)
+        return View(image, camera, depth_m)

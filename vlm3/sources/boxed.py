@@ -1,6 +1,6 @@
 """Boxes on photos that come with depth, and the packaged motorcycle with boxes drawn by eye."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +27,45 @@ def boxed(view: View, boxes: Mapping[str, Sequence[float]]) -> View:
     the box at this depth; how deep an object is stays unknown. The view needs depth_m.
     """
     return replace(view, boxes=tuple(_measured(view, *item) for item in boxes.items()))
+
+
+def outlined(
+    view: View,
+    objects: np.ndarray,
+    least: int = 60,
+    name: Callable[[int], str] = lambda number: "object",
+) -> tuple[Box, ...]:
+    """Boxes around what a mask shows, and what depth says of it; the view needs depth_m.
+
+    objects: (H, W) whole numbers, the same wherever the same object is seen, 0 for none; what has
+    fewer than `least` pixels of known depth is left out. name: what an object is called, by its
+    number. The middle of what is seen of it is its centre; its width and height are those of the
+    box at its median depth.
+    """
+    pixels = np.flatnonzero(objects > 0)
+    numbers = objects.reshape(-1)[pixels]
+    order = np.argsort(numbers, kind="stable")
+    # the pixels of an object follow each other, so that a hundred objects take one pass
+    pixels, numbers = pixels[order], numbers[order]
+    first = np.flatnonzero(np.diff(numbers, prepend=0))
+    parts = zip(numbers[first].tolist(), np.split(pixels, first[1:]), strict=False)
+    boxes = (_outline(view, part, name(number), least) for number, part in parts)
+    return tuple(box for box in boxes if box)
+
+
+def _outline(view: View, pixels: np.ndarray, name: str, least: int) -> Box | None:
+    """Around pixels (N,), as they count in the flat image, from the first to the last."""
+    depth_m = view.depth_m.reshape(-1)[pixels]
+    depth_m = depth_m[np.isfinite(depth_m)]
+    if len(depth_m) < least:
+        return None
+    columns = pixels % view.size[0]
+    rows = pixels[[0, -1]] // view.size[0]
+    low, high = np.array([[columns.min(), rows[0]], [columns.max() + 1, rows[1] + 1]], float)
+    z_m = float(np.median(depth_m))
+    width, height = ((high - low) * z_m / [view.camera.fx, view.camera.fy]).tolist()
+    centre = tuple(unproject((low + high) / 2, z_m, view.camera).tolist())
+    return Box(*low.tolist(), *high.tolist(), name, centre, (width, height, np.nan))
 
 
 def _measured(view: View, name: str, box: Sequence[float]) -> Box:

@@ -1,73 +1,109 @@
-"""The iBims-1 benchmark: 100 indoor photos with 100 depth labels each.
+"""The iBims-1 benchmark: 100 indoor photos with depth, dense, or at 100 labelled pixels each.
 
-Koch et al. 2018, TU Munich; sampled label file as published with DepthLM. Not packaged: give the
-folder that holds `ibims1_val.jsonl` and the photos. One json object a line: `image` (path),
-`intrinsics` [fx, fy, cx, cy, W, H], `pixel_coords` [[x, y], ...] (whole pixels) and `depth` [z in
-metres, ...].
+Koch et al. 2018, TU Munich; for research. Not packaged. Three layouts are read, by what is there:
+
+`ibims1_val.jsonl` and the photos, the sampled labels as published with DepthLM. One json object a
+line: `image` (path), `intrinsics` [fx, fy, cx, cy, W, H], `pixel_coords` [[x, y], ...] (whole
+pixels) and `depth` [z in metres, ...]. The principal point is taken to count from pixel centres,
+from 0, as those who use the file do.
+
+`ibims1_core_mat/<name>.mat`, as the authors publish it: a struct `data` of `rgb`, `depth` (metres,
+0 unknown), `calib` (MATLAB's intrinsic matrix, which is the transposed one) and two masks that are
+0 where depth must not be trusted, `mask_invalid`, and where something transparent is,
+`mask_transp`.
+
+`ibims1_core_raw`: the same as pictures, `rgb/<name>.png`, `depth` (16 bits, 65535 for 50 m), the
+masks, and `calib/<name>.txt`, fx, fy, cx, cy with commas.
+
+Depth is z-depth in all three. The authors evaluate planes with pixels that count from 1, as
+MATLAB's calibration does; so the principal point of both original layouts lies one pixel further
+left and up than that of the label file.
 """
 
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
+from vlm3 import disk
 from vlm3.geometry import Camera
-from vlm3.sources.labels import inside, lines, numbers
+from vlm3.sources.labels import camera_of, inside, labelled, lines
 from vlm3.sources.photo import read_rgb
+from vlm3.sources.reading import Frame, Reader, files, matlab
 from vlm3.views import View
 
-# Depth is kept in float32, where anything smaller or larger would become 0 or infinite.
-_SMALLEST_M, _LARGEST_M = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+PER_M = 65535 / 50  # of the 16-bit pictures
+MASKS = "mask_invalid", "mask_transp"
+_AGAIN = "download the original data again"
 
 
-class _Row(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Labelled(Frame):
     image: Path
     camera: Camera
     pixels: np.ndarray  # (N, 2) columns and rows
     depth_m: np.ndarray  # (N,)
 
 
-class Ibims:
-    """A sequence of views, each with its labels as points, at the centres of the labelled pixels.
+@dataclass(frozen=True)
+class _Original(Frame):
+    folder: Path  # with <name>.mat, or with the folders of pictures
 
-    The principal point of the file counts from pixel centres. All lines are checked at once; photos
+
+class Ibims(Reader):
+    """A sequence of views, each with its labels as points, at the centres of the labelled pixels,
+    or with dense depth.
+
+    A scene is a photo, such as "kitchen_03". All lines of a label file are checked at once; photos
     are read when asked for. Raises FileNotFoundError or ValueError, naming file and line, for
     anything that is not as above.
     """
 
-    def __init__(self, root: str | Path, labels: str = "ibims1_val.jsonl"):
-        self.root = Path(root)
-        path = self.root / labels
+    layout = "ibims1_val.jsonl and the photos, or with ibims1_core_mat, or ibims1_core_raw"
+
+    def __init__(
+        self, root: str | Path, scenes="*", frames=(0, None), labels: str = "ibims1_val.jsonl"
+    ):
+        self.labels = labels
+        super().__init__(root, scenes, frames)
+
+    def _frames(self) -> Iterator[Frame]:
+        path = self.root / self.labels
         if not path.is_file():
-            raise FileNotFoundError(
-                f"{path}: no such label file; give the folder that holds {labels}"
-            )
-        self._rows = [self._row(line, f"{path}:{n}") for n, line in enumerate(lines(path), 1)]
-        if not self._rows:
+            return self._originals(path)
+        rows = [self._row(line, f"{path}:{n}") for n, line in enumerate(lines(path), 1)]
+        if not rows:
             raise ValueError(f"{path}: no labels in it")
+        return iter(rows)
 
-    def __len__(self) -> int:
-        return len(self._rows)
+    def _originals(self, path: Path) -> Iterator[_Original]:
+        for folder in (self.root, self.root / "ibims1_core_mat", self.root / "ibims1_core_raw"):
+            found = sorted(folder.glob("*.mat"))
+            if not found and (folder / "depth").is_dir():
+                found = sorted((folder / "rgb").glob("*.png"))
+            if found:
+                return (_Original(file.stem, file.stem, folder) for file in found)
+        raise FileNotFoundError(
+            f"{path}: no such label file; give the folder that holds {self.labels}, "
+            "ibims1_core_mat or ibims1_core_raw"
+        )
 
-    def __iter__(self) -> Iterator[View]:
-        return (self[i] for i in range(len(self)))
+    def _view(self, frame: Frame) -> View:
+        if isinstance(frame, _Labelled):
+            return _labelled(frame)
+        struct = frame.folder / f"{frame.name}.mat"
+        read = _of_struct(struct) if struct.is_file() else _of_pictures(frame.folder, frame.name)
+        image, (fx, fy, cx, cy), depth_m, *masks = read
+        known = np.logical_and.reduce([depth_m > 0, *(mask > 0 for mask in masks)])
+        height, width = image.shape[:2]
+        # MATLAB's first pixel has its centre at 1
+        camera = Camera(float(fx), float(fy), float(cx) - 0.5, float(cy) - 0.5, width, height)
+        return View(image, camera, np.where(known, depth_m, np.nan).astype(np.float32))
 
-    def __getitem__(self, index: int | slice) -> View | list[View]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        row = self._rows[index]
-        image = read_rgb(row.image)
-        if image.shape[:2] != (row.camera.height, row.camera.width):
-            raise ValueError(
-                f"{row.image}: photo is {image.shape[1]}x{image.shape[0]}, "
-                f"its label says {row.camera.width}x{row.camera.height}"
-            )
-        return View(image, row.camera, points=np.column_stack([row.pixels + 0.5, row.depth_m]))
-
-    def _row(self, line: str, where: str) -> _Row:
+    def _row(self, line: str, where: str) -> _Labelled:
         try:
             record = json.loads(line)
             values = [record[key] for key in ("image", "intrinsics", "pixel_coords", "depth")]
@@ -78,42 +114,43 @@ class Ibims:
                 f"{where}: needs image, intrinsics, pixel_coords and depth ({error!r})"
             ) from None
         image, intrinsics, pixels, depth_m = values
-        camera = _camera(intrinsics, where)
+        camera = camera_of(intrinsics, where)
         path = inside(self.root, image, where)
         if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
             raise FileNotFoundError(f"{where}: image {image!r} is missing in {self.root}")
-        return _Row(path, camera, *_labels(pixels, depth_m, camera, where))
+        name = path.stem
+        return _Labelled(name, name, path, camera, *labelled(pixels, depth_m, camera, where))
 
 
-def _camera(intrinsics: list, where: str) -> Camera:
-    if not numbers(intrinsics, 6):
-        raise ValueError(f"{where}: intrinsics must be [fx, fy, cx, cy, W, H], got {intrinsics!r}")
-    fx, fy, cx, cy, width, height = intrinsics
-    try:
-        return Camera.from_opencv([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], width, height)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-
-
-def _labels(
-    pixels: list, depth_m: list, camera: Camera, where: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """(N, 2) columns and rows, and (N,) z-depth; ValueError for anything else."""
-    lists = isinstance(pixels, list) and isinstance(depth_m, list)
-    if not lists or len(pixels) != len(depth_m) or not pixels:
+def _labelled(frame: _Labelled) -> View:
+    image = read_rgb(frame.image)
+    if image.shape[:2] != (frame.camera.height, frame.camera.width):
         raise ValueError(
-            f"{where}: pixel_coords and depth must be lists of the same length, at least 1"
+            f"{frame.image}: photo is {image.shape[1]}x{image.shape[0]}, "
+            f"its label says {frame.camera.width}x{frame.camera.height}"
         )
-    for pixel, depth in zip(pixels, depth_m, strict=True):
-        if not numbers(pixel, 2) or not all(isinstance(p, int) for p in pixel):
-            raise ValueError(f"{where}: a pixel must be two whole numbers [x, y], got {pixel!r}")
-        if not (0 <= pixel[0] < camera.width and 0 <= pixel[1] < camera.height):
-            raise ValueError(
-                f"{where}: pixel {pixel} lies outside the {camera.width}x{camera.height} image"
-            )
-        if not numbers([depth], 1) or not _SMALLEST_M <= depth <= _LARGEST_M:
-            raise ValueError(
-                f"{where}: depth at pixel {pixel} must be a positive number of metres, "
-                f"got {depth!r}"
-            )
-    return np.array(pixels), np.array(depth_m, float)
+    return View(image, frame.camera, points=np.column_stack([frame.pixels + 0.5, frame.depth_m]))
+
+
+def _of_struct(path: Path) -> tuple:
+    """(H, W, 3) photo, (fx, fy, cx, cy), (H, W) depth, and masks, of a file of MATLAB."""
+    data = matlab.variable(path, "data", _AGAIN)
+    try:
+        data = data[0, 0]
+        image, calib, depth_m, *masks = (data[k] for k in ("rgb", "calib", "depth", *MASKS))
+        return image, (calib[0, 0], calib[1, 1], calib[2, 0], calib[2, 1]), depth_m, *masks
+    except (ValueError, IndexError) as error:
+        raise ValueError(f"{path}: not a photo of iBims-1 ({error}); {_AGAIN}") from None
+
+
+def _of_pictures(folder: Path, name: str) -> tuple:
+    """The same, of pictures."""
+    path = files.there(folder / "calib" / f"{name}.txt", _AGAIN)
+    try:
+        fx, fy, cx, cy = map(float, disk.text(path).replace(",", " ").split())
+    except ValueError as error:
+        raise ValueError(f"{path}: needs fx, fy, cx, cy ({error}); {_AGAIN}") from None
+    image = read_rgb(folder / "rgb" / f"{name}.png")
+    depth_m = files.depth_png(folder / "depth" / f"{name}.png", PER_M)
+    masks = (files.grey(folder / mask / f"{name}.png", _AGAIN) for mask in MASKS)
+    return image, (fx, fy, cx, cy), depth_m, *masks

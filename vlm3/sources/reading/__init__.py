@@ -1,0 +1,5 @@
+"""What readers of data sets share: frames in scenes, files that may be broken, lidar, boxes."""
+
+from vlm3.sources.reading.reader import Frame, Reader, named
+
+__all__ = ["Frame", "Reader", "named"]
