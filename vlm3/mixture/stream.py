@@ -9,8 +9,10 @@ stream is all draws in order of time.
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +21,7 @@ from vlm3.mixture.source import Source
 from vlm3.views import NothingToAsk, Sample
 
 _ATTEMPTS = 100  # items in a row that may have nothing to ask about
-_CHOICES = ("one_wording", "either_way")
+_CHOICES = ("one_wording", "either_way", "augment")
 _POWERS = {"uniform": 0.0, "size": 1.0}
 
 
@@ -44,10 +46,12 @@ class Mixture:
     uniform, 1 is size), or a number for each name; seed: of the order of the stream and of the
     questions. Each source is gone through in a random order, another one each pass, so no item
     comes again before all have come; only where a task finds nothing to ask about an item, the next
-    one takes its place. same_items: all sources go through their items in one order, side by side,
-    so that an item is made once for all of them (`Rooms` remembers its last ones); for sources of
-    one size and equal weights. Raises ValueError for weights, sources and tasks that cannot be,
-    IndexError for i < 0, and NoSample for whatever a source or a task raises.
+    one takes its place. Items that say `stretches`, how many of them lie together (in a shard, see
+    `vlm3.sources.shards`), are gone through one stretch after another, both in random order.
+    same_items: all sources go through their items in one order, side by side, so that an item is
+    made once for all of them (`Rooms` remembers its last ones); for sources of one size and equal
+    weights. Raises ValueError for weights, sources and tasks that cannot be, IndexError for i < 0,
+    and NoSample for whatever a source or a task raises.
     """
 
     def __init__(
@@ -70,10 +74,11 @@ class Mixture:
         self.sizes = np.array([len(source.items) for source in sources.values()])
         weights = self._weights(weights)
         self.shares = weights / weights.sum()
-        if same_items and (np.ptp(self.sizes) or np.ptp(self.shares)):
+        apart = len(set(self._stretches)) > 1
+        if same_items and (np.ptp(self.sizes) or np.ptp(self.shares) or apart):
             raise ValueError(
-                "same_items needs sources of one size and with equal weights, got sizes "
-                f"{self.sizes.tolist()} and shares {self.shares.round(3).tolist()}"
+                "same_items needs sources of one size and with equal weights, in one order, got "
+                f"sizes {self.sizes.tolist()} and shares {self.shares.round(3).tolist()}"
             )
 
     def _weights(self, weights: str | float | Mapping[str, float]) -> np.ndarray:
@@ -127,8 +132,14 @@ class Mixture:
         source, count, _ = self._find(index)
         size = int(self.sizes[source])
         passes, place = divmod(count, size)
-        item = shuffled(place, size, (self.seed, 0 if self.same_items else source, passes))
+        key = self.seed, 0 if self.same_items else source, passes
+        stretches = self._stretches[source]
+        item = in_stretches(place, stretches, key) if stretches else shuffled(place, size, key)
         return Draw(self.names[source], item, passes)
+
+    @property
+    def _stretches(self) -> list[tuple[int, ...] | None]:
+        return [getattr(source.items, "stretches", None) for source in self.sources.values()]
 
     def counts(self, n: int) -> dict[str, int]:
         """How many of the first n samples come from each source."""
@@ -159,6 +170,7 @@ class Mixture:
                 # Said only where it holds, so that runs from before there was a choice go on.
                 **{name: True for name in _CHOICES if getattr(source, name)},
                 **({"same_items": True} if self.same_items else {}),
+                **({"stretches": len(found)} if (found := self._stretches[place]) else {}),
             }
             for place, (name, source) in enumerate(self.sources.items())
         }
@@ -218,6 +230,24 @@ def shuffled(place: int, size: int, key: tuple[int, ...]) -> int:
         place = left * side + right
         if place < size:
             return place
+
+
+def in_stretches(place: int, sizes: tuple[int, ...], key: tuple[int, ...]) -> int:
+    """Where `place` lies in a random order of sum(sizes) items that ends each of its stretches, of
+    so many items each, before it begins the next; one order for each key."""
+    order, ends, starts = _ordered(sizes, key)
+    turn = bisect_right(ends, place)
+    stretch = order[turn]
+    within = place - ends[turn] + sizes[stretch]
+    return starts[stretch] + shuffled(within, sizes[stretch], (*key, stretch))
+
+
+@lru_cache(maxsize=32)  # one pass of each source; made in about 10 us for each stretch
+def _ordered(sizes: tuple[int, ...], key: tuple[int, ...]) -> tuple[list, list, list]:
+    """The order of stretches; where in it each ends; where each starts, by its number."""
+    order = [shuffled(k, len(sizes), key) for k in range(len(sizes))]
+    ends = list(accumulate(sizes[k] for k in order))
+    return order, ends, list(accumulate(sizes, initial=0))
 
 
 def _uniform(*key: int) -> float:

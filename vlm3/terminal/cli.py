@@ -17,6 +17,7 @@ from vlm3.mixture import NoSample
 from vlm3.qwen.architecture import BLOCK
 from vlm3.terminal import asking, shown, typed
 from vlm3.terminal.benching import Benches
+from vlm3.terminal.data import Data
 from vlm3.terminal.doctor import doctor
 from vlm3.training.config import PRESETS, Config
 
@@ -218,13 +219,27 @@ def bench(what: Benches) -> int:
     return 0
 
 
+def data(what: Data) -> int:
+    """Check, pair, split and pack data sets on a disk.
+
+    Args:
+        what: what is done.
+    """
+    if getattr(what, "save", None):
+        _writable(what.save)
+        import matplotlib
+
+        matplotlib.use("Agg")  # no screen
+    return what.run()
+
+
 def _measure(name: str, value: object) -> str:
     return f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
 
 
 COMMANDS = {
     command.__name__: command
-    for command in (doctor, unify, ask, evaluate, questions, rooms, train, bench)
+    for command in (doctor, unify, ask, evaluate, questions, rooms, data, train, bench)
 }
 
 

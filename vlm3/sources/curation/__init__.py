@@ -1,0 +1,1 @@
+"""What is made of data sets before a model sees them."""

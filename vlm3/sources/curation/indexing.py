@@ -1,0 +1,179 @@
+"""An index of pairs: which frames of a data set see how much of each other.
+
+A folder with config.json, what it was made from; frames.jsonl, a frame a line: scene, name, and why
+it cannot be used where that is so; and pairs.jsonl, a pair a line: scene, the names of two frames,
+covisible (the share of the first that the second sees, and the other way round), angle_deg and
+distance_m between their cameras. While it is made, `parts` lies beside them. Frames are read once,
+and only a small grid of their depth is kept.
+"""
+
+import hashlib
+import inspect
+import json
+import os
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from vlm3 import disk
+from vlm3.sources.curation import parts
+from vlm3.sources.curation.covisibility import GRID
+from vlm3.sources.reading import Reader
+
+NEIGHBOURS = 24
+
+
+def index(
+    reader: Reader,
+    path: str | Path | None = None,
+    neighbours: int = NEIGHBOURS,
+    grid: int = GRID,
+    seed: int = 0,
+    processes: int | None = None,
+    progress: bool = True,
+) -> Path:
+    """Make the index of a reader's pairs, or go on making it; returns its folder.
+
+    path: by default beside the data, see `beside`. neighbours: so many pairs are measured for each
+    frame, drawn from all in its scene that may see the same, alike in number over angle and
+    distance; grid: see `covisibility`; processes: as many as there are cores, unless told: then a
+    script calls this below `if __name__ == "__main__":`. Frames without a pose or depth, and those
+    that cannot be read, have no pairs, and a warning tells of them. ValueError where the folder
+    holds the index of another reader, arguments or frames, or where no frame can be used;
+    BlockingIOError where another command works in it.
+    """
+    path = beside(reader) if path is None else Path(path)
+    how = {"neighbours": neighbours, "grid": grid, "seed": seed}
+    with disk.held(path):
+        disk.claim(path, identity(reader) | how, begun=(path / "config.json").exists())
+        if not (path / "pairs.jsonl").exists():
+            _make(reader, path, how | {"metric": reader.metric}, processes or _cores(), progress)
+        shutil.rmtree(path / "parts", ignore_errors=True)
+    return path
+
+
+def beside(reader: Reader) -> Path:
+    """Where the index of a reader lies unless told: beside its folder, another for each choice of
+    scenes, frames and arguments."""
+    known = hashlib.sha256(json.dumps(identity(reader), default=str).encode()).hexdigest()
+    root = reader.root.resolve()
+    return root.with_name(f"{root.name}-pairs-{known[:8]}")
+
+
+def identity(reader: Reader) -> dict:
+    """What an index is made from: the reader, its arguments, and its frames; not where they lie."""
+    frames = "".join(f"{frame.scene}\t{frame.name}\n" for frame in reader.frames)
+    return {
+        "reader": name_of(reader),
+        "arguments": arguments_of(reader),
+        "frames": len(reader),
+        "names": hashlib.sha256(frames.encode()).hexdigest()[:16],
+    }
+
+
+def name_of(reader: Reader) -> str:
+    """As `vlm3.sources.reading.named` takes it."""
+    module, kind = type(reader).__module__, type(reader).__qualname__
+    own = module.removeprefix("vlm3.sources.")
+    return own if own != module else f"{module}:{kind}"
+
+
+def arguments_of(reader: Reader) -> dict:
+    """Those that are particular to the reader, as its attributes of the same names tell."""
+    names = list(inspect.signature(type(reader).__init__).parameters)[1:]
+    special = [name for name in names if name not in ("root", "scenes", "frames")]
+    return {name: getattr(reader, name) for name in special if hasattr(reader, name)}
+
+
+def _make(reader: Reader, path: Path, how: dict, processes: int, progress: bool) -> None:
+    work, starts = path / "parts", range(0, len(reader), parts.PART)
+    work.mkdir(exist_ok=True)
+    frames = {start: work / f"frames-{start:08}.npz" for start in starts}
+    pairs = {start: work / f"pairs-{start:08}.npz" for start in starts}
+    reading = [(parts.part_of(reader, k), file, how["grid"]) for k, file in _absent(frames)]
+    spans = parts.spans_of(reader)
+    pairing = [(work, k, parts.touching(spans, k), how, file) for k, file in _absent(pairs)]
+    parts.forget()  # the folder may have held another index
+    with parts.workers(min(processes, len(starts))) as mapped:
+        parts.act(mapped, parts.read_part, reading, "frames" if progress else "")
+        _tell(reader, [error for file in frames.values() for error in parts.errors(file)], path)
+        parts.act(mapped, parts.pair_part, pairing, "pairs" if progress else "")
+    parts.forget()
+    found = np.concatenate([parts.pairs(file) for file in pairs.values()])
+    disk.write(path / "pairs.jsonl", "".join(_line(reader, row) for row in found))
+
+
+def _absent(files: Mapping[int, Path]) -> list[tuple[int, Path]]:
+    return [(start, file) for start, file in files.items() if not file.exists()]
+
+
+def _tell(reader: Reader, errors: list[str], path: Path) -> None:
+    """Which frames there are, and of those that cannot be used."""
+    bad = [(frame, e) for frame, e in zip(reader.frames, errors, strict=True) if e]
+    if bad:
+        frame, error = bad[0]
+        told = f"{len(bad)} of {len(errors)} frames cannot be used, the first is {frame.name}"
+        if len(bad) == len(errors):
+            shutil.rmtree(path / "parts")  # else the same call would not look again
+            raise ValueError(f"{reader.root}: {told}: {error}")
+        warnings.warn(f"{reader.root}: {told} ({error}); they have no pairs", stacklevel=4)
+    lines = [
+        {"scene": frame.scene, "name": frame.name} | ({"error": error} if error else {})
+        for frame, error in zip(reader.frames, errors, strict=True)
+    ]
+    disk.write(path / "frames.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _line(reader: Reader, row: np.void) -> str:
+    first, second = (reader.frames[row[name]] for name in ("first", "second"))
+    told = {
+        "scene": first.scene,
+        "frames": [first.name, second.name],
+        "covisible": [round(float(seen), 3) for seen in row["covisible"]],
+        "angle_deg": round(float(row["angle_deg"]), 2),
+        "distance_m": float(f"{row['distance_m']:.5g}"),
+    }
+    return json.dumps(told) + "\n"
+
+
+def rows(path: str | Path, reader: Reader) -> np.ndarray:
+    """The pairs of an index between frames of a reader, as (M,) records of `parts.ROW`: first and
+    second are places in `reader.frames`.
+
+    The index may be of more frames than the reader has. FileNotFoundError where there is none, or
+    one that was not finished; ValueError for that of another reader or of other frames.
+    """
+    path = Path(path)
+    _demand(path, reader)
+    place = {frame.name: k for k, frame in enumerate(reader.frames)}
+    names = ("frames", "covisible", "angle_deg", "distance_m")
+    found = [
+        (place[a], place[b], tuple(seen), angle_deg, distance_m)
+        for line in disk.jsonl(path / "pairs.jsonl", *names)
+        for (a, b), seen, angle_deg, distance_m in [[line[name] for name in names]]
+        if a in place and b in place
+    ]
+    return np.array(found, parts.ROW)
+
+
+def _demand(path: Path, reader: Reader) -> None:
+    own = name_of(reader)
+    if not (path / "pairs.jsonl").exists():
+        begun = "an index that was not finished" if (path / "config.json").exists() else "no index"
+        ask = f"vlm3 data pairs {own} {reader.root} --index {path}"
+        raise FileNotFoundError(f"{path}: {begun} of pairs; make it: {ask}")
+    if (of := json.loads(disk.text(path / "config.json"))["reader"]) != own:
+        raise ValueError(f"{path} is an index of {of}, not of {own}: make another one")
+    known = {line["name"] for line in disk.jsonl(path / "frames.jsonl", "name")}
+    if lacking := [frame.name for frame in reader.frames if frame.name not in known]:
+        raise ValueError(
+            f"{path} lacks {len(lacking)} of {len(reader)} frames, the first is {lacking[0]}: "
+            "it is an index of other data, or of a part of them; make another one"
+        )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
