@@ -409,3 +409,23 @@ def test_a_unified_pair_keeps_its_matches_on_the_picture_and_off_the_padding():
     width, height = (int(side * 777.7 / old.view1.camera.fx) for side in old.view1.size)
     assert pair.view1.size > (width, height)  # there is padding
     assert (pair.uv1 < [width, height]).all()
+
+
+def test_a_view_that_is_unified_already_is_given_back_as_it_is():
+    camera = Camera(100.0, 100.0, 70.3, 41.9, 128, 96)
+    view = blank(camera, depth_m=numbered_depth(camera), boxes=[(1, 2, 30, 40, "crate")])
+    for fit in ("pad", "crop", "stretch"):
+        assert unify_focal(view, 100.0, fit=fit) is view
+    assert unify_focal(view, 100.0, max_pixels=128 * 96) is view
+    for changed in (
+        unify_focal(view, 101.0),
+        unify_focal(view, 100.0, multiple=36),
+        unify_focal(view, 100.0, max_pixels=64 * 64),
+        unify_focal(blank(Camera(100.0, 99.0, 70.3, 41.9, 128, 96)), 100.0),
+    ):
+        assert changed is not view
+        assert changed.size != view.size or changed.camera != camera
+    # a calibrator is asked, and what it says is kept
+    unknown = unify_focal(View(view.image, None), 100.0, calibrator=lambda image: camera)
+    assert unknown.camera == camera
+    assert unknown.image is view.image

@@ -7,6 +7,7 @@ angle for every camera.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -54,6 +55,10 @@ def unify_focal(
     """
     camera = view.camera or calibrated(view.image, calibrator)
     x, y = _axes(camera, focal_px, multiple, fit, max_pixels)
+    if all(
+        axis == _Axis(1.0, 0.0, side, side) for axis, side in zip((x, y), view.size, strict=True)
+    ):
+        return view if view.camera else replace(view, camera=camera)
     cx, cy = camera.cx * x.scale - x.start, camera.cy * y.scale - y.start
     return View(
         image=_resampled(view.image, x, y),

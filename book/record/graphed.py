@@ -30,7 +30,7 @@ PATCHES = 96  # of the largest image, a multiple of those of a token
 SHORT = ("depth", "correspondence")
 # Tokens of what is shared, questions of a sample, tokens of each: short ones, and others.
 SLOTS = {True: (216, 24, 24), False: (216, 12, 64)}
-PER_SAMPLE, SUPERVISED, IMAGES = 448, 128, 1.5  # tokens, those with a target, images at most
+PER_SAMPLE, SUPERVISED, IMAGES = 480, 128, 1.5  # tokens, those with a target, images at most
 
 
 class Fixed(NamedTuple):
@@ -59,8 +59,10 @@ def fixed(batch: Batch, image_pad: int, side: int) -> Fixed | None:
     length, images, rows = (int(k * samples) for k in (PER_SAMPLE, IMAGES, SUPERVISED))
     lengths = batch.grids.prod(1)
     supervised = batch.supervised.nonzero()[:, 0]
+    if len(batch) >= length:
+        return None
     tree = _tree(batch, length)
-    fits = len(batch) < length and len(lengths) <= images and len(supervised) <= rows
+    fits = len(lengths) <= images and len(supervised) <= rows
     if tree is None or not fits or lengths.max() > PATCHES:
         return None
     slots = torch.arange(PATCHES) < lengths[:, None]

@@ -1,5 +1,7 @@
 """Mixtures as TOML files: the packaged ones by their names, and those of readers."""
 
+import os
+import re
 import tomllib
 from pathlib import Path
 from pkgutil import resolve_name
@@ -21,9 +23,9 @@ def load(path: str | Path, seed: int = 0) -> Mixture:
     with what tables of the same names change, entry by entry. A table that is `like`
     "homes:objects", a source of another mixture, or `like` one before it in the file, says only
     what differs. Each table under `sources` names what makes the items, as "module:callable" in
-    `from`, with its arguments in `arguments`, and may set task, questions, focal_px, options,
-    one_wording, either_way and weight. Raises FileNotFoundError or ValueError, naming the file and
-    the source.
+    `from`, with its arguments in `arguments` ($NAME is what the environment says), and may set
+    task, questions, focal_px, options, one_wording, either_way, augment and weight. Raises
+    FileNotFoundError or ValueError, naming the file and the source.
     """
     path = _path(path)
     settings, tables = _parts(path)
@@ -80,7 +82,10 @@ def _whole(table: dict, before: dict[str, dict], where: str) -> dict:
 
 
 def _over(below: dict, above: dict) -> dict:
-    """Tables as if one were written over the other, entry by entry."""
+    """Tables as if one were written over the other, entry by entry; what makes other items takes
+    none of the arguments of what made those below."""
+    if "from" in above and above["from"] != below.get("from"):
+        below = {name: entry for name, entry in below.items() if name != "arguments"}
     tables = [k for k in above if isinstance(above[k], dict) and isinstance(below.get(k), dict)]
     return below | above | {k: _over(below[k], above[k]) for k in tables}
 
@@ -101,8 +106,24 @@ def _source(table: dict, where: str) -> Source:
     try:
         # What made the items is part of what a run is: another folder, another run.
         origin = {"from": table.pop("from"), "arguments": table.pop("arguments", {})}
-        return Source(resolve_name(origin["from"])(**origin["arguments"]), **table, origin=origin)
+        items = resolve_name(origin["from"])(**expanded(origin["arguments"]))
+        return Source(items, **table, origin=origin)
     except KeyError as error:
         raise ValueError(f"{where}: {error} is missing") from error
     except (ImportError, AttributeError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def expanded(value: object) -> object:
+    """Arguments, with what the environment says in the place of $NAME: where data lie differs from
+    one machine to the next, and a run does not."""
+    if isinstance(value, dict):
+        return {name: expanded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [expanded(each) for each in value]
+    if not isinstance(value, str):
+        return value
+    if unknown := re.search(r"\$\{?\w+", found := os.path.expandvars(value)):
+        name = unknown[0].strip("${")
+        raise ValueError(f"{value!r}: {name} is not set: export {name}=..., the folder of the data")
+    return found

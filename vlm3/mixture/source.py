@@ -10,6 +10,7 @@ import numpy as np
 
 from vlm3 import tasks
 from vlm3.focal import unify_focal, unify_pair
+from vlm3.mixture.augmentation import augmented
 from vlm3.tasks.task import Task
 from vlm3.views import Pair, Sample, View
 
@@ -23,8 +24,9 @@ class Source:
     unified to, also for pose, where the paper takes 750; templates: what differs from the task's
     own, see `vlm3.tasks.get`; options: further ones of `task.ask`; one_wording: all questions of a
     kind in a sample share their words, drawn for each sample, so that these are read once;
-    either_way: which view of an item comes first is drawn, too; origin: what made the items, as
-    told by the file of a mixture. Of an item that is a tuple, as many views are shown as the task
+    either_way: which view of an item comes first is drawn, too; augment: views are shown as they
+    could have been, see `vlm3.mixture.augmentation`; origin: what made the items, as told by the
+    file of a mixture. Of an item that is a tuple, as many views are shown as the task
     asks about.
     """
 
@@ -36,6 +38,7 @@ class Source:
     options: Mapping = field(default_factory=dict)
     one_wording: bool = False
     either_way: bool = False
+    augment: bool = False
     origin: Mapping = field(default_factory=dict)
 
     @cached_property
@@ -54,6 +57,8 @@ class Source:
         if isinstance(item, Sample):
             return replace(item, source=name)
         turned = self.either_way and rng.random() < 0.5
+        if self.augment:
+            item = self._augmented(item, rng)
         views, matches = self._unified(item, turned)
         options = dict(self.options)
         if matches and self.bound.takes_matches:
@@ -77,6 +82,13 @@ class Source:
         """The views of an item as a sample shows them, whether or not there is something to ask."""
         item = self.items[index]
         return item.views if isinstance(item, Sample) else self._unified(item)[0]
+
+    def _augmented(self, item: View | tuple, rng: np.random.Generator) -> tuple[View, ...]:
+        if isinstance(item, Pair):
+            raise ValueError(
+                "augment needs depth or points, not a Pair, whose matches would not move"
+            )
+        return augmented((item,) if isinstance(item, View) else item[: self.bound.views], rng)
 
     def _unified(
         self, item: View | Pair | tuple, turned: bool = False

@@ -19,6 +19,7 @@ import numpy as np
 from vlm3 import mixture
 from vlm3.geometry import Camera, rays
 from vlm3.mixture import Source
+from vlm3.mixture.files import expanded
 from vlm3.tasks.task import Task
 from vlm3.views import QA, Answer, NothingToAsk, Sample, View
 
@@ -59,13 +60,16 @@ class Blind:
 
 
 def lessons(source: Source) -> Source:
-    """The training split of a source, where what made its items takes one of several splits; else
-    the source itself."""
+    """The training split of a source, where what made its items takes one of several splits and has
+    that one on this disk; else the source itself."""
     arguments = dict(source.origin.get("arguments", {}))
     if "split" not in arguments:
         return source
     arguments["split"] = "train"
-    items = resolve_name(source.origin["from"])(**arguments)
+    try:
+        items = resolve_name(source.origin["from"])(**expanded(arguments))
+    except (OSError, ValueError):
+        return source
     return replace(source, items=items, origin={**source.origin, "arguments": arguments})
 
 

@@ -142,6 +142,7 @@ class Learner:
         self.config, self.place, self.tasks = config, place, tasks
         self.net = sharding.sharded(net, place.device, config.shard, config.precision)
         self.optimizers = optimizers(self.net, config)
+        self.validated: dict[Share, list[Batch]] = {}
         self.peak = config.peak_tflops * 1e12 or flops.peak(place.device, config.precision)
 
     def step(self, step: int, feed: Feed) -> dict:
@@ -202,10 +203,17 @@ class Learner:
     def validate(self, share: Share, stop: Stop) -> dict:
         """Mean loss of each source over one step's worth of samples; raises sharding.Stopped."""
         names, sums = share.samples.names, torch.zeros(len(share.samples.names), 2)
-        with Feed(share, range(1), 0, stop) as feed:
-            for batch, counts in sharding.evened(feed.step(), stopping=stop.is_set):
-                sums += counts * self._by(batch, self.losses(batch), names, batch.sources)
+        made = self._made(share, stop)
+        for batch, counts in sharding.evened(made, stopping=stop.is_set):
+            sums += counts * self._by(batch, self.losses(batch), names, batch.sources)
         return self._told(sums, names)
+
+    def _made(self, share: Share, stop: Stop) -> list[Batch]:
+        """The batches of a validation, made once: they are the same every time."""
+        if share not in self.validated:
+            with Feed(share, range(1), 0, stop) as feed:
+                self.validated[share] = list(feed.step())
+        return self.validated[share]
 
     def _by(
         self, batch: Batch, losses: torch.Tensor, names: Sequence[str], of_samples: Sequence[str]
