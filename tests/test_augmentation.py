@@ -326,3 +326,14 @@ def test_arguments_are_not_inherited_by_what_makes_other_items(tmp_path):
     other = load(above).sources["a"]
     assert other.origin["arguments"] == {"size": 9}
     assert other.questions == 3
+
+
+def test_augmented_pairs_show_either_view_first():
+    views = Rooms("small", "test", views=2)[0]
+    dark, light = (
+        replace(view, image=np.full_like(view.image, grey), boxes=())
+        for view, grey in zip(views, (10, 250), strict=True)
+    )
+    source = Source([(dark, light)], "depth", 2, 100, either_way=True, augment=True)
+    shown = [source.sample(0, "", np.random.default_rng(k)).views[0].image for k in range(24)]
+    assert {bool(np.median(image) > 127) for image in shown} == {True, False}

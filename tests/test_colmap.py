@@ -9,6 +9,7 @@ from PIL import Image
 from tests.readers import FORMATS, demand_reader, real
 from vlm3.geometry import invert, project
 from vlm3.sources.colmap import Colmap
+from vlm3.sources.curation.indexing import beside
 from vlm3.sources.reading import colmap_files, lenses
 
 pycolmap = pytest.importorskip("pycolmap")
@@ -109,6 +110,16 @@ def test_without_a_scale_nobody_knows_metres(made):
     np.testing.assert_allclose(free[0].points * [1, 1, 0.5], held[0].points)
     with pytest.raises(ValueError, match="scale_m must be metres per unit"):
         Colmap(made[0], scale_m=-1)
+
+
+def test_what_is_another_world_or_unit_has_another_index_of_pairs(made, tmp_path):
+    shutil.copytree(made[0] / ".txt", tmp_path / "a")
+    shutil.copytree(tmp_path / "a" / "sparse" / "0", tmp_path / "a" / "sparse" / "1")
+    readers = [
+        *(Colmap(tmp_path / "a"), Colmap(tmp_path / "a", model="sparse/1")),
+        Colmap(tmp_path / "a", scale_m=1.0),
+    ]
+    assert len({beside(reader) for reader in readers}) == 3
 
 
 def test_the_first_place_that_holds_a_model_is_read(made, tmp_path):

@@ -638,3 +638,16 @@ def test_a_mixture_like_one_that_is_not_there_names_it(tmp_path):
     path.write_text('like = "attic"\n')
     with pytest.raises(FileNotFoundError, match="attic"):
         mixture.load(path)
+
+
+def test_a_mixture_may_name_another_that_lies_beside_it(tmp_path, monkeypatch):
+    (tmp_path / "apart").mkdir()
+    (tmp_path / "apart" / "first.toml").write_text(
+        '[sources.depth]\nfrom = "vlm3.sources.rooms:Rooms"\n'
+        'arguments = { collection = "small", views = 1 }\ntask = "depth"\n'
+    )
+    (tmp_path / "apart" / "second.toml").write_text('like = "first.toml"\n')
+    (tmp_path / "apart" / "third.toml").write_text('[sources.a]\nlike = "first.toml:depth"\n')
+    monkeypatch.chdir(tmp_path)
+    assert list(mixture.load("apart/second.toml").sources) == ["depth"]
+    assert list(mixture.load("apart/third.toml").sources) == ["a"]

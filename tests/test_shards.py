@@ -20,8 +20,8 @@ from vlm3.focal import unify_focal, unify_pair
 from vlm3.geometry import Camera
 from vlm3.mixture import Mixture, Source
 from vlm3.sources import folders, shards
-from vlm3.sources.curation import tables
-from vlm3.sources.curation.shards import (
+from vlm3.sources.curation import parquet
+from vlm3.sources.curation.packing import (
     Packing,
     begin,
     damaged,
@@ -92,7 +92,7 @@ def test_points_are_what_was_measured_at_pixels_of_the_view_before_it_was_resamp
 def test_a_point_at_the_edge_stays_inside_where_single_floats_would_round_it_out():
     edge = np.array([[np.nextafter(64.0, 0), np.nextafter(56.0, 0), 2.0]])
     view = View(wall(0).image, wall(0).camera, points=edge)
-    (found,) = [tables.rows.view_of(tables.rows.row_of(view, None))]
+    (found,) = [parquet.rows.view_of(parquet.rows.row_of(view, None))]
     assert (found.points[0, :2] < (64, 56)).all()
     assert np.allclose(found.points, edge)
 

@@ -332,6 +332,7 @@ def test_a_reader_takes_one_side_of_a_split_by_its_file(tmp_path):
     train, test = (Rgbd(tmp_path, scenes=f"{path}:{side}").scenes for side in ("train", "test"))
     assert sorted(train + test) == ["attic", "cellar", "hall"]
     assert (list(train), list(test)) == (sides["train"]["rgbd"], sides["test"]["rgbd"])
+    assert Rgbd(tmp_path, scenes=[f"{path}:test"]).scenes == test  # as the command gives it
     with pytest.raises(ValueError, match="has no such side, or nothing of rgbd on it"):
         Rgbd(tmp_path, scenes=f"{path}:validation")
     with pytest.raises(FileNotFoundError, match="make it with `vlm3 data split`"):

@@ -7,7 +7,7 @@ from tests.walls import Made
 from vlm3.mixture import Mixture, Source
 from vlm3.mixture.stream import in_stretches
 from vlm3.sources import folders, shards
-from vlm3.sources.curation.shards import Packing, pack
+from vlm3.sources.curation.packing import Packing, pack
 from vlm3.sources.shards import Shards
 
 SIZES = (3, 10, 0, 1, 10)

@@ -42,6 +42,15 @@ def test_pairs_are_views_of_one_scene_within_all_ranges(made):
         found[len(found)]
 
 
+def test_a_pair_says_of_which_frames_it_is_and_whether_in_metres(made):
+    found = pairs(made)
+    row = found.rows[3]
+    names = [found.reader.frames[row[end]].name for end in ("first", "second")]
+    assert [frame.name for frame in found.frames[3]] == names
+    assert len(found.frames) == len(found)
+    assert found.metric is True
+
+
 def test_of_the_two_ways_the_smaller_share_counts(made):
     found = pairs(made, covisible=(0.3, 1))
     assert found.rows["covisible"].min() >= 0.3

@@ -9,7 +9,7 @@ dictionary of its arguments in json; OUT: a folder that all machines see, or s3:
 import argparse
 import json
 
-from vlm3.sources.curation.shards import Packing, begin, finish, pack_shard, shards_of
+from vlm3.sources.curation.packing import Packing, begin, finish, pack_shard, shards_of
 from vlm3.sources.reading import Reader, named
 
 

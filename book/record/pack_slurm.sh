@@ -14,7 +14,7 @@ exec "${PYTHON:-python}" - "$@" <<'END'
 import os
 import sys
 
-from vlm3.sources.curation.shards import Packing, finish, pack
+from vlm3.sources.curation.packing import Packing, finish, pack
 from vlm3.sources.reading import named
 
 parts, reader, root, out = sys.argv[1:]

@@ -123,10 +123,13 @@ def shown(record: dict) -> None:
 def run(name: str, args: argparse.Namespace) -> None:
     how = {"learner": graphed.Learner} if torch.cuda.is_available() else {}
     samples = mixed("both" if name == "long" else name, args.seed)
+    how_long = config(name, args)
     check = mixture.load(HERE / "photos-validation.toml", args.seed + 1)
     began = time.monotonic()
-    sft.train(config(name, args), samples, check, shown, **how)
-    print(name, samples.passes(args.steps * args.batch), time.monotonic() - began, flush=True)
+    sft.train(how_long, samples, check, shown, **how)
+    print(
+        name, samples.passes(how_long.steps * how_long.batch), time.monotonic() - began, flush=True
+    )
 
 
 def main() -> None:

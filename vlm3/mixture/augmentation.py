@@ -1,4 +1,6 @@
-"""Views as they could have been: mirrored, turned a little, in other light. Labels stay exact.
+"""Views as they could have been: mirrored, turned a little, seen from beside, in other light.
+
+Points move exactly; depth of a view that is turned or moved is that of the nearest old pixel.
 
 For few photographs, which are shown many times: the paper has millions, and shows each as it is.
 """

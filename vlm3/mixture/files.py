@@ -39,9 +39,12 @@ def load(path: str | Path, seed: int = 0) -> Mixture:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _path(path: str | Path) -> Path:
+def _path(path: str | Path, beside: Path | None = None) -> Path:
+    """A packaged mixture, or a file; beside: the file that names it, in whose folder it may lie."""
     packaged = PACKAGED / f"{path}.toml"
     path = packaged if packaged.exists() else Path(path)
+    if beside is not None and (near := beside.parent / path).is_file():
+        path = near
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PACKAGED.glob("*.toml")))
         raise FileNotFoundError(f"{path}: no such mixture; give a TOML file, or one of {known}")
@@ -64,18 +67,18 @@ def _parts(path: Path) -> tuple[dict, dict[str, dict]]:
         raise ValueError(f"{path}: `sources` must hold a table for each source")
     first, found = _shared(like, arguments, path) if like else ({}, {})
     for name, table in tables.items():
-        whole = _whole(table, found, f"{path}, source {name!r}")
+        whole = _whole(table, found, path, f"{path}, source {name!r}")
         found[name] = _over(found.get(name, {}), whole)
     return first | settings, found
 
 
-def _whole(table: dict, before: dict[str, dict], where: str) -> dict:
+def _whole(table: dict, before: dict[str, dict], path: Path, where: str) -> dict:
     """A table with what it leaves to the one that it is like."""
     table = dict(table)
     if (like := table.pop("like", None)) is None:
         return table
     of, _, name = str(like).rpartition(":")
-    known = _parts(_path(of))[1] if of else before
+    known = _parts(_path(of, path))[1] if of else before
     if name not in known:
         raise ValueError(f"{where}: like {like!r}, but there are {', '.join(known) or 'none'}")
     return _over(known[name], table)
@@ -95,7 +98,7 @@ def _shared(like: object, arguments: dict, path: Path) -> tuple[dict, dict[str, 
     names = like if isinstance(like, list) else [like]
     if not all(isinstance(name, str) for name in names):
         raise ValueError(f"{path}: `like` must name a mixture or a list of them, got {like!r}")
-    shared = [_parts(_path(name)) for name in names]
+    shared = [_parts(_path(name, path)) for name in names]
     tables = {name: table for _, known in shared for name, table in known.items()}
     more = {name: _over(table, {"arguments": arguments}) for name, table in tables.items()}
     return shared[0][0], more

@@ -58,7 +58,7 @@ class Source:
             return replace(item, source=name)
         turned = self.either_way and rng.random() < 0.5
         if self.augment:
-            item = self._augmented(item, rng)
+            item, turned = self._augmented(item, turned, rng), False
         views, matches = self._unified(item, turned)
         options = dict(self.options)
         if matches and self.bound.takes_matches:
@@ -83,12 +83,17 @@ class Source:
         item = self.items[index]
         return item.views if isinstance(item, Sample) else self._unified(item)[0]
 
-    def _augmented(self, item: View | tuple, rng: np.random.Generator) -> tuple[View, ...]:
+    def _augmented(
+        self, item: View | tuple, turned: bool, rng: np.random.Generator
+    ) -> tuple[View, ...]:
+        """The views that are shown, in their order, as they could have been."""
         if isinstance(item, Pair):
             raise ValueError(
                 "augment needs depth or points, not a Pair, whose matches would not move"
             )
-        return augmented((item,) if isinstance(item, View) else item[: self.bound.views], rng)
+        way = -1 if turned else 1
+        views = (item,) if isinstance(item, View) else item[::way][: self.bound.views]
+        return augmented(views, rng)
 
     def _unified(
         self, item: View | Pair | tuple, turned: bool = False

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -51,6 +52,7 @@ def labelled(view: View, ax: Axes, title: str = "") -> Axes:
 def carried(view1: View, view2: View) -> np.ndarray:
     """HxWx3 uint8: view 2 as view 1 would show it, through view 2's depth; without a map of that,
     grey, with view 1's points in their colours."""
+    side = 1
     if view2.depth_m is not None:
         found = warps.carried(_points(view2), view1)
         found = found._replace(uv1=found.uv2, uv2=found.uv1)
@@ -59,8 +61,12 @@ def carried(view1: View, view2: View) -> np.ndarray:
         some = view1 if view1.points is not None else _points(view1)
         found = warps.carried(some, view2)
         picture = view2.image.mean(-1, keepdims=True).repeat(3, -1).astype(np.uint8) // 2 + 96
+        side = max(1, view2.size[0] // 300)  # or nobody would see them
     (columns1, rows1), (columns2, rows2) = (uv.astype(int).T for uv in (found.uv1, found.uv2))
-    picture[rows2, columns2] = view1.image[rows1, columns1]
+    last = np.subtract(picture.shape[:2], 1)
+    for down, right in product(range(side), repeat=2):
+        place = np.minimum(rows2 + down, last[0]), np.minimum(columns2 + right, last[1])
+        picture[place] = view1.image[rows1, columns1]
     return picture
 
 

@@ -68,7 +68,7 @@ def lessons(source: Source) -> Source:
     arguments["split"] = "train"
     try:
         items = resolve_name(source.origin["from"])(**expanded(arguments))
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return source
     return replace(source, items=items, origin={**source.origin, "arguments": arguments})
 

@@ -47,7 +47,7 @@ class Colmap(Reader):
         images: str = "images",
         scale_m: float | None = None,
     ):
-        self.models, self.images = MODELS if model is None else (model,), images
+        self.model, self.images = model, images
         self.scale_m = units.unit(scale_m)
         self.metric = scale_m is not None
         super().__init__(root, scenes, frames)
@@ -59,7 +59,8 @@ class Colmap(Reader):
                 yield from colmap_files.registered(model, folder / self.images, scene)
 
     def _model(self, folder: Path) -> Path | None:
-        places = (folder / name for name in self.models)
+        models = MODELS if self.model is None else (self.model,)
+        places = (folder / name for name in models)
         return next((place for place in places if colmap_files.holds_model(place)), None)
 
     def _view(self, frame: Registered) -> View:

@@ -17,13 +17,10 @@ Photographs come through a lens that bends; here they are undistorted, see
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from vlm3.sources.reading import Reader, files, units
-from vlm3.sources.reading.transforms import Shot, shots, tables
+from vlm3.sources.reading.transforms import GL_FROM_CAM, Shot, shots, tables
 from vlm3.views import View
 
-GL_FROM_CAM = np.diag([1.0, -1, -1, 1])
 PER_UNIT = 1000  # of depth pictures
 
 

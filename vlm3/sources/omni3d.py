@@ -38,6 +38,7 @@ from vlm3.views import Box, View
 
 _WAY_OUT = "download Omni3D_json.zip again"
 _AGREED_M = 0.5
+UNHIDDEN = 0.3  # of an object must be seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,7 @@ def _listed(path: Path) -> Iterator[_Frame]:
 
 
 def _reliable(annotation: dict) -> bool:
-    hidden = 0 <= annotation.get("visibility", -1) < solids.SHOWN
+    hidden = 0 <= annotation.get("visibility", -1) < UNHIDDEN
     unseen = annotation.get("lidar_pts", -1) == 0 or annotation.get("segmentation_pts", -1) == 0
     off = annotation.get("depth_error", -1) > _AGREED_M
     solid = annotation["valid3D"] and min(annotation["dimensions"]) > 0

@@ -1,4 +1,4 @@
-"""Items that were packed into shards, see `vlm3.sources.curation.shards`: from a disk or a bucket.
+"""Items that were packed into shards, see `vlm3.sources.curation.packing`: from a disk or a bucket.
 
 A pack is a folder with manifest.json and Parquet files, the shards. Their rows lie in groups of a
 few items, so one item costs one small read, wherever the folder is: at random access over a

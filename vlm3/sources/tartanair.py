@@ -23,7 +23,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from vlm3 import disk
 from vlm3.geometry import Camera
@@ -123,13 +122,7 @@ def _array(path: Path) -> np.ndarray:
 
 def _unpacked(path: Path) -> np.ndarray:
     """(H, W) float32 of a picture whose bytes are blue, green, red, alpha."""
-    try:
-        with Image.open(path) as picture:
-            rgba = np.asarray(picture)
-    except Exception as error:  # on broken files Pillow raises nearly anything
-        raise ValueError(
-            f"{path}: not a picture that can be read whole ({error}); {_AGAIN}"
-        ) from None
+    rgba = files.raster(path, _AGAIN)
     if rgba.shape[2:] != (4,):
-        raise ValueError(f"{path}: has {picture.mode}, not the four bytes of floats; {_AGAIN}")
+        raise ValueError(f"{path}: has shape {rgba.shape}, not the four bytes of floats; {_AGAIN}")
     return np.ascontiguousarray(rgba[..., [2, 1, 0, 3]]).view("<f4")[..., 0]

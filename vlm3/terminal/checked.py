@@ -7,22 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vlm3.sources.curation.check import KNOWN
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from vlm3.sources.curation.check import Checked
     from vlm3.sources.reading import Reader
 
-_KNOWN = ("world_from_cam", "depth_m", "points", "boxes")
 _WORDS = ("with poses", "with dense depth", "with points", "with boxes")
 
 
 def facts(name: str, found: "Checked", reader: "Reader") -> list[tuple[str, str]]:
+    """What was found, as rows of a word and what it stands for."""
     count = len(found.facts)
     rows = [(name, f"{found.frames} frames of {found.scenes} scenes; {count} looked at")]
     if not count:
         return rows
-    known = (f"{found.knowing(of)} {word}" for of, word in zip(_KNOWN, _WORDS, strict=True))
+    known = (f"{found.knowing(of)} {word}" for of, word in zip(KNOWN, _WORDS, strict=True))
     rows.append(("labels", ", ".join(known)))
     rows.append(("sizes", _most(found.sizes)))
     rows.append(("focal", "{:.5g} to {:.5g} px".format(*found.focal_px[[0, 2]])))

@@ -97,19 +97,17 @@ class Pairs(Read):
 
     Args:
         index: its folder; beside the data, without it.
-        neighbours: how many frames each one is held against.
         processes: as many as there are cores, without it.
     """
 
     index: Path | None = None
-    neighbours: int = 30
     processes: int | None = None
 
     def run(self) -> int:
         from vlm3.sources.curation.indexing import index, rows
 
         reader = self.reader()
-        path = index(reader, self.index, self.neighbours, processes=self.processes)
+        path = index(reader, self.index, processes=self.processes)
         found = rows(path, reader)
         print(f"{len(found)} pairs of {len(reader)} frames")
         for name, unit in (("angle_deg", "degrees"), ("distance_m", "m")):
@@ -202,7 +200,7 @@ class Pack(Read):
     terms: str = ""
 
     def run(self) -> int:
-        from vlm3.sources.curation.shards import Packing, pack
+        from vlm3.sources.curation.packing import Packing, pack
 
         origin = {"from": self.name, "arguments": self.arguments()}
         how = Packing(

@@ -69,7 +69,7 @@ class Checked:
     """What was found in a data set.
 
     frames, scenes: how many it has; broken: those of `facts` and of their neighbours that could not
-    be read, and why; facts: of the views that were looked at; pairs: of those that were compared;
+    be read, and why; facts: of the views that were looked at; pairs: of those that show the same;
     centre: how far the principal point is off, where that can be known; metric: whether lengths are
     metres.
     """
@@ -109,14 +109,10 @@ class Checked:
     @property
     def likeness(self) -> dict[str, float]:
         """Mean over pairs: as read, "", and had each mistake been made."""
-        return (
-            {
-                name: float(np.mean([p.likeness[name] for p in self.pairs]))
-                for name in ("", *MISTAKES)
-            }
-            if self.pairs
-            else {}
-        )
+        if not self.pairs:
+            return {}
+        alike = {name: [pair.likeness[name] for pair in self.pairs] for name in ("", *MISTAKES)}
+        return {name: float(np.mean(each)) for name, each in alike.items()}
 
     @property
     def gap(self) -> dict[str, float]:

@@ -1,17 +1,13 @@
 """Fingerprints of photographs, to find those that show the same among very many."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
 from itertools import product
-from multiprocessing import get_context
 
 import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
-from vlm3.sources.curation.parts import PART, part_of
+from vlm3.sources.curation.parts import PART, cores, part_of, workers
 from vlm3.sources.reading import Reader
 
 BITS = 6  # of 64; copies are as near, and of 670,000 pairs of others the nearest are 12 apart
@@ -25,12 +21,11 @@ def hashes(reader: Reader, processes: int | None = None, what: str = "") -> list
     processes: as many as there are cores, unless told; what: the name of the bar, "" for none.
     """
     parts = [part_of(reader, start) for start in range(0, len(reader), PART)]
-    processes = min(processes or os.cpu_count() or 1, len(parts))
-    # spawned: a fork of a process with threads, as torch has them, may hang
-    many = ProcessPoolExecutor(processes, get_context("spawn")) if processes > 1 else nullcontext()
+    processes = min(processes or cores(), len(parts))
     found: list[int | None] = []
-    with many as pool, tqdm(total=len(reader), desc=what, unit="photo", disable=not what) as bar:
-        for some in (pool.map if pool else map)(_hashed, parts):
+    bar = tqdm(total=len(reader), desc=what, unit="photo", disable=not what)
+    with workers(processes) as mapped, bar:
+        for some in mapped(_hashed, parts):
             found += some
             bar.update(len(some))
     return found

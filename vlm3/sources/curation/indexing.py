@@ -10,7 +10,6 @@ and only a small grid of their depth is kept.
 import hashlib
 import inspect
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ import numpy as np
 from vlm3 import disk
 from vlm3.sources.curation import parts
 from vlm3.sources.curation.covisibility import GRID
-from vlm3.sources.reading import Reader
+from vlm3.sources.reading import Reader, name_of
 
 NEIGHBOURS = 24
 
@@ -50,7 +49,9 @@ def index(
     with disk.held(path):
         disk.claim(path, identity(reader) | how, begun=(path / "config.json").exists())
         if not (path / "pairs.jsonl").exists():
-            _make(reader, path, how | {"metric": reader.metric}, processes or _cores(), progress)
+            _make(
+                reader, path, how | {"metric": reader.metric}, processes or parts.cores(), progress
+            )
         shutil.rmtree(path / "parts", ignore_errors=True)
     return path
 
@@ -69,16 +70,10 @@ def identity(reader: Reader) -> dict:
     return {
         "reader": name_of(reader),
         "arguments": arguments_of(reader),
+        "metric": reader.metric,
         "frames": len(reader),
         "names": hashlib.sha256(frames.encode()).hexdigest()[:16],
     }
-
-
-def name_of(reader: Reader) -> str:
-    """As `vlm3.sources.reading.named` takes it."""
-    module, kind = type(reader).__module__, type(reader).__qualname__
-    own = module.removeprefix("vlm3.sources.")
-    return own if own != module else f"{module}:{kind}"
 
 
 def arguments_of(reader: Reader) -> dict:
@@ -173,7 +168,3 @@ def _demand(path: Path, reader: Reader) -> None:
             f"{path} lacks {len(lacking)} of {len(reader)} frames, the first is {lacking[0]}: "
             "it is an index of other data, or of a part of them; make another one"
         )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

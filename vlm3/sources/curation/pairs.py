@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from time import sleep
 
@@ -10,7 +11,7 @@ import numpy as np
 from vlm3.geometry import relative_pose, rotation_angle_deg
 from vlm3.sources.curation.candidates import bins, evenly
 from vlm3.sources.curation.indexing import beside, index, rows
-from vlm3.sources.reading import Reader, named
+from vlm3.sources.reading import Frame, Reader, named
 from vlm3.views import View
 
 __all__ = ["Pairs", "index"]
@@ -52,6 +53,17 @@ class Pairs(Sequence):
         if not len(kept):
             raise ValueError(f"{self.index}: {_none_left(found, ranges)}")
         self.rows = kept[_order(kept, self.reader, seed)[:most]]
+
+    @cached_property
+    def frames(self) -> list[tuple[Frame, Frame]]:
+        """Of each pair, so that packs keep their names."""
+        ends = zip(self.rows["first"].tolist(), self.rows["second"].tolist(), strict=True)
+        return [(self.reader.frames[a], self.reader.frames[b]) for a, b in ends]
+
+    @property
+    def metric(self) -> bool:
+        """Whether lengths are metres."""
+        return self.reader.metric
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -2,6 +2,7 @@
 run that was stopped goes on where it was, and how many processes work changes nothing."""
 
 import copy
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -32,6 +33,11 @@ ROW = np.dtype(
     ]
 )
 _SEEN_M = 2.0  # half of what is seen is nearer, where lengths are not metres
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

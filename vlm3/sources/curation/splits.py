@@ -19,11 +19,9 @@ import numpy as np
 from vlm3 import disk
 from vlm3.sources.curation.hashes import BITS, hashes, near, perceptual_hash
 from vlm3.sources.reading import Frame, Reader
+from vlm3.sources.reading.sides import SIDES, Scenes, load
 
 __all__ = ["Overlap", "Twin", "load", "overlap", "perceptual_hash", "place", "save", "split"]
-
-SIDES = "train", "test"
-Scenes = dict[str, list[str]]  # of each data set
 
 
 class Twin(NamedTuple):
@@ -108,24 +106,6 @@ def _drawn(sizes: Mapping[str, int], share: float, kind: type, seed: int) -> set
 def save(path: str | Path, sides: Mapping[str, Scenes], **how: float) -> None:
     """Write a split; how: what it was made with, such as share and seed."""
     disk.write(Path(path), json.dumps({**how, **sides}, indent=1) + "\n")
-
-
-def load(path: str | Path) -> dict[str, Scenes]:
-    """The two sides of a split. FileNotFoundError or ValueError, naming the file, for one that is
-    missing, is something else, or has a scene on both sides."""
-    path, way_out = Path(path), "make it with `vlm3 data split`"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such split; {way_out}")
-    try:
-        found = json.loads(disk.text(path))
-        sides = {side: {name: [*of] for name, of in found[side].items()} for side in SIDES}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path}: not a split ({error!r}); {way_out}") from None
-    train, test = (sides[side] for side in SIDES)
-    both = [(n, s) for n in test for s in test[n] if s in train.get(n, ())]
-    if both:
-        raise ValueError(f"{path}: on both sides: {', '.join(map('/'.join, both[:8]))}; {way_out}")
-    return sides
 
 
 def overlap(

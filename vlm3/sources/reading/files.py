@@ -12,7 +12,17 @@ from PIL import Image
 from vlm3 import disk
 from vlm3.sources.labels import inside
 
-__all__ = ["depth_png", "grey", "inside", "json_of", "matrix", "records", "rigid", "there"]
+__all__ = [
+    "depth_png",
+    "grey",
+    "inside",
+    "json_of",
+    "matrix",
+    "raster",
+    "records",
+    "rigid",
+    "there",
+]
 
 
 def there(path: Path, way_out: str) -> Path:
@@ -61,16 +71,22 @@ def rigid(pose: np.ndarray, where: object, off: float = 0.01) -> np.ndarray:
     return found
 
 
-def grey(path: Path, way_out: str = "download it again") -> np.ndarray:
-    """A grey picture of 8, 16 or 32 bits, (H, W), as stored."""
+def raster(path: Path, way_out: str) -> np.ndarray:
+    """The numbers of a picture as stored, (H, W) or (H, W, channels); FileNotFoundError or
+    ValueError, naming it."""
     there(path, way_out)
     try:
         with Image.open(path) as picture:
-            found = np.asarray(picture)
+            return np.asarray(picture)
     except Exception as error:  # on broken files Pillow raises nearly anything
         raise ValueError(
             f"{path}: not a picture that can be read whole ({error}); {way_out}"
         ) from None
+
+
+def grey(path: Path, way_out: str = "download it again") -> np.ndarray:
+    """A grey picture of 8, 16 or 32 bits, (H, W), as stored."""
+    found = raster(path, way_out)
     if found.ndim != 2:
         raise ValueError(f"{path}: needs one channel, has shape {found.shape}")
     return found

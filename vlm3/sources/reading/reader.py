@@ -10,7 +10,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import ClassVar
 
-from vlm3.sources.reading import files
+from vlm3.sources.reading import sides
 from vlm3.views import View
 
 
@@ -58,7 +58,7 @@ class Reader(Sequence, ABC):
         found = list(self._frames())
         if not found:
             raise FileNotFoundError(f"{root}: nothing to read; give the folder with {self.layout}")
-        wanted = _side(scenes, type(self).__name__.lower())
+        wanted = _side(scenes, name_of(self))
         self.frames = tuple(_part(_of_scenes(found, wanted, self.root), frames))
         if not self.frames:
             raise ValueError(f"{root}: its scenes have no frames from {frames[0]} to {frames[1]}")
@@ -107,6 +107,13 @@ def named(name: str) -> type[Reader]:
     return getattr(import_module(f"vlm3.sources.{name}"), name.capitalize())
 
 
+def name_of(reader: Reader) -> str:
+    """As `vlm3.sources.reading.named` takes it."""
+    module, kind = type(reader).__module__, type(reader).__qualname__
+    own = module.removeprefix("vlm3.sources.")
+    return own if own != module else f"{module}:{kind}"
+
+
 def names() -> list[str]:
     """All data sets that can be read."""
     folder = Path(__file__).parents[1]
@@ -120,14 +127,14 @@ def _reads(path: Path) -> bool:
 
 def _side(scenes: str | Sequence[str], name: str) -> str | Sequence[str]:
     """The scenes of a data set on a side of a split, where one is named."""
-    split = isinstance(scenes, str) and re.fullmatch(r"(.+\.json):(\w+)", scenes)
+    (only,) = scenes if len(scenes) == 1 and not isinstance(scenes, str) else (scenes,)
+    split = isinstance(only, str) and re.fullmatch(r"(.+\.json):(\w+)", only)
     if not split:
         return scenes
-    sides = files.json_of(Path(split[1]), "make it with `vlm3 data split`")
-    try:
-        return sides[split[2]][name]
-    except (KeyError, TypeError):
-        raise ValueError(f"{scenes}: has no such side, or nothing of {name} on it") from None
+    found = sides.load(split[1]).get(split[2], {})
+    if name not in found:
+        raise ValueError(f"{only}: has no such side, or nothing of {name} on it")
+    return found[name]
 
 
 def _of_scenes(frames: list[Frame], scenes: str | Sequence[str], root: Path) -> list[Frame]:

@@ -12,7 +12,7 @@ import numpy as np
 from vlm3.sources.photo import read_rgb
 from vlm3.sources.reading import colmap_files, files, transforms, units
 from vlm3.sources.reading.extras import need
-from vlm3.sources.reading.transforms import Shot
+from vlm3.sources.reading.transforms import GL_FROM_CAM, Shot
 
 PHOTOS = {"dslr": "resized_images", "iphone": "rgb"}
 FILMS = "rgb.mkv", "rgb.mp4"
@@ -21,7 +21,6 @@ DEPTH = 192, 256  # rows and columns of its depth
 MM = 1000
 # transforms.json has cameras that look along -z with y up, in a world of other axes than the scans'
 SCAN_FROM_WORLD = np.array([[0.0, 1, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0], [0, 0, 0, 1]])
-GL_FROM_CAM = np.diag([1.0, -1, -1, 1])
 _EXTRACT = "extract it with iphone/prepare_iphone_data.py of the publisher's toolkit"
 
 

@@ -17,6 +17,7 @@ from vlm3.sources.reading import Frame, files
 from vlm3.sources.reading.lenses import Lens, lens
 
 PERSPECTIVE = {"SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"}
+GL_FROM_CAM = np.diag([1.0, -1, -1, 1])  # of cameras that look along -z with y up
 BENDS = "k1", "k2", "k3", "k4", "p1", "p2"
 _AGAIN = "export it again"
 

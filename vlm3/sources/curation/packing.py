@@ -26,8 +26,9 @@ from tqdm.auto import tqdm
 
 import vlm3
 from vlm3 import disk
-from vlm3.sources.curation.tables import PER_GROUP, Packing, file_of
+from vlm3.sources.curation.parquet import PER_GROUP, Packing, file_of
 from vlm3.sources.folders import Folder
+from vlm3.sources.shards import MANIFEST
 
 __all__ = ["Packing", "begin", "damaged", "finish", "pack", "pack_shard", "shards_of"]
 
@@ -111,14 +112,14 @@ def finish(out: str | Path) -> dict:
         )
     digest = _digest(config)
     manifest = _manifest(config, [_of(digest, json.loads(found[n]), folder) for n in names], folder)
-    folder.write("manifest.json", json.dumps(manifest, indent=1).encode())
+    folder.write(MANIFEST, json.dumps(manifest, indent=1).encode())
     return manifest
 
 
 def damaged(out: str | Path) -> list[str]:
     """The shards of a pack that are missing, or not what the manifest tells of: reads all."""
     folder = Folder(str(out))
-    shards = json.loads(folder.read(["manifest.json"])["manifest.json"])["shards"]
+    shards = json.loads(folder.read([MANIFEST])[MANIFEST])["shards"]
     return [shard["file"] for shard in shards if _sha256(folder, shard["file"]) != shard["sha256"]]
 
 
