@@ -151,6 +151,12 @@ def test_a_log_without_annotations_has_no_boxes(tmp_path):
     assert Argoverse2(tmp_path)[1].boxes == ()
 
 
+def test_logs_without_photographs_are_said_to_lack_them(tmp_path):
+    shutil.rmtree(made(tmp_path) / LOG / "sensors/cameras")
+    with pytest.raises(FileNotFoundError, match="no sensors/cameras: download their photographs"):
+        Argoverse2(tmp_path)
+
+
 def test_an_unknown_camera_is_an_error_that_lists_them(tmp_path):
     with pytest.raises(ValueError, match=r"no cameras \['front'\]; there are ring_front_center"):
         Argoverse2(made(tmp_path), cameras=["front"])

@@ -567,6 +567,19 @@ def test_what_a_brief_question_is_about_stands_at_its_end():
         assert all(qa.question.endswith(")") for qa in qas)
 
 
+class _Unscaled(list):
+    metric = False
+
+
+def test_what_is_not_metric_is_not_asked_for_in_metres():
+    items = _Unscaled([(_view(1), _view(2))])
+    for task in ("depth", "objects", "pose"):
+        with pytest.raises(ValueError, match=f"{task} is asked in metres, and these data have a"):
+            Source(items, task)
+    Source(items, "pose", options={"metric": False})
+    Source(items, "correspondence")
+
+
 def test_rooms_turns_differ_from_pairs_of_rooms_only_in_the_second_camera_and_in_what_is_asked():
     rooms, turns = mixture.load("rooms").sources, mixture.load("rooms-turns").sources
     assert set(turns) == {"turned_correspondence", "turned_pose"}

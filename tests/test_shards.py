@@ -19,7 +19,7 @@ from vlm3 import disk
 from vlm3.focal import unify_focal, unify_pair
 from vlm3.geometry import Camera
 from vlm3.mixture import Mixture, Source
-from vlm3.sources import folders, shards
+from vlm3.sources import folders, rows, shards
 from vlm3.sources.curation import parquet
 from vlm3.sources.curation.packing import (
     Packing,
@@ -218,6 +218,32 @@ def test_another_configuration_never_shares_a_folder(walls, tmp_path):
         pack(Made(25), tmp_path, FINE)
 
 
+def test_as_many_other_frames_are_another_pack(tmp_path):
+    root = write_frames(tmp_path / "frames", 6)
+    packed(Rgbd(root, frames=(0, 4)), tmp_path / "out")
+    with pytest.raises(ValueError, match="frames was '[0-9a-f]{16}', is "):
+        pack(Rgbd(root, frames=(2, 6)), tmp_path / "out", FINE)
+
+
+def test_a_pack_that_was_never_begun_has_nothing_to_finish(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no config.json: no pack was begun there"):
+        finish(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no manifest.json: no pack was finished there"):
+        damaged(tmp_path)
+
+
+def test_depth_is_the_same_where_pillow_hands_out_32_bits(walls, monkeypatch):
+    wanted = rows.view_of(rows.row_of(wall(0), None)).depth_m
+    pixels = rows._pixels
+    monkeypatch.setattr(rows, "_pixels", lambda p: _widened(pixels(p)))
+    found = rows.view_of(rows.row_of(wall(0), None)).depth_m
+    assert np.array_equal(found, wanted, equal_nan=True)
+
+
+def _widened(pixels: np.ndarray) -> np.ndarray:
+    return pixels.astype(np.int32) if pixels.dtype == np.uint16 else pixels
+
+
 def test_what_cannot_be_packed_says_so(tmp_path):
     with pytest.raises(ValueError, match="nothing to pack"):
         pack([], tmp_path, FINE)
@@ -347,6 +373,7 @@ PACKED = {"FOCAL_PX": "100", "PER_SHARD": "5"}
 
 def test_two_tasks_of_a_slurm_array_pack_what_one_command_packs(tmp_path):
     root = write_frames(tmp_path / "frames", 12)
+    origin = {"from": "rgbd", "arguments": {"root": str(root)}}
     script = [str(ROOT / "book/record/pack_slurm.sh"), "2", "rgbd", str(root)]
     around = os.environ | PACKED | {"PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
     script.append(str(tmp_path / "out"))
@@ -355,7 +382,7 @@ def test_two_tasks_of_a_slurm_array_pack_what_one_command_packs(tmp_path):
     ]
     assert [task.wait() for task in tasks] == [0, 0]
     subprocess.run(script, env=around, check=True)
-    how = Packing(100.0, per_shard=5, origin={"reader": "rgbd"})
+    how = Packing(100.0, per_shard=5, origin=origin)
     wanted = packed(Rgbd(root), tmp_path / "one", how).manifest
     assert Shards(tmp_path / "out").manifest == wanted
 
@@ -363,9 +390,10 @@ def test_two_tasks_of_a_slurm_array_pack_what_one_command_packs(tmp_path):
 def test_ray_packs_what_one_command_packs(tmp_path):
     pytest.importorskip("ray")
     root = write_frames(tmp_path / "frames", 12)
+    origin = {"from": "rgbd", "arguments": {"root": str(root)}}
     script = [sys.executable, str(ROOT / "book/record/pack_ray.py"), "rgbd", str(root)]
     script += [str(tmp_path / "out"), "--focal-px", "100", "--per-shard", "5", "--workers", "2"]
     subprocess.run(script, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
-    how = Packing(100.0, per_shard=5, origin={"reader": "rgbd"})
+    how = Packing(100.0, per_shard=5, origin=origin)
     wanted = packed(Rgbd(root), tmp_path / "one", how).manifest
     assert json.loads((tmp_path / "out" / "manifest.json").read_text()) == wanted

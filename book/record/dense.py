@@ -28,6 +28,7 @@ from vlm3.qwen.packing import SHARED
 from vlm3.qwen.patches import cut, scaled
 from vlm3.sources.rooms import Lens, Rooms
 from vlm3.tasks.correspondence import covisible
+from vlm3.training.precision import autocast
 from vlm3.views import QA, Sample, View
 
 FOCAL_PX = 100
@@ -100,7 +101,7 @@ class Dense(nn.Module):
     def forward(self, images: Tensor) -> Said:
         """(n, 2, H, W, 3) uint8."""
         plan = self.plan(images.shape)
-        with torch.autocast(images.device.type, torch.bfloat16, cache_enabled=False):
+        with autocast(images.device, "bf16"):
             seen, hidden = self._hidden(cut(images, self.vlm.merge), plan)
             shown = hidden.index_select(0, plan.shown).unflatten(0, (len(images), 2, -1))
             tower = self.tower_depth(seen), self.features(seen)

@@ -25,6 +25,7 @@ from vlm3.qwen.batching import Batch
 from vlm3.qwen.patches import scaled
 from vlm3.qwen.tower import Layout, Tower, places
 from vlm3.training import sft
+from vlm3.training.precision import autocast
 
 PATCHES = 96  # of the largest image, a multiple of those of a token
 SHORT = ("depth", "correspondence")
@@ -159,6 +160,6 @@ class Learner(sft.Learner):
         return self.graph(filled)[: int(batch.supervised.sum())].clone()
 
     def _summed(self, filled: Fixed) -> tuple[Tensor, Tensor]:
-        with sft.autocast(self.place.device, self.config.precision):
+        with autocast(self.place.device, self.config.precision):
             losses = weighted_losses(self.net, filled)
         return losses, losses.sum()

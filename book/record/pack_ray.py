@@ -24,9 +24,12 @@ class Pack:
         return {"file": entry["file"], "items": entry["items"]}
 
 
+def arguments(root: str) -> dict:
+    return json.loads(root) if root.startswith("{") else {"root": root}
+
+
 def read(reader: str, root: str) -> Reader:
-    arguments = json.loads(root) if root.startswith("{") else {"root": root}
-    return named(reader)(**arguments)
+    return named(reader)(**arguments(root))
 
 
 def main() -> None:
@@ -39,7 +42,8 @@ def main() -> None:
     given = asked.parse_args()
     import ray  # here, so that --help needs no cluster
 
-    how = Packing(given.focal_px, per_shard=given.per_shard, origin={"reader": given.reader})
+    origin = {"from": given.reader, "arguments": arguments(given.root)}
+    how = Packing(given.focal_px, per_shard=given.per_shard, origin=origin)
     items = read(given.reader, given.root)
     begin(items, given.out, how)
     count = shards_of(len(items), how.per_shard)

@@ -21,7 +21,7 @@ parts, reader, root, out = sys.argv[1:]
 how = Packing(
     focal_px=float(os.environ.get("FOCAL_PX", 1000)),
     per_shard=int(os.environ.get("PER_SHARD", 1000)),
-    origin={"reader": reader},
+    origin={"from": reader, "arguments": {"root": root}},
 )
 if task := os.environ.get("SLURM_ARRAY_TASK_ID"):
     pack(named(reader)(root), out, how, part=(int(task), int(parts)))

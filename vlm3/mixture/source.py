@@ -26,8 +26,10 @@ class Source:
     kind in a sample share their words, drawn for each sample, so that these are read once;
     either_way: which view of an item comes first is drawn, too; augment: views are shown as they
     could have been, see `vlm3.mixture.augmentation`; origin: what made the items, as told by the
-    file of a mixture. Of an item that is a tuple, as many views are shown as the task
-    asks about.
+    file of a mixture. Of an item that is a tuple, as many views are shown as the task asks about.
+
+    ValueError for items that say of themselves that they are not `metric`, where the task asks for
+    metres.
     """
 
     items: Sequence
@@ -40,6 +42,15 @@ class Source:
     either_way: bool = False
     augment: bool = False
     origin: Mapping = field(default_factory=dict)
+
+    def __post_init__(self):
+        known = getattr(self.items, "metric", True)
+        if not known and self.bound.in_metres(self.options):
+            pose = ", or for its pose alone options = { metric = false }"
+            raise ValueError(
+                f"{self.task} is asked in metres, and these data have a unit of their own: tell "
+                f"the reader how long it is (scale_m){pose if self.task == 'pose' else ''}"
+            )
 
     @cached_property
     def bound(self) -> Task:

@@ -81,9 +81,13 @@ class Argoverse2(Reader):
     def _frames(self) -> Iterator[_Frame]:
         if unknown := sorted(set(self.cameras) - set(CAMERAS + STEREO)):
             raise ValueError(f"no cameras {unknown}; there are {', '.join(CAMERAS + STEREO)}")
-        for below in "*", "*/*":
-            for sensors in sorted(self.root.glob(f"{below}/sensors")):
-                yield from self._log(sensors)
+        logs = [p for below in ("*", "*/*") for p in sorted(self.root.glob(f"{below}/sensors"))]
+        if logs and not any((sensors / "cameras").is_dir() for sensors in logs):
+            raise FileNotFoundError(
+                f"{self.root}: its logs have no sensors/cameras: download their photographs, too"
+            )
+        for sensors in logs:
+            yield from self._log(sensors)
 
     def _log(self, sensors: Path) -> Iterator[_Frame]:
         below = sensors.relative_to(self.root).as_posix()

@@ -97,6 +97,8 @@ class Nyu(Reader):
         try:
             with need("h5py").File(path) as file:
                 yield file
+        except FileNotFoundError:
+            raise
         except OSError as error:
             raise ValueError(f"{path}: not whole as HDF5 ({error}); {_AGAIN}") from None
 

@@ -116,7 +116,8 @@ def _bits(depth_m: np.ndarray) -> np.ndarray:
 
 
 def _depth(bits: np.ndarray) -> np.ndarray:
-    depth_m = bits.view(np.float16).astype(np.float32)
+    # Pillow 10.0 and before hand out 16 bits as 32
+    depth_m = bits.astype(np.uint16).view(np.float16).astype(np.float32)
     depth_m[bits == 0] = np.nan
     return depth_m
 

@@ -7,7 +7,7 @@ Covisibility and the end-point error follow UFM's protocol: pooled over points, 
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -32,6 +32,11 @@ class Correspondence(Task):
     views = 2
     headline, lower_is_better = "epe_px_all", True
     takes_matches = True
+
+    @classmethod
+    def in_metres(cls, options: Mapping) -> bool:
+        """False: pixels alone."""
+        return False
 
     def ask(
         self,

@@ -7,7 +7,7 @@ as camera 1 sees it (the camera-frame form of VGGT). Errors and AUC follow VGGT'
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -33,6 +33,11 @@ class Pose(Task):
     subject = ""
     headline, second = "auc_30", "distance_25"
     focal_px = 750.0
+
+    @classmethod
+    def in_metres(cls, options: Mapping) -> bool:
+        """Whether the distance is asked for."""
+        return options.get("metric", True)
 
     def ask(
         self, views: Sequence[View], n: int, rng: np.random.Generator, metric: bool = True

@@ -31,6 +31,11 @@ class Task(ABC):
     focal_px: ClassVar[float] = 1000.0
     takes_matches: ClassVar[bool] = False
 
+    @classmethod
+    def in_metres(cls, options: Mapping) -> bool:
+        """Whether what it asks with these options of `ask` has answers in metres."""
+        return True
+
     def __init__(self, templates: Mapping):
         self.templates = templates
 

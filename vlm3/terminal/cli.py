@@ -251,6 +251,7 @@ def main() -> None:
         print("vlm3:", " ".join(str(error).split()), file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
+        print("vlm3: stopped", file=sys.stderr)
         code = 130
     sys.exit(code)
 

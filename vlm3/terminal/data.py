@@ -2,6 +2,7 @@
 
 import tomllib
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Union
 
@@ -43,9 +44,12 @@ class Read:
 
         try:
             return named(self.name)(**self.arguments())
-        # an argument that it does not have, a module that is absent
-        except (TypeError, ImportError, AttributeError) as error:
-            raise ValueError(f"{self.name}: {error}") from None
+        except (ImportError, AttributeError) as error:
+            own = "; is its folder on PYTHONPATH? PYTHONPATH=. vlm3 ..." * (":" in self.name)
+            raise ValueError(f"{self.name}: {error}{own}") from None
+        except TypeError as error:  # an argument that it does not have
+            takes = ", ".join([*signature(named(self.name)).parameters][1:])
+            raise ValueError(f"{self.name}: {error}; its options are {takes}") from None
 
 
 def options(words: tuple[str, ...]) -> dict:
@@ -77,6 +81,8 @@ class Check(Read):
     def run(self) -> int:
         from vlm3.sources.curation.check import check
 
+        if self.n < 1:
+            raise ValueError(f"--n must be 1 or more, got {self.n}")
         reader = self.reader()
         found = check(reader, self.n, self.seed)
         print("\n".join(shown.aligned(checked.facts(self.name, found, reader))))
@@ -84,7 +90,7 @@ class Check(Read):
             print("FOUND", finding)
         if not found.findings:
             print("nothing seems wrong" + ("" if found.pairs else ", as far as single views tell"))
-        if self.save:
+        if self.save and found.facts:
             write_picture(checked.sheet(reader, self.seed), self.save)
             print(f"saved {self.save}")
         return bool(found.findings)

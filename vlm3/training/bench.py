@@ -25,6 +25,7 @@ from vlm3.qwen.model import VLM
 from vlm3.sources.noise import noise
 from vlm3.training import head, sft
 from vlm3.training.config import Config
+from vlm3.training.precision import autocast
 
 
 @dataclass(frozen=True)
@@ -284,7 +285,7 @@ def _prepared(vlm: VLM, rung: Rung, config: Config) -> torch.nn.Module:
 def _loss(net: torch.nn.Module, batch: Batch, rung: Rung, config: Config) -> torch.Tensor:
     inputs, rows = batch.inputs(masked=not rung.tree), batch.supervised
     targets = batch.targets[rows]
-    with sft.autocast(net.device, config.precision):
+    with autocast(net.device, config.precision):
         if rung.fused:
             del inputs["logits_to_keep"]
             hidden, weight = network.last_hidden(net, **inputs, use_cache=False)

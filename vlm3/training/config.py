@@ -50,7 +50,8 @@ class Config:
         decay: weight decay.
         clip: the gradient's norm is cut to this.
         seed: of new weights, of the stream, and of the questions.
-        precision: "bf16" (autocast) or "fp32"; weights and optimiser are float32 in both.
+        precision: "bf16" (autocast, on a CPU without instructions for it as "fp32") or "fp32";
+            weights and optimiser are float32 in both.
         checkpointing: one layer of so many forgets its activations and computes them again, to save
             memory; 0: none.
         compiled: compile the layers of the language model (torch.compile): minutes of waiting, then

@@ -14,6 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from vlm3.qwen.architecture import ROWS
 from vlm3.training.config import Config
+from vlm3.training.precision import fast
 
 
 def optimizers(net: torch.nn.Module, config: Config) -> list[torch.optim.Optimizer]:
@@ -74,11 +75,11 @@ _ITERATION = ("ns_coefficients", "ns_steps", "eps")
 def orthogonal(
     matrices: Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
 ) -> Tensor:
-    """(n, rows, columns) -> the same in bfloat16, singular values brought near 1 by Newton and
-    Schulz's iteration."""
+    """(n, rows, columns) -> the same in the type that is `fast`, singular values brought near 1 by
+    Newton and Schulz's iteration."""
     a, b, c = coefficients
     tall = matrices.shape[1] > matrices.shape[2]
-    x = (matrices.mT if tall else matrices).bfloat16().contiguous()
+    x = (matrices.mT if tall else matrices).to(fast(matrices.device)).contiguous()
     x /= torch.linalg.matrix_norm(x, keepdim=True).clamp(min=eps)
     for _ in range(steps):
         gram = x @ x.mT

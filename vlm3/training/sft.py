@@ -33,6 +33,7 @@ from vlm3.training.compiling import compile_layers
 from vlm3.training.config import FREE, Config
 from vlm3.training.loader import Feed, Share, Stop
 from vlm3.training.optimizers import optimizers
+from vlm3.training.precision import autocast
 
 
 @parallel.alone
@@ -247,12 +248,6 @@ class Learner:
             "mfu": work / seconds / self.peak / self.place.num_processes,
             "padding": 1 - tokens / cells,
         }
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Matrices in bfloat16 for "bf16"."""
-    half = precision == "bf16"  # copies of weights are not kept: each is used once on the way
-    return torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False)
 
 
 def learning_rate(step: int, config: Config) -> float:

@@ -159,7 +159,8 @@ def _demand(path: Path, reader: Reader) -> None:
     if not (path / "pairs.jsonl").exists():
         begun = "an index that was not finished" if (path / "config.json").exists() else "no index"
         ask = f"vlm3 data pairs {own} {reader.root} --index {path}"
-        raise FileNotFoundError(f"{path}: {begun} of pairs; make it: {ask}")
+        more = "with an --option for each further argument that the reader has"
+        raise FileNotFoundError(f"{path}: {begun} of pairs; make it: {ask}, {more}")
     if (of := json.loads(disk.text(path / "config.json"))["reader"]) != own:
         raise ValueError(f"{path} is an index of {of}, not of {own}: make another one")
     known = {line["name"] for line in disk.jsonl(path / "frames.jsonl", "name")}

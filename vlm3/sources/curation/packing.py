@@ -28,10 +28,12 @@ import vlm3
 from vlm3 import disk
 from vlm3.sources.curation.parquet import PER_GROUP, Packing, file_of
 from vlm3.sources.folders import Folder
+from vlm3.sources.reading import Frame
 from vlm3.sources.shards import MANIFEST
 
 __all__ = ["Packing", "begin", "damaged", "finish", "pack", "pack_shard", "shards_of"]
 
+_MAKES = {"config.json": "begun", MANIFEST: "finished"}
 _MADE_WITH = ("numpy", "pillow", "pyarrow", "datasets")
 
 
@@ -102,7 +104,7 @@ def finish(out: str | Path) -> dict:
     ValueError where shards are missing or do not belong together.
     """
     folder = Folder(str(out))
-    config = json.loads(folder.read(["config.json"])["config.json"])
+    config = _begun(folder, "config.json")
     names = [_told(k) for k in range(shards_of(config["items"], config["per_shard"]))]
     found = folder.read(names)
     if lacking := [name for name in names if name not in found]:
@@ -119,13 +121,19 @@ def finish(out: str | Path) -> dict:
 def damaged(out: str | Path) -> list[str]:
     """The shards of a pack that are missing, or not what the manifest tells of: reads all."""
     folder = Folder(str(out))
-    shards = json.loads(folder.read([MANIFEST])[MANIFEST])["shards"]
+    shards = _begun(folder, MANIFEST)["shards"]
     return [shard["file"] for shard in shards if _sha256(folder, shard["file"]) != shard["sha256"]]
 
 
 def shards_of(items: int, per_shard: int) -> int:
     """How many shards so many items fill."""
     return -(-items // per_shard)
+
+
+def _begun(folder: Folder, name: str) -> dict:
+    if found := folder.read([name]):
+        return json.loads(found[name])
+    raise FileNotFoundError(f"{folder.at}: no {name}: no pack was {_MAKES[name]} there")
 
 
 def _told(k: int) -> str:
@@ -142,8 +150,17 @@ def _versions() -> dict[str, str]:
 
 def _config(items: Sequence, how: Packing) -> dict:
     known = {"layout": 1, "items": len(items), "metric": getattr(items, "metric", True)}
+    if (frames := getattr(items, "frames", None)) is not None:
+        known["frames"] = _named(frames)
     # as the file will give it back: tuples are lists there, paths are text
     return json.loads(json.dumps(known | asdict(how), default=str))
+
+
+def _named(frames: Sequence) -> str:
+    """A digest of which frames, in which order: as many others would not be the same pack."""
+    several = ((item,) if isinstance(item, Frame) else item for item in frames)
+    names = [[(frame.scene, frame.name) for frame in each] for each in several]
+    return hashlib.sha256(json.dumps(names).encode()).hexdigest()[:16]
 
 
 def _digest(config: Mapping) -> str:
