@@ -1,12 +1,14 @@
 """The tiny model meets photographs: fine-tuned on rooms, on photographs, and on both.
 
 VLM3_REAL=DATA VLM3_PAIRS=INDEX python book/record/photos.py OUT [--runs both ...] [--steps 600]
-[--model tiny] [--workers 2]
+[--model tiny] [--workers 2] [--save FILE.json]
 
 `photos.toml` has the sources, `photos-validation.toml` what is validated on, by source: rooms,
 photographs of the same walk that no run learns from, and such that all learn from. Runs: rooms;
 photos; both; photos-few and both-few, with a quarter of the photographs; all of the same number
 of samples. OUT/NAME is a run, which the same command resumes; OUT/long is `both`, for --long steps.
+--save: then test all of them on photographs that none has seen, beside those who do not look, and
+write validation, passes and scores into FILE.json.
 """
 
 import argparse
@@ -24,15 +26,20 @@ import torch
 from vlm3 import mixture
 from vlm3.mixture import Mixture, Source
 from vlm3.mixture.files import expanded
+from vlm3.pages import recorded
+from vlm3.scoring import board
+from vlm3.scoring.evaluate import Evaluation
+from vlm3.sources.curation.balanced import Balanced
 from vlm3.sources.curation.pairs import Pairs
 from vlm3.sources.reading import Reader
-from vlm3.training import sft
+from vlm3.training import log, sft
 from vlm3.training.config import PRESETS, Config
 from vlm3.views import View
 
 HERE = Path(__file__).parent
 RUNS = ("both", "photos", "rooms", "both-few", "photos-few")
 FEW = 4  # a quarter of the photographs
+TESTS = {"office": ("depth", "correspondence", "pose"), "tables": ("depth", "objects")}
 SLOTS = 16  # sources of one weight: a batch is a multiple, so that it has each as often
 
 
@@ -65,8 +72,8 @@ class Kept(Sequence):
 
 
 def keep(source: Source) -> None:
-    """The views of a source, or of the reader of its pairs."""
-    if isinstance(source.items, Pairs):
+    """The views of a source, or of the reader that its items come from."""
+    if isinstance(source.items, (Balanced, Pairs)):
         source.items.reader = Kept(source.items.reader)
     else:
         object.__setattr__(source, "items", Kept(source.items))
@@ -75,10 +82,10 @@ def keep(source: Source) -> None:
 def fewer(source: Source) -> Source:
     """With the first quarter of its photographs, which is fewer places, too."""
     arguments = dict(source.origin["arguments"])
-    inner = arguments["arguments"] if "index" in arguments else arguments
+    inner = arguments.get("arguments", arguments)
     first, last = inner["frames"]
     some = {**inner, "frames": [first, first + (last - first) // FEW]}
-    if "index" in arguments:
+    if inner is not arguments:
         some = {**arguments, "arguments": some}
     items = resolve_name(source.origin["from"])(**expanded(some))
     return replace(source, items=items, origin={**source.origin, "arguments": some})
@@ -132,6 +139,53 @@ def run(name: str, args: argparse.Namespace) -> None:
     )
 
 
+def told(name: str, args: argparse.Namespace) -> dict:
+    """What a run was shown, how often, and its validation on the way."""
+    samples, how = mixed("both" if name == "long" else name, args.seed), config(name, args)
+    every = log.records(how.out)
+    checks = [
+        {"samples": record["step"] * how.batch, "losses": record["validation"]["losses"]}
+        for record in every
+        if "validation" in record
+    ]
+    return {
+        "samples": how.steps * how.batch,
+        "photographs": {k: len(s.items) for k, s in samples.sources.items() if "rooms" not in k},
+        "passes": {k: round(p, 2) for k, p in samples.passes(how.steps * how.batch).items()},
+        "seconds": round(sum(record["seconds"] for record in every)),
+        "validation": checks,
+    }
+
+
+def tested(args: argparse.Namespace) -> dict[str, dict[str, dict]]:
+    """By test and task the rows of its table; the model before, and runs by their names."""
+    names = {str(args.out / name / "model"): name for name in args.runs}
+    names |= {f"shuffled:{folder}": f"shuffled:{name}" for folder, name in names.items()}
+    found = {}
+    for test, asked in TESTS.items():
+        path = str(HERE / f"{test}.toml")
+        for task in asked:
+            source = mixture.load(path).sources[task]
+            how = Evaluation(
+                task, path, args.model, args.out / "scores", len(source.items), progress=False
+            )
+            rows = [*board.models(args.model, source), *names]
+            outs = board.ask(how, rows, source)
+            table = board.table({names.get(row, row): out for row, out in outs.items()})
+            found.setdefault(test, {})[task] = table
+    return found
+
+
+def save(args: argparse.Namespace) -> None:
+    runs = {name: told(name, args) for name in args.runs}
+    results = {"runs": runs, "scores": tested(args)}
+    options = f"--steps {args.steps} --batch {args.batch} --lr {args.lr:g}"
+    command = f"python book/record/photos.py OUT --runs {' '.join(args.runs)} {options}"
+    made = recorded.provenance(command, args.seed, sum(run["seconds"] for run in runs.values()))
+    what = "the tiny model fine-tuned on rooms, on photographs and on both, toy results"
+    recorded.write(args.save, what, made, results)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
@@ -144,10 +198,13 @@ def main() -> None:
     parser.add_argument("--validated", type=int, default=192)
     parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 1))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--save", type=Path)
     args = parser.parse_args()
     sys.setswitchinterval(5e-4)  # putting batches together must not keep a GPU waiting
     for name in args.runs:
         run(name, args)
+    if args.save:
+        save(args)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Views as they could have been: mirrored, turned a little, seen from beside, in other light.
+"""Views as they could have been: mirrored, turned a little, seen from beside, in other light, by
+another sensor.
 
 Points move exactly; depth of a view that is turned or moved is that of the nearest old pixel.
 
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from vlm3.focal import PAD_VALUE
 from vlm3.geometry import pixel_centres, project, rays, rotation_from_ypr, transform, unproject
@@ -20,12 +21,13 @@ MOST_DEG = 8.0  # of each of yaw, pitch and roll
 MOVED, FAR = 0.5, 0.15  # share of views that are seen from elsewhere; how far, of their depth
 KNOWN = 0.4  # of the depth map, for that
 LIGHT, TINT, GAMMA = 0.25, 0.08, 0.2  # of brightness, of each colour, of the logarithm of gamma
+BLUR_PX, NOISE = 1.0, 6.0  # at most: radius; of 255, for all colours together and for each
 _MIRROR = np.diag([-1.0, 1, 1, 1])
 
 
 def augmented(views: Sequence[View], rng: np.random.Generator) -> tuple[View, ...]:
     """Views of one item, drawn with rng: all mirrored or none; each by itself turned, or, where it
-    has a dense map of depth, seen from beside where it was; each in light of its own.
+    has a dense map of depth, seen from beside where it was; each in light and noise of its own.
 
     Views with boxes stay where they are, since a box around a turned box is another one.
     """
@@ -37,7 +39,7 @@ def _one(view: View, mirror: bool, rng: np.random.Generator) -> View:
     view = mirrored(view) if mirror else view
     if not view.boxes:
         view = _elsewhere(view, rng)
-    return replace(view, image=relit(view.image, rng))
+    return replace(view, image=grained(relit(view.image, rng), rng))
 
 
 def _elsewhere(view: View, rng: np.random.Generator) -> View:
@@ -125,3 +127,12 @@ def relit(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     levels = np.arange(256)[:, None] / 255
     table = np.clip(255 * gain * levels**gamma, 0, 255).round().astype(np.uint8)
     return np.stack([table[image[..., k], k] for k in range(3)], -1)
+
+
+def grained(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """HxWx3 uint8 as blurred as by a worse lens, with the noise of a worse sensor."""
+    blurred = Image.fromarray(image).filter(ImageFilter.GaussianBlur(rng.uniform(0, BLUR_PX)))
+    shape = image.shape[:2]
+    noise = rng.normal(0, rng.uniform(0, NOISE), (*shape, 1))
+    noise = noise + rng.normal(0, rng.uniform(0, NOISE), image.shape)
+    return np.clip(np.asarray(blurred) + noise, 0, 255).round().astype(np.uint8)
