@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vlm3.training.precision import autocast, fast
+from vlm3.qwen.precision import autocast, fast, multiplied_in
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -16,7 +16,8 @@ def instructions(monkeypatch, there: bool) -> None:
 def test_a_cpu_multiplies_in_bfloat16_only_where_it_has_instructions_for_it(monkeypatch, there):
     instructions(monkeypatch, there)
     kind = torch.bfloat16 if there else torch.float32
-    assert fast(CPU) == kind
+    assert fast(CPU) == multiplied_in(CPU, "bf16") == kind
+    assert multiplied_in(CPU, "fp32") == torch.float32
     with autocast(CPU, "bf16"):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == kind
     with autocast(CPU, "fp32"):

@@ -26,9 +26,9 @@ from vlm3.qwen.attention import Tree
 from vlm3.qwen.model import VLM
 from vlm3.qwen.packing import SHARED
 from vlm3.qwen.patches import cut, scaled
+from vlm3.qwen.precision import autocast
 from vlm3.sources.rooms import Lens, Rooms
 from vlm3.tasks.correspondence import covisible
-from vlm3.training.precision import autocast
 from vlm3.views import QA, Sample, View
 
 FOCAL_PX = 100

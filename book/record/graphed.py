@@ -23,9 +23,9 @@ from vlm3.qwen import trees
 from vlm3.qwen.attention import Tree
 from vlm3.qwen.batching import Batch
 from vlm3.qwen.patches import scaled
+from vlm3.qwen.precision import autocast
 from vlm3.qwen.tower import Layout, Tower, places
 from vlm3.training import sft
-from vlm3.training.precision import autocast
 
 PATCHES = 96  # of the largest image, a multiple of those of a token
 SHORT = ("depth", "correspondence")

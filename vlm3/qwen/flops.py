@@ -13,6 +13,7 @@ import torch
 
 from vlm3.qwen import network
 from vlm3.qwen.batching import Batch
+from vlm3.qwen.precision import multiplied_in
 
 # Dense bfloat16, from the makers' data sheets. The longer of two names that fit is taken.
 PEAK_TFLOPS = {
@@ -91,7 +92,7 @@ def peak(device: torch.device, precision: str = "bf16") -> float:
     if known and precision == "bf16":
         return PEAK_TFLOPS[max(known, key=len)] * 1e12
     side = 8192 if name else 2048  # long enough for what starts it not to count
-    return measured(device, torch.bfloat16 if precision == "bf16" else torch.float32, side)
+    return measured(device, multiplied_in(device, precision), side)
 
 
 def measured(device: torch.device, dtype: torch.dtype, side: int) -> float:

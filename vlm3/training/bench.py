@@ -22,10 +22,10 @@ from vlm3.mixture import Mixture, Source
 from vlm3.qwen import attention, flops, network, packing
 from vlm3.qwen.batching import Batch, collate
 from vlm3.qwen.model import VLM
+from vlm3.qwen.precision import autocast
 from vlm3.sources.noise import noise
 from vlm3.training import head, sft
 from vlm3.training.config import Config
-from vlm3.training.precision import autocast
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 from vlm3.qwen.architecture import ROWS
+from vlm3.qwen.precision import fast
 from vlm3.training.config import Config
-from vlm3.training.precision import fast
 
 
 def optimizers(net: torch.nn.Module, config: Config) -> list[torch.optim.Optimizer]:

@@ -27,13 +27,13 @@ from vlm3.qwen import attention, flops, model
 from vlm3.qwen.architecture import ADAPTED, PARTS
 from vlm3.qwen.batching import Batch
 from vlm3.qwen.model import VLM
+from vlm3.qwen.precision import autocast
 from vlm3.training import sharding
 from vlm3.training.checkpoints import Run
 from vlm3.training.compiling import compile_layers
 from vlm3.training.config import FREE, Config
 from vlm3.training.loader import Feed, Share, Stop
 from vlm3.training.optimizers import optimizers
-from vlm3.training.precision import autocast
 
 
 @parallel.alone

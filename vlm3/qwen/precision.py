@@ -12,8 +12,13 @@ def fast(device: torch.device) -> torch.dtype:
     return torch.float32 if slow else torch.bfloat16
 
 
+def multiplied_in(device: torch.device, precision: str) -> torch.dtype:
+    """What `autocast` multiplies in: for "bf16" what is `fast`, else float32."""
+    return fast(device) if precision == "bf16" else torch.float32
+
+
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Matrices in bfloat16 for "bf16", where that is `fast`."""
-    half = precision == "bf16" and fast(device) == torch.bfloat16
+    """Matrices in bfloat16 for "bf16", where that is fast."""
+    half = multiplied_in(device, precision) == torch.bfloat16
     # copies of weights are not kept: each is used once on the way
     return torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False)
