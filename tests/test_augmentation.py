@@ -222,6 +222,18 @@ def test_a_photograph_alone_is_augmented_too():
     assert there.image.shape == view.image.shape
 
 
+def test_a_view_without_a_camera_is_left_for_unification_to_refuse(wall):
+    (found,) = augmented([replace(wall, camera=None)], np.random.default_rng(0))
+    assert found.camera is None
+
+
+def test_a_mirrored_point_at_the_edge_stays_inside():
+    points = np.array([[0.0, 3.0, 2.0], [159.5, 4.0, 2.0]])
+    view = View(np.zeros((120, 160, 3), np.uint8), CAMERA, points=points)
+    assert mirrored(view).points[:, 0].max() < 160
+    assert mirrored(view).points[1, 0] == 0.5
+
+
 def test_other_light_changes_brightness_and_colour_and_nothing_else(rng):
     image = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, -1)
     lights = [relit(image, rng) for _ in range(20)]

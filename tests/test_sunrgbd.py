@@ -178,6 +178,15 @@ def test_an_export_knows_its_frames_of_nyu_by_their_camera(export):
     assert [f.name for f in Sunrgbd(export, nyu=True).frames] == ["000001", "000002"]
 
 
+def test_exported_points_of_another_photograph_are_refused(export):
+    photo = export / "image" / "000001.jpg"
+    with Image.open(photo) as picture:
+        smaller = picture.resize((picture.width // 2, picture.height))
+    smaller.save(photo)
+    with pytest.raises(ValueError, match="has points outside the photograph, as of another"):
+        Sunrgbd(export)[0]
+
+
 def test_exported_points_return_to_the_pixels_they_came_from(export):
     depth_m = Sunrgbd(export)[0].depth_m
     expected = millimetres(1) / 1000

@@ -13,6 +13,7 @@ from vlm3.geometry import relative_pose, rotation_angle_deg
 from vlm3.sources.curation import pairs as curation_pairs
 from vlm3.sources.curation.candidates import bins
 from vlm3.sources.curation.covisibility import covisibility
+from vlm3.sources.curation.indexing import index
 from vlm3.sources.curation.pairs import Pairs
 
 
@@ -124,6 +125,17 @@ def test_other_data_of_the_same_names_are_noticed_when_they_are_read(made):
     elsewhere = Pairs(WALK, {"root": made, "seed": 5}, made / "index")
     with pytest.raises(ValueError, match="degrees apart, not .*index of other data"):
         elsewhere[0]
+
+
+def test_an_absent_index_says_which_arguments_its_command_needs(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"--index \S+ --option seed=3$"):
+        Pairs(WALK, {"root": tmp_path, "seed": 3}, tmp_path / "none")
+
+
+def test_where_no_index_can_be_made_another_place_is_asked_for(made, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(PermissionError, match="cannot be made .*: say another --index"):
+        index(Walk(made), tmp_path / "file" / "index")
 
 
 def test_an_absent_index_says_which_command_makes_it(made, tmp_path):

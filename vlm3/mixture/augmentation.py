@@ -36,6 +36,8 @@ def augmented(views: Sequence[View], rng: np.random.Generator) -> tuple[View, ..
 
 
 def _one(view: View, mirror: bool, rng: np.random.Generator) -> View:
+    if view.camera is None:
+        return view  # nothing can be asked about it, as will be said where it is unified
     view = mirrored(view) if mirror else view
     if not view.boxes:
         view = _elsewhere(view, rng)
@@ -62,10 +64,16 @@ def mirrored(view: View) -> View:
         image=np.ascontiguousarray(view.image[:, ::-1]),
         camera=replace(camera, cx=width - camera.cx),
         depth_m=None if view.depth_m is None else np.ascontiguousarray(view.depth_m[:, ::-1]),
-        points=None if view.points is None else view.points * [-1, 1, 1] + [width, 0, 0],
+        points=None if view.points is None else _mirrored_points(view.points, width),
         world_from_cam=None if pose is None else _MIRROR @ pose @ _MIRROR,
         boxes=tuple(_mirrored(box, width) for box in view.boxes),
     )
+
+
+def _mirrored_points(points: np.ndarray, width: int) -> np.ndarray:
+    points = points * [-1, 1, 1] + [width, 0, 0]
+    points[:, 0] = np.minimum(points[:, 0], np.nextafter(width, 0))  # what was at 0 is inside, too
+    return points
 
 
 def _mirrored(box: Box, width: int) -> Box:

@@ -223,7 +223,10 @@ def _gridded(path: Path, tilt: np.ndarray, camera: Camera) -> np.ndarray:
     points = points[(points[:, 2] > 0) & (points[:, 2] < FARTHEST_M)]
     # the toolbox counted the first pixel as 1, and let the principal point be as it is
     uv = points[:, :2] / points[:, 2:] * [camera.fx, camera.fy]
-    columns, rows = np.rint(uv + [camera.cx - 1.5, camera.cy - 1.5]).astype(int).T
+    pixels = np.rint(uv + [camera.cx - 1.5, camera.cy - 1.5]).astype(int)
+    if not ((pixels >= 0) & (pixels < camera.size)).all():
+        raise ValueError(f"{path}: has points outside the photograph, as of another; {_EXPORT}")
+    columns, rows = pixels.T
     depth_m = np.full((camera.height, camera.width), np.nan, np.float32)
     depth_m[rows, columns] = points[:, 2]
     return depth_m

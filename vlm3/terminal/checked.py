@@ -1,6 +1,5 @@
 """What `vlm3 data check` tells: lines, and a contact sheet."""
 
-import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +60,12 @@ def _of_pairs(found: "Checked") -> list[tuple[str, str]]:
     return rows
 
 
+def _titled(name: str, most: int = 40) -> str:
+    """The end of a frame's name; of a drive, its folder is the camera."""
+    name = "/".join(Path(name).parts[-2:])
+    return name if len(name) <= most else f"...{name[-most:]}"
+
+
 def sheet(reader: "Reader", seed: int, n: int = 9, pairs: int = 3) -> "Figure":
     from vlm3.pages import sheets
     from vlm3.sources.curation import warps
@@ -69,7 +74,7 @@ def sheet(reader: "Reader", seed: int, n: int = 9, pairs: int = 3) -> "Figure":
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(len(reader), min(n, len(reader)), replace=False)).tolist()
     views = {k: view for k in chosen if (view := whole(reader, k))}
-    names = [textwrap.shorten(Path(reader.frames[k].name).name, 40) for k in views]
+    names = [_titled(reader.frames[k].name) for k in views]
     beside = [
         (view, other)
         for k, view in views.items()

@@ -10,6 +10,7 @@ and only a small grid of their depth is kept.
 import hashlib
 import inspect
 import json
+import shlex
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -46,13 +47,21 @@ def index(
     """
     path = beside(reader) if path is None else Path(path)
     how = {"neighbours": neighbours, "grid": grid, "seed": seed}
-    with disk.held(path):
+    with disk.held(_made(path)):
         disk.claim(path, identity(reader) | how, begun=(path / "config.json").exists())
         if not (path / "pairs.jsonl").exists():
             _make(
                 reader, path, how | {"metric": reader.metric}, processes or parts.cores(), progress
             )
         shutil.rmtree(path / "parts", ignore_errors=True)
+    return path
+
+
+def _made(path: Path) -> Path:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PermissionError(f"{path}: cannot be made ({error}): say another --index") from None
     return path
 
 
@@ -81,6 +90,14 @@ def arguments_of(reader: Reader) -> dict:
     names = list(inspect.signature(type(reader).__init__).parameters)[1:]
     special = [name for name in names if name not in ("root", "scenes", "frames")]
     return {name: getattr(reader, name) for name in special if hasattr(reader, name)}
+
+
+def _options(reader: Reader) -> str:
+    """What `vlm3 data` is told of a reader's arguments."""
+    usual = inspect.signature(type(reader).__init__).parameters
+    own = {k: v for k, v in arguments_of(reader).items() if v is not None}
+    told = [f"{k}={json.dumps(v)}" for k, v in own.items() if v != usual[k].default]
+    return "".join(f" --option {shlex.quote(word)}" for word in told)
 
 
 def _make(reader: Reader, path: Path, how: dict, processes: int, progress: bool) -> None:
@@ -158,9 +175,8 @@ def _demand(path: Path, reader: Reader) -> None:
     own = name_of(reader)
     if not (path / "pairs.jsonl").exists():
         begun = "an index that was not finished" if (path / "config.json").exists() else "no index"
-        ask = f"vlm3 data pairs {own} {reader.root} --index {path}"
-        more = "with an --option for each further argument that the reader has"
-        raise FileNotFoundError(f"{path}: {begun} of pairs; make it: {ask}, {more}")
+        ask = f"vlm3 data pairs {own} {reader.root} --index {path}{_options(reader)}"
+        raise FileNotFoundError(f"{path}: {begun} of pairs; make it: {ask}")
     if (of := json.loads(disk.text(path / "config.json"))["reader"]) != own:
         raise ValueError(f"{path} is an index of {of}, not of {own}: make another one")
     known = {line["name"] for line in disk.jsonl(path / "frames.jsonl", "name")}
