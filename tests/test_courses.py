@@ -61,13 +61,28 @@ def test_a_step_made_twice_counts_once_and_none_counts_after_the_last(taught):
 
 def test_both_records_count_samples_over_all_runs(taught, record):
     _, learning, package = record
-    found, course = package.words(taught), learning.course(taught)
+    found, course = package.words(taught, package.NOTHING), learning.course(taught)
     assert found["samples"] == course["runs"][-1]["to"] == 44
     assert [(run["from"], run["to"]) for run in course["runs"]] == [(0, 32), (32, 44)]
     assert [at["samples"] for at in found["validation"]] == [32, 44]
     assert [at["samples"] for at in course["watched"]] == [32, 44]
     assert found["validation"][-1]["shuffled"] == course["watched"][-1]["others"] == {"depth": 1.5}
     assert [run["mixture"] for run in course["runs"]] == ["homes", "late"]
+
+
+def test_runs_that_are_recorded_already_are_not_read_again(taught, record, tmp_path):
+    courses, _, package = record
+    first = package.words(taught[:1], package.NOTHING)
+    (later,) = courses.runs(tmp_path, "words", after=1)
+    assert package.words([later], first) == package.words(taught, package.NOTHING)
+    assert package.NOTHING["training"] == []
+
+
+def test_losses_on_homes_are_those_of_tasks_where_photographs_stand_beside_them(record):
+    *_, package = record
+    losses = {"rooms_depth": 0.5, "rooms_pose": 0.4, "walk_depth": 2.0}
+    assert package.of_tasks(losses) == {"depth": 0.5, "pose": 0.4}
+    assert package.of_tasks({"depth": 0.6}) == {"depth": 0.6}
 
 
 def test_a_stage_names_no_folder_of_the_machine(taught, record):

@@ -31,10 +31,11 @@ class Run(NamedTuple):
         return round(sum(record["seconds"] for record in self.records), 1)
 
 
-def runs(folder: Path, kind: str) -> list[Run]:
+def runs(folder: Path, kind: str, after: int = 0) -> list[Run]:
     """Those of a kind, "eyes" or "words", in order, each of which began with what the one before
-    ended with."""
-    return [_run(told, folder / told["folder"]) for told in tomllib.loads(TOLD.read_text())[kind]]
+    ended with; after: without the first ones."""
+    told = tomllib.loads(TOLD.read_text())[kind][after:]
+    return [_run(each, folder / each["folder"]) for each in told]
 
 
 def _run(told: dict, out: Path) -> Run:

@@ -3,7 +3,9 @@
 python book/record/package.py FOLDER
 
 FOLDER has the runs that `tiny.toml` names: those of `pretrain.py`, which taught the eyes, then
-those of `vlm3 train` and `teach.py`, each of which began with what the one before ended with.
+those of `vlm3 train`, `teach.py` and `photos.py`, each of which began with what the one before
+ended with. Runs that are recorded already are not read again, and need not be there.
+
 Writes model.safetensors and taught.json into vlm3/qwen/checkpoints/tiny and
 book/recorded/tiny_training.json. The card is written from that record and from
 book/recorded/tiny_scores.json, so run it again after `book/record/scores.py`.
@@ -30,6 +32,7 @@ TRAINING = RECORDED / "tiny_training.json"
 EVERY = 100  # steps whose losses are told as one
 SEEN = 500  # steps of pre-training that are told as one
 BOTH = {"validation": "losses", "shuffled": "shuffled"}  # losses of a record, and their name here
+NOTHING = {"eyes": [], "stages": [], "samples": 0, "training": [], "validation": []}
 HEADS = ("tower", "depth", "flow", "seen", "pose", "match")
 HEADLINES = {name: tasks.get(name).headline for name in courses.TASKS}
 
@@ -38,14 +41,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder
-    taught = courses.runs(folder, "words")
-    last = folder / taught[-1].told["folder"] / "model"
-    for name in ("model.safetensors", "taught.json"):
-        shutil.copyfile(last / name, TINY / name)
+    before = json.loads(TRAINING.read_text())["results"] if TRAINING.exists() else NOTHING
+    taught = courses.runs(folder, "words", len(before["stages"]))
+    if taught:
+        last = folder / taught[-1].told["folder"] / "model"
+        for name in ("model.safetensors", "taught.json"):
+            shutil.copyfile(last / name, TINY / name)
+        write(folder, taught, before)
+    (TINY / "README.md").write_text(card())
+
+
+def write(folder: Path, taught: list[courses.Run], before: dict) -> None:
+    """Write how the model was made: what was recorded before, and these runs."""
+    opened = courses.runs(folder, "eyes", len(before["eyes"]))
     results = {
         "weights": _weights(),
-        "eyes": [eyes(run) for run in courses.runs(folder, "eyes")],
-        **words(taught),
+        "eyes": before["eyes"] + [eyes(run) for run in opened],
+        **words(taught, before),
     }
     stages = [*results["eyes"], *results["stages"]]
     made = recorded.provenance(
@@ -53,7 +65,6 @@ def main() -> None:
     )
     made["device"] = ", then ".join(dict.fromkeys(stage["device"] for stage in stages))
     recorded.write(TRAINING, "training of the packaged tiny model, toy results", made, results)
-    (TINY / "README.md").write_text(card())
 
 
 def eyes(run: courses.Run) -> dict:
@@ -76,20 +87,27 @@ def eyes(run: courses.Run) -> dict:
     }
 
 
-def words(runs: list[courses.Run]) -> dict:
+def words(runs: list[courses.Run], before: dict) -> dict:
     """Stages of fine-tuning and both curves, whose steps are counted over all stages."""
-    training, unseen, steps, samples = [], [], 0, 0
+    training, unseen = before["training"].copy(), before["validation"].copy()
+    steps, samples = sum(stage["steps"] for stage in before["stages"]), before["samples"]
     for run in runs:
         at = partial(_counted, steps=steps, samples=samples, batch=run.settings["batch"])
         training += [at(found) for found in log.means(run.records, EVERY)]
         unseen += [
-            at({"step": r["step"]} | {to: r[of]["losses"] for of, to in BOTH.items()})
+            at({"step": r["step"]} | {to: of_tasks(r[of]["losses"]) for of, to in BOTH.items()})
             for r in run.records
             if "validation" in r
         ]
         steps, samples = steps + len(run.records), samples + run.samples
-    stages = [stage(run) for run in runs]
+    stages = before["stages"] + [stage(run) for run in runs]
     return {"stages": stages, "samples": samples, "training": training, "validation": unseen}
+
+
+def of_tasks(losses: dict[str, float]) -> dict[str, float]:
+    """Validation losses on homes, which are called by their tasks where there is nothing else."""
+    named = {task: (task, f"rooms_{task}") for task in courses.TASKS}
+    return {task: losses[n] for task, names in named.items() for n in names if n in losses}
 
 
 def _counted(found: dict, steps: int, samples: int, batch: int) -> dict:
