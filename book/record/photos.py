@@ -40,6 +40,7 @@ HERE = Path(__file__).parent
 RUNS = ("both", "photos", "rooms", "both-few", "photos-few")
 FEW = 4  # a quarter of the photographs
 TESTS = {"office": ("depth", "correspondence", "pose"), "tables": ("depth", "objects")}
+SHOWN = ("walk_depth", "walk_correspondence", "walk_pose", "tables_depth")
 SLOTS = 16  # sources of one weight: a batch is a multiple, so that it has each as often
 
 
@@ -148,13 +149,24 @@ def told(name: str, args: argparse.Namespace) -> dict:
         for record in every
         if "validation" in record
     ]
+    shown = {kind: passes(samples, kind, how.steps * how.batch) for kind in SHOWN}
     return {
         "samples": how.steps * how.batch,
-        "photographs": {k: len(s.items) for k, s in samples.sources.items() if "rooms" not in k},
-        "passes": {k: round(p, 2) for k, p in samples.passes(how.steps * how.batch).items()},
+        "shown": {kind: found for kind, found in shown.items() if found},
         "seconds": round(sum(record["seconds"] for record in every)),
         "validation": checks,
     }
+
+
+def passes(samples: Mixture, kind: str, count: int) -> dict[str, float]:
+    """How many photographs, or pairs of them, sources of a kind have, and how often each is shown
+    within so many samples."""
+    names = [name for name in samples.names if name.startswith(kind)]
+    if not names:
+        return {}
+    there = len(set(samples.sources[names[0]].items.frames))
+    drawn = sum(samples.counts(count)[name] for name in names)
+    return {"there": there, "passes": round(drawn / there, 2)}
 
 
 def tested(args: argparse.Namespace) -> dict[str, dict[str, dict]]:
