@@ -7,18 +7,18 @@ and colours say nothing of where a surface ends, as in the world.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
+from offices import OFFICES
 from PIL import Image
 
 from vlm3.geometry import Camera, pixel_centres, transform, unproject
 from vlm3.sources.rgbd import Rgbd
-from vlm3.sources.rooms import COLLECTIONS, Rooms
+from vlm3.sources.rooms import Rooms
 from vlm3.sources.rooms.raycast import SOLID, Shot
 
-OFFICES = replace(COLLECTIONS["homes"], number=6, side_m=(3.0, 9.0), solids=(6, 12))
 SURFACES = SOLID + 12  # of a room at most
 PAPER_PX = 90, 60  # of a photograph as paper
 METRES = 0.7, 4.0  # that it spans
@@ -42,7 +42,7 @@ class Papered(Rooms):
         named = OFFICES if collection == "offices" else collection
         super().__init__(named, split, views, grade=grade)
         self.photographs, self.share = photographs, share
-        self.papers = [reader for each in photographs for reader in [Rgbd(**each)]]
+        self.papers = [Rgbd(**each) for each in photographs]
 
     @property
     def _arguments(self) -> str:
@@ -75,7 +75,7 @@ class Papered(Rooms):
 
 
 @lru_cache(1000)
-def _read(path) -> np.ndarray:
+def _read(path: Path) -> np.ndarray:
     with Image.open(path) as photo:
         return np.asarray(photo.convert("RGB").resize(PAPER_PX), np.float32)
 
