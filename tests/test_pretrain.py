@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def eyes(dense):
 
 @pytest.fixture(scope="module")
 def labels(dense):
-    return dense.labelled(dense.rooms((160, 96)), range(4))
+    return dense.labelled(dense.rooms((160, 96)).batch(range(4)), 0)
 
 
 @torch.no_grad()
@@ -91,3 +92,29 @@ def test_a_pre_training_goes_on_where_it_stopped_and_ends_in_a_model_and_an_expe
         scores = json.loads((out / "scores.json").read_text())
         assert scores["parsed"] == 1.0 or task == "pose"
         assert np.isfinite(scores[tasks.get(task).headline])
+
+
+def test_what_is_not_known_of_a_pair_teaches_nothing(dense):
+    ((first, second),) = dense.rooms((128, 96)).batch(range(1))
+    holes = np.where(np.indices(first.depth_m.shape)[1] < 64, np.nan, first.depth_m)
+    torn = dense.labelled([(replace(first, depth_m=holes.astype(np.float32)), second)], 0)
+    whole = dense.labelled([(first, second)], 0)
+    assert (torn.told < whole.told).any()
+    assert whole.told.min() == 1
+    assert (torn.seen <= torn.told).all()
+    said = [torch.zeros_like(each).requires_grad_() for each in _said(dense, torn)]
+    found = dense.losses(dense.Said(*said), torn)
+    sum(found.values()).backward()
+    assert all(loss.isfinite() for loss in found.values())
+    tower = said[0].grad
+    assert tower.isfinite().all()
+    assert (tower[0, 0, :, :64] == 0).all()
+    assert (tower[0, 0, :, 64:] != 0).all()
+    assert (said[2].grad[0, 0, :, : 64 // dense.DEPTH_CELL] == 0).all()
+
+
+def _said(dense, true) -> list[torch.Tensor]:
+    n, views, height, width, _ = true.images.shape
+    features = torch.ones(n, views, dense.FEATURES, height // 16, width // 16)
+    depth = torch.zeros(n, views, height // dense.DEPTH_CELL, width // dense.DEPTH_CELL)
+    return [true.log_depth, features, depth, true.match, true.seen, true.pose]

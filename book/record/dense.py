@@ -6,6 +6,7 @@ Letters in shapes: n pairs of H x W images, h x w cells of FLOW_CELL pixels.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,11 +44,12 @@ class Labels(NamedTuple):
     """Of n pairs of H x W images."""
 
     images: Tensor  # (n, 2, H, W, 3) uint8
-    log_depth: Tensor  # (n, 2, H, W)
+    log_depth: Tensor  # (n, 2, H, W), NaN where it is not known
     match: Tensor  # (n, h, w, 2) where image 1 shows what cells of image 2 do, each side being 1
     seen: Tensor  # (n, h, w) 1 where it shows it, else 0
     pose: Tensor  # (n, 6) yaw, pitch, roll in tens of degrees, translation in thirds of a metre
     points: Tensor  # (n, POINTS) which cells of image 2 are told apart; most are seen in both
+    told: Tensor  # (n, h, w) 1 where it is known whether it is seen, else 0
 
     def to(self, device: torch.device) -> "Labels":
         return Labels(*(each.to(device, non_blocking=True) for each in self))
@@ -189,15 +191,18 @@ def unfolded(rows: Tensor, side: int) -> Tensor:
     return cells.reshape(n, views, high * side, wide * side)
 
 
-def labelled(rooms: Rooms, indices: range) -> Labels:
-    """Pairs both ways round: first all as they are, then all turned."""
-    pairs = rooms.batch(indices)
-    pairs += [(second, first) for first, second in pairs]
+def labelled(pairs: Sequence[tuple[View, View]], seed: int) -> Labels:
+    """Pairs both ways round: first all as they are, then all turned.
+
+    Views of one size, with poses, and with depth where it is known. seed: of the points.
+    """
+    pairs = [*pairs, *((second, first) for first, second in pairs)]
     width, height = pairs[0][0].size
     rows, columns = np.indices((height // FLOW_CELL, width // FLOW_CELL))
     middles = (np.stack([columns, rows], -1).reshape(-1, 2) + 0.5) * FLOW_CELL
     found = [covisible(second, first, middles) for first, second in pairs]
-    shape, draw = (len(pairs), *rows.shape), torch.Generator().manual_seed(indices[0])
+    told = [_told(*pair, middles, uv) for pair, (uv, _) in zip(pairs, found, strict=True)]
+    shape, draw = (len(pairs), *rows.shape), torch.Generator().manual_seed(seed)
     both = torch.from_numpy(np.stack([seen for _, seen in found])).float()
     match = np.nan_to_num(
         [uv / first.size for (uv, _), (first, _) in zip(found, pairs, strict=True)]
@@ -209,7 +214,22 @@ def labelled(rooms: Rooms, indices: range) -> Labels:
         both.view(shape),
         torch.tensor([_pose(*pair) for pair in pairs]).float(),
         torch.multinomial(both + 1e-6, POINTS, generator=draw),
+        torch.from_numpy(np.stack(told)).float().view(shape),
     )
+
+
+def _told(first: View, second: View, uv2: np.ndarray, uv1: np.ndarray) -> np.ndarray:
+    """(N,) whether depth tells if pixels of the second view are seen in the first, where they lie
+    at uv1."""
+    inside = ((uv1 >= 0) & (uv1 < first.size)).all(-1)
+    known = _known(second, uv2)
+    known[inside] &= _known(first, uv1[inside])
+    return known
+
+
+def _known(view: View, uv: np.ndarray) -> np.ndarray:
+    columns, rows = uv.astype(int).T
+    return np.isfinite(view.depth_m[rows, columns])
 
 
 def _pose(first: View, second: View) -> list[float]:
@@ -220,18 +240,29 @@ def _pose(first: View, second: View) -> list[float]:
 
 def losses(said: Said, true: Labels) -> dict[str, Tensor]:
     """Of each head; see WEIGHTS."""
-    cells = (
-        true.log_depth.unflatten(2, (-1, DEPTH_CELL)).unflatten(4, (-1, DEPTH_CELL)).mean((3, 5))
-    )
+    known = true.log_depth.isfinite()
+    log_depth = true.log_depth.nan_to_num(0.0)  # or gradients of what is left out would be NaN
+    cells, in_cell = _in_cells(log_depth), _in_cells(known.float())
     off = (said.match - true.match).abs().sum(-1)
+    seen = binary_cross_entropy_with_logits(said.seen, true.seen, reduction="none")
     return {
-        "tower": (said.tower - true.log_depth).abs().mean(),
-        "depth": (said.depth - cells).abs().mean(),
-        "flow": (off * true.seen).sum() / true.seen.sum(),
-        "seen": binary_cross_entropy_with_logits(said.seen, true.seen),
+        "tower": _mean((said.tower - log_depth).abs(), known),
+        "depth": _mean((said.depth - cells / in_cell.clamp(min=1e-6)).abs(), in_cell > 0),
+        "flow": _mean(off, true.seen > 0),
+        "seen": _mean(seen, true.told > 0),
         "pose": (said.pose - true.pose).abs().mean(),
         "match": _contrast(said.features, true),
     }
+
+
+def _mean(values: Tensor, known: Tensor) -> Tensor:
+    """Of those that are known; 0 for none."""
+    return torch.where(known, values, 0).sum() / known.sum().clamp(min=1)
+
+
+def _in_cells(pixels: Tensor) -> Tensor:
+    """Means over cells of DEPTH_CELL pixels."""
+    return pixels.unflatten(2, (-1, DEPTH_CELL)).unflatten(4, (-1, DEPTH_CELL)).mean((3, 5))
 
 
 def _contrast(features: Tensor, true: Labels) -> Tensor:

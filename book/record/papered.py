@@ -38,9 +38,10 @@ class Papered(Rooms):
         views: int = 2,
         grade: str = "near",
         share: float = 0.8,
+        lenses: Sequence[Sequence] | None = None,
     ):
         named = OFFICES if collection == "offices" else collection
-        super().__init__(named, split, views, grade=grade)
+        super().__init__(named, split, views, lenses=lenses, grade=grade)
         self.photographs, self.share = photographs, share
         self.papers = [Rgbd(**each) for each in photographs]
 

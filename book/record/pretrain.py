@@ -3,9 +3,11 @@ a released Qwen3-VL brings along.
 
 [torchrun --nproc-per-node 2] python book/record/pretrain.py RUN [--model random:tiny]
 [--steps 6000] [--batch 8] [--lr 2e-3] [--seed 0] [--compiled] [--workers 0] [--minutes 5]
+[--mixture book/record/eyes.toml]
 
-Pairs of `homes`, both ways round, are shown to the tower and to the first layers of the language
-model, which read images only: no question is asked. Linear heads, which are thrown away, say
+Pairs of `homes`, or those that a mixture asks about, both ways round, are shown to the tower and to
+the first layers of the language model, which read images only: no question is asked. Linear heads,
+which are thrown away, say
 
 - on the tower: the depth of each pixel, and 64 numbers for each patch that are alike in both views
   where these show the same (a contrastive loss over points of eight pairs);
@@ -40,7 +42,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.utils.data import Dataset
 
-from vlm3 import parallel
+from vlm3 import mixture, parallel
+from vlm3.mixture import Mixture
 from vlm3.qwen import attention, model, network
 from vlm3.training import sft
 from vlm3.training.config import Config
@@ -50,12 +53,14 @@ MOST = 10_000_000  # batches that a GPU may ask for
 
 @dataclass(frozen=True)
 class Made(Dataset):
-    """The scenes of each step, which depend on seed and step alone."""
+    """The scenes of each step, which depend on seed and step alone: of homes, or the views of a
+    mixture, which must be of one size."""
 
     seed: int
     batch: int
     rank: int = 0
     world: int = 1
+    mixture: Mixture | None = None
 
     def __getitem__(self, step: int) -> dense.Labels:
         sizes = dense.SIZES
@@ -64,7 +69,10 @@ class Made(Dataset):
 
     def of(self, size: tuple[int, int], step: int) -> dense.Labels:
         first = (step * self.world + self.rank) * self.batch
-        return dense.labelled(dense.rooms(size), range(first, first + self.batch))
+        numbers = range(first, first + self.batch)
+        if self.mixture:
+            return dense.labelled([self.mixture[k].views for k in numbers], first)
+        return dense.labelled(dense.rooms(size).batch(numbers), first)
 
 
 class Learner:
@@ -171,6 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
     parser.add_argument("--model", default="random:tiny")
+    parser.add_argument("--mixture", help="of pairs of 128x96 pixels at a focal length of 100")
     parser.add_argument("--after", type=Path, help="go on from what another one ended with")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=8)
@@ -190,7 +199,8 @@ def main() -> None:
         learner.resume(args.out)
     elif args.after:
         learner.begin(args.after)
-    made = Made(args.seed, args.batch, place.process_index, place.num_processes)
+    pairs = mixture.load(args.mixture, args.seed) if args.mixture else None
+    made = Made(args.seed, args.batch, place.process_index, place.num_processes, pairs)
     end, share = min(args.steps, args.stop or args.steps), 0.0
     with closing(_scenes(learner, made, args.workers)) as scenes:
         while learner.step < end and share < 1:
