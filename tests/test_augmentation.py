@@ -8,7 +8,7 @@ import pytest
 from tests import walls, worlds
 from vlm3.geometry import Camera, invert, project, rotation_from_ypr, transform
 from vlm3.mixture import Mixture, NoSample, load
-from vlm3.mixture.augmentation import augmented, grained, mirrored, relit, turned
+from vlm3.mixture.augmentation import augmented, mirrored, noisy, relit, turned
 from vlm3.mixture.files import expanded
 from vlm3.mixture.moving import moved
 from vlm3.mixture.source import Source
@@ -250,7 +250,7 @@ def test_other_light_changes_brightness_and_colour_and_nothing_else(rng):
 def test_another_sensor_adds_noise_and_blur_and_keeps_what_is_shown(rng):
     wide = np.zeros((60, 80, 3), np.uint8) + 128
     wide[:, 40:] = 180
-    found = [grained(wide, rng).astype(int) for _ in range(20)]
+    found = [noisy(wide, rng).astype(int) for _ in range(20)]
     for image in found:
         assert abs(image[:, :35].mean() - 128) < 2
         assert abs(image[:, 45:].mean() - 180) < 2

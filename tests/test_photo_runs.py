@@ -7,13 +7,16 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.readers import REAL, real
+from vlm3 import mixture
 from vlm3.sources.curation.indexing import index
 from vlm3.sources.rgbd import Rgbd
 
 sys.path.insert(0, str(ROOT / "book" / "record"))
 import board
 import offices  # noqa: F401, which a mixture names
+import papered  # noqa: F401
 import photos
+import pretrain
 
 sys.path.pop(0)
 
@@ -51,6 +54,22 @@ def test_few_photographs_are_the_first_quarter_of_each_place(around):
     names = {frame.name for frame in few["walk_depth"].items.frames}
     assert names == {frame.name for frame in all_["walk_depth"].items.reader.frames[: 232 // 4]}
     assert len(few["walk_pose"].items) < len(all_["walk_pose"].items) / 2
+
+
+def test_what_the_packaged_model_is_to_learn_from_fills_a_batch_of_sixteen(around):
+    sources = mixture.load(ROOT / "book" / "record" / "papered.toml").sources
+    assert len(sources) == photos.SLOTS
+    short = [source.task in ("depth", "correspondence") for source in sources.values()]
+    assert sum(short) == photos.SLOTS // 2
+
+
+def test_pairs_for_eyes_are_of_one_size_and_teach_only_what_is_known(around):
+    pairs = mixture.load(ROOT / "book" / "record" / "eyes.toml")
+    labels = pretrain.Made(0, len(pairs.names), mixture=pairs)[0]
+    assert labels.images.shape[2:] == (96, 128, 3)
+    known = labels.log_depth.isfinite().float().mean((1, 2, 3))
+    assert known.min() < 0.7 < 0.95 < known.max()  # of photographs, of rooms
+    assert (labels.seen <= labels.told).all()
 
 
 def test_the_board_is_as_deep_as_its_plane_where_a_marker_is_seen():

@@ -24,6 +24,12 @@ def test_a_cpu_multiplies_in_bfloat16_only_where_it_has_instructions_for_it(monk
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
+def test_where_torch_lacks_the_library_it_is_float32(monkeypatch):
+    instructions(monkeypatch, True)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    assert fast(CPU) == torch.float32
+
+
 def test_a_gpu_always_does(monkeypatch):
     instructions(monkeypatch, False)
     assert fast(GPU) == torch.bfloat16

@@ -275,7 +275,9 @@ def _contrast(features: Tensor, true: Labels) -> Tensor:
     together = math.gcd(n, TOGETHER) * POINTS
     alike = first.reshape(-1, together, FEATURES) @ second.reshape(-1, together, FEATURES).mT / 0.07
     right = torch.arange(together, device=alike.device).repeat(len(alike))
-    return sum(cross_entropy(rows.flatten(0, 1), right) for rows in (alike, alike.mT)) / 2
+    seen = true.seen.flatten(1).gather(1, true.points).flatten() > 0  # of few, some points are not
+    off = [cross_entropy(rows.flatten(0, 1), right, reduction="none") for rows in (alike, alike.mT)]
+    return _mean(sum(off) / 2, seen)
 
 
 def at(features: Tensor, uv: Tensor) -> Tensor:

@@ -1,9 +1,7 @@
 """Rooms papered with photographs: pieces of them on floors, walls and solids.
 
-`papered:Papered` in the file of a mixture. Rendered rooms are painted plainly, so a model learns to
-tell surfaces by their colours and is lost where things are not painted: on photographs it takes far
-for near, though rooms seen through the same lens from the same height are no trouble. Here edges
-and colours say nothing of where a surface ends, as in the world.
+`papered:Papered` in the file of a mixture. Rendered rooms are painted plainly, so colours say where
+a surface ends; here, as in the world, they do not.
 """
 
 from collections.abc import Mapping, Sequence

@@ -129,15 +129,12 @@ def shown(record: dict) -> None:
 
 
 def run(name: str, args: argparse.Namespace) -> None:
-    how = {"learner": graphed.Learner} if torch.cuda.is_available() else {}
-    samples = mixed("both" if name == "long" else name, args.seed)
-    how_long = config(name, args)
+    graphs = {"learner": graphed.Learner} if torch.cuda.is_available() else {}
+    samples, how = mixed("both" if name == "long" else name, args.seed), config(name, args)
     check = mixture.load(HERE / "photos-validation.toml", args.seed + 1)
     began = time.monotonic()
-    sft.train(how_long, samples, check, shown, **how)
-    print(
-        name, samples.passes(how_long.steps * how_long.batch), time.monotonic() - began, flush=True
-    )
+    sft.train(how, samples, check, shown, **graphs)
+    print(name, samples.passes(how.steps * how.batch), time.monotonic() - began, flush=True)
 
 
 def told(name: str, args: argparse.Namespace) -> dict:
@@ -149,10 +146,10 @@ def told(name: str, args: argparse.Namespace) -> dict:
         for record in every
         if "validation" in record
     ]
-    shown = {kind: passes(samples, kind, how.steps * how.batch) for kind in SHOWN}
+    often = {kind: passes(samples, kind, how.steps * how.batch) for kind in SHOWN}
     return {
         "samples": how.steps * how.batch,
-        "shown": {kind: found for kind, found in shown.items() if found},
+        "shown": {kind: found for kind, found in often.items() if found},
         "seconds": round(sum(record["seconds"] for record in every)),
         "validation": checks,
     }
@@ -191,7 +188,8 @@ def tested(args: argparse.Namespace) -> dict[str, dict[str, dict]]:
 def save(args: argparse.Namespace) -> None:
     runs = {name: told(name, args) for name in args.runs}
     results = {"runs": runs, "scores": tested(args)}
-    options = f"--steps {args.steps} --batch {args.batch} --lr {args.lr:g}"
+    named = ("steps", "batch", "lr", "validated", "seed")
+    options = " ".join(f"--{name} {getattr(args, name):g}" for name in named)
     command = f"python book/record/photos.py OUT --runs {' '.join(args.runs)} {options}"
     made = recorded.provenance(command, args.seed, sum(run["seconds"] for run in runs.values()))
     what = "the tiny model fine-tuned on rooms, on photographs and on both, toy results"

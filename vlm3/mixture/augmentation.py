@@ -41,7 +41,7 @@ def _one(view: View, mirror: bool, rng: np.random.Generator) -> View:
     view = mirrored(view) if mirror else view
     if not view.boxes:
         view = _elsewhere(view, rng)
-    return replace(view, image=grained(relit(view.image, rng), rng))
+    return replace(view, image=noisy(relit(view.image, rng), rng))
 
 
 def _elsewhere(view: View, rng: np.random.Generator) -> View:
@@ -137,7 +137,7 @@ def relit(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.stack([table[image[..., k], k] for k in range(3)], -1)
 
 
-def grained(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def noisy(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """HxWx3 uint8 as blurred as by a worse lens, with the noise of a worse sensor."""
     blurred = Image.fromarray(image).filter(ImageFilter.GaussianBlur(rng.uniform(0, BLUR_PX)))
     shape = image.shape[:2]

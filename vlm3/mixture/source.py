@@ -44,13 +44,14 @@ class Source:
     origin: Mapping = field(default_factory=dict)
 
     def __post_init__(self):
-        known = getattr(self.items, "metric", True)
-        if not known and self.bound.in_metres(self.options):
-            pose = ", or for its pose alone options = { metric = false }"
-            raise ValueError(
-                f"{self.task} is asked in metres, and these data have a unit of their own: tell "
-                f"the reader how long it is (scale_m){pose if self.task == 'pose' else ''}"
-            )
+        if getattr(self.items, "metric", True) or not self.bound.in_metres(self.options):
+            return
+        way_out = "tell the reader how long it is (scale_m)"
+        if not self.bound.in_metres({**self.options, "metric": False}):
+            way_out += ", or leave out what has metres (options = { metric = false })"
+        raise ValueError(
+            f"{self.task} is asked in metres, and these data have a unit of their own: {way_out}"
+        )
 
     @cached_property
     def bound(self) -> Task:

@@ -6,10 +6,14 @@ import torch
 def fast(device: torch.device) -> torch.dtype:
     """bfloat16, or float32 on a CPU that has no instructions for it: 40 times as fast there.
 
-    Those of oneDNN are asked for: AVX-512, or AVX2 with VNNI 2, on x86; BF16 on ARM.
+    Those of oneDNN are asked for (AVX-512, or AVX2 with VNNI 2, on x86; BF16 on ARM), which not
+    every torch has.
     """
-    slow = device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return torch.float32 if slow else torch.bfloat16
+    if device.type != "cpu":
+        return torch.bfloat16
+    there = torch.backends.mkldnn.is_available()
+    quick = there and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return torch.bfloat16 if quick else torch.float32
 
 
 def multiplied_in(device: torch.device, precision: str) -> torch.dtype:

@@ -1,7 +1,7 @@
 """Few photographs of which most are near, or most are far: the rarer ones come more often.
 
-What a model cannot see it takes to be as it mostly was. So a walk whose rooms are mostly small
-teaches that rooms are small, and rooms never seen come out too near.
+What a model cannot tell it takes to be as it mostly was: from a walk through mostly small rooms it
+may learn that rooms are small.
 """
 
 from collections.abc import Mapping, Sequence

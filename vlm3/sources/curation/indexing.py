@@ -47,7 +47,7 @@ def index(
     """
     path = beside(reader) if path is None else Path(path)
     how = {"neighbours": neighbours, "grid": grid, "seed": seed}
-    with disk.held(_made(path)):
+    with disk.held(_folder(path)):
         disk.claim(path, identity(reader) | how, begun=(path / "config.json").exists())
         if not (path / "pairs.jsonl").exists():
             _make(
@@ -57,7 +57,7 @@ def index(
     return path
 
 
-def _made(path: Path) -> Path:
+def _folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
