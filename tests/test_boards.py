@@ -55,7 +55,7 @@ OF_PAIRS = {
 def test_an_aim_stands_beside_what_was_reached_and_says_in_which_decoding():
     wanted = {("pairs", "epe_px_all"): 15, ("pairs", "pck"): 0.6}
     low, high = boards.aims({"pairs": OF_PAIRS}, wanted)
-    assert (low["aim"], low["tiny"], low["best blind"]) == ("15.0", "16.0", "60.0")
+    assert (low["aim"], low["tiny"], low["best blind"]) == ("15.0", "16.0", "60.0 (place)")
     assert (low["met by"], high["met by"]) == ("mbr:tiny", "missed")
     assert low["expert"] == ""  # nobody was asked
     assert low["lost with other images"] == "150%"  # 66 px of the 44 that it was better
@@ -77,3 +77,13 @@ def test_ends_have_a_row_for_the_model_the_best_blind_and_opencv():
     rows = boards.ends("far", {"pairs": OF_PAIRS}, scores)
     assert [row["pairs, epe_px_all"] for row in rows] == ["16.0", "60.0", "20.0"]
     assert {(row["scenes"], row["depth, delta_1"]) for row in rows} == {("far", "")}
+
+
+def test_a_row_of_a_test_says_how_far_above_the_best_blind_the_model_is():
+    above = {"epe_px_all": {"than": "place", "by": 44.0, "low": 40.0, "high": 48.0}}
+    known = OF_PAIRS | {"tiny": OF_PAIRS["tiny"] | {"above_guessing": above}}
+    (row,) = boards.on_tests({"office": {"pairs": known}}, {"pairs": "epe_px_all"})
+    assert (row["test"], row["task"], row["tiny"]) == ("office", "pairs", "16.0")
+    assert row["best blind"] == "60.0 (place)"
+    assert row["above the best blind by"] == "+44.0 (+40.0 to +48.0)"
+    assert (row["shuffled:tiny"], row["opencv"]) == ("82.0", "20.0")

@@ -14,7 +14,7 @@ import pytest
 
 from vlm3 import disk
 from vlm3.disk import held
-from vlm3.sources import labels
+from vlm3.sources.reading import labels
 
 FORK, SPAWN = multiprocessing.get_context("fork"), multiprocessing.get_context("spawn")
 

@@ -8,7 +8,8 @@ ended with. Runs that are recorded already are not read again, and need not be t
 
 Writes model.safetensors and taught.json into vlm3/qwen/checkpoints/tiny and
 book/recorded/tiny_training.json. The card is written from that record and from
-book/recorded/tiny_scores.json, so run it again after `book/record/scores.py`.
+book/recorded/tiny_scores.json and those on photographs, so run it again after
+`book/record/scores.py`.
 """
 
 import argparse
@@ -34,6 +35,12 @@ SEEN = 500  # steps of pre-training that are told as one
 BOTH = {"validation": "losses", "shuffled": "shuffled"}  # losses of a record, and their name here
 NOTHING = {"eyes": [], "stages": [], "samples": 0, "training": [], "validation": []}
 HEADS = ("tower", "depth", "flow", "seen", "pose", "match")
+PHOTOGRAPHS = (
+    "office",
+    "tables",
+    "board",
+    "ibims",
+)  # tests, of which `scores.py` has a record each
 HEADLINES = {name: tasks.get(name).headline for name in courses.TASKS}
 
 
@@ -77,7 +84,7 @@ def eyes(run: courses.Run) -> dict:
         for part in parts
     ]
     shown, again = (told["scenes"] * n for n in (len(records), records[-1].get("again", 0)))
-    names = ("command", "began", "note", "device", "scenes")
+    names = ("command", "began", "note", "device", "mixture", "scenes")
     return {name: told[name] for name in names if name in told} | {
         "steps": len(records),
         "scenes_shown": shown,
@@ -135,7 +142,8 @@ def _weights() -> int:
 
 def _eyes_row(number: int, stage: dict) -> str:
     end = stage["curve"][-1]
-    row = (number, f"{stage['steps']:,}", f"{stage['scenes_new']:,}", stage["device"])
+    of = f"`{stage.get('mixture', 'homes')}`"
+    row = (number, of, f"{stage['steps']:,}", f"{stage['scenes_new']:,}", stage["device"])
     return f"| {' | '.join(map(str, row))} | {end['depth']:.3f} | {end['flow']:.3f} |"
 
 
@@ -162,10 +170,11 @@ pipeline_tag: image-text-to-text
 # VLM3 tiny
 
 A toy: a Qwen3-VL with {found["weights"] / 1e6:.1f} million weights, \
-trained from scratch by `vlm3` on rendered homes,
-one model for depth, correspondence, pose and objects. It is there so that every line \
-of the book runs on a laptop.
-It has never seen a photograph, and its answers about yours are those of a toy.
+trained from scratch by `vlm3` on rendered homes
+and on photographs of a few places, one model for depth, correspondence, pose and objects. \
+It is there so that every line of the book
+runs on a laptop. Of other places it knows little, and its answers about your photographs are \
+those of a toy.
 
 - Architecture: that of Qwen3-VL, unmodified; its sizes are in `config.json`. \
 A token stands for one patch.
@@ -178,16 +187,19 @@ places in hundredths (`taught.json`).
 
 **First the eyes, by regression.** A released model brings eyes along that have seen the world; \
 these were given theirs.
-Pairs of `homes` were shown to the tower and to the first layers of the language model, and linear \
+Pairs were shown to the tower and to the first layers of the language model, and linear \
 heads, since thrown away, said the
 depth of each pixel, where the other image shows the same, and how the camera had moved \
 (`book/record/pretrain.py`):
 
-| stage | steps | scenes | device | depth, error of its logarithm | flow, error in sides |
-|--:|--:|--:|---|--:|--:|
+| stage | pairs of | steps | scenes | device | depth, error of its logarithm \
+| flow, error in sides |
+|--:|---|--:|--:|---|--:|--:|
 {eyes_rows}
 
-The first stage went on from {found["eyes"][0]["began"]}.
+The first stage went on from {found["eyes"][0]["began"]}. \
+That of `eyes`, rooms papered with photographs and photographs, came
+after the words about homes and before those of `papered`.
 
 **Then words, as text and nothing else.** {found["samples"]:,} samples in stages of which each \
 goes on with the model before it:
@@ -209,6 +221,17 @@ weighed them as it was taught:
 |--:|{"---|" * len(HEADLINES)}
 {curve}
 
+## Photographs that it learned from
+
+Their terms allow research; they are not packaged, and no photograph of a test is among them.
+
+| of | what | published by | terms |
+|---|---|---|---|
+| 280 of an office floor, one walk | depth, matches, pose | sample data of deep-video-mvs | MIT |
+| 250 of a kitchen | matches, pose | 7-Scenes, Microsoft Research | non-commercial research |
+| 45 of tables | depth, objects | Object Segmentation Database, TU Wien | research |
+| 50 of a desk | paper of rendered rooms | sample data of tsdf-fusion | BSD |
+
 ## Scores
 
 On {samples} samples of `{scores["source"]}`, which it never saw \
@@ -216,7 +239,25 @@ On {samples} samples of `{scores["source"]}`, which it never saw \
 pixels of a 560x420 frame, lower is better; elsewhere higher is better.
 
 {_board(scores["results"][samples])}
+
+## Scores on photographs
+
+The last rooms of the walk, other arrangements on tables, a board of markers, and iBims-1, which \
+has other buildings; who does not look
+learned from the very questions that are asked.
+
+{_board(_on_photographs())}
 """
+
+
+def _on_photographs() -> dict:
+    """What `_board` takes, of all tests on photographs for which there is a record."""
+    found = {}
+    for test in PHOTOGRAPHS:
+        path = RECORDED / f"tiny_scores_{test}.json"
+        ((_, by_task),) = json.loads(path.read_text())["results"].items()
+        found |= {f"{test}, {task}": rows for task, rows in by_task.items()}
+    return found
 
 
 def _validated(point: dict) -> str:
@@ -225,12 +266,14 @@ def _validated(point: dict) -> str:
 
 
 def _board(scores: dict) -> str:
+    """scores: by task, or by a test and its task, the rows of a table."""
     names = list(dict.fromkeys(name for found in scores.values() for name in found))
+    told = {what: HEADLINES[what.rpartition(", ")[2]] for what in scores}
     rows = [
-        f"| {task}, {score} | "
-        + " | ".join(f"{scores[task][n][score]:.3f}" if n in scores[task] else "" for n in names)
+        f"| {what}, {score} | "
+        + " | ".join(f"{scores[what][n][score]:.3f}" if n in scores[what] else "" for n in names)
         + " |"
-        for task, score in HEADLINES.items()
+        for what, score in told.items()
     ]
     return "\n".join(
         [f"| task, score | {' | '.join(names)} |", f"|---|{'--:|' * len(names)}", *rows]

@@ -23,9 +23,10 @@ def load(path: str | Path, seed: int = 0) -> Mixture:
     with what tables of the same names change, entry by entry. A table that is `like`
     "homes:objects", a source of another mixture, or `like` one before it in the file, says only
     what differs. Each table under `sources` names what makes the items, as "module:callable" in
-    `from`, with its arguments in `arguments` ($NAME is what the environment says), and may set
-    task, questions, focal_px, options, one_wording, either_way, augment and weight. Raises
-    FileNotFoundError or ValueError, naming the file and the source.
+    `from`, with its arguments in `arguments` ($NAME is what the environment says; a relative path
+    counts from where the command runs), and may set task, questions, focal_px, options,
+    one_wording, either_way, augment and weight. Raises FileNotFoundError or ValueError, naming the
+    file and the source.
     """
     path = _path(path)
     settings, tables = _parts(path)

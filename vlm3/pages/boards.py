@@ -85,15 +85,38 @@ def aims(
     """
     rows = []
     for (task, score), aim in wanted.items():
-        models, write = found[task], _form(score)
-        blind = models["tiny"]["above_guessing"].get(score, {}).get("than")
-        row = {"task": task, "score": score, "aim": write(aim)}
+        row = {"task": task, "score": score, "aim": _form(score)(aim)}
         row["met by"] = ", ".join(met(found, task, score, aim)) or "missed"
-        row |= {name: _told(models, name, score) for name in OWN}
-        row["best blind"] = _told(models, blind, score)
-        row |= {name: _told(models, name, score) for name in BESIDE}
-        rows.append(row | {"lost with other images": _lost(models, score)})
+        rows.append(row | _beside(found[task], score))
     return rows
+
+
+def on_tests(
+    found: Mapping[str, Mapping[str, Mapping[str, Mapping]]], scores: Mapping[str, str]
+) -> list[dict[str, str]]:
+    """A row for each task of each test: what the model reached, and beside it what others do.
+
+    found: by the name of the test and by task, a `vlm3.scoring.board.table`; scores: which score of
+    each task.
+    """
+    rows = []
+    for test, by_task in found.items():
+        for task, models in by_task.items():
+            row = {"test": test, "task": task, "score": scores[task]}
+            row |= _beside(models, scores[task])
+            above = models["tiny"]["above_guessing"][scores[task]]
+            row["above the best blind by"] = _above(above, 1 if scores[task] in LOW_IS_GOOD else 3)
+            rows.append(row)
+    return rows
+
+
+def _beside(models: Mapping[str, Mapping], score: str) -> dict[str, str]:
+    """The model in its decodings, the best of those who do not look, and others."""
+    blind = models["tiny"]["above_guessing"].get(score, {}).get("than")
+    row = {name: _told(models, name, score) for name in OWN}
+    row["best blind"] = f"{_told(models, blind, score)} ({blind})" if blind else ""
+    row |= {name: _told(models, name, score) for name in BESIDE}
+    return row | {"lost with other images": _lost(models, score)}
 
 
 def _told(models: Mapping[str, Mapping], name: str | None, score: str) -> str:

@@ -28,9 +28,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from vlm3.geometry import Camera, depth_from_range
-from vlm3.sources.labels import camera_of, labelled, numbers
 from vlm3.sources.photo import read_rgb
 from vlm3.sources.reading import Frame, Reader, files
+from vlm3.sources.reading.labels import camera_of, labelled, numbers
 from vlm3.views import View
 
 _DEPTHS = ("z", "range")

@@ -30,9 +30,9 @@ import numpy as np
 
 from vlm3 import disk
 from vlm3.geometry import Camera
-from vlm3.sources.labels import camera_of, inside, labelled, lines
 from vlm3.sources.photo import read_rgb
 from vlm3.sources.reading import Frame, Reader, files, matlab
+from vlm3.sources.reading.labels import camera_of, inside, labelled, lines
 from vlm3.views import View
 
 PER_M = 65535 / 50  # of the 16-bit pictures

@@ -28,8 +28,8 @@ from typing import NamedTuple
 
 from vlm3.geometry import Camera
 from vlm3.reference import PixelText
-from vlm3.sources.labels import inside, lines, numbers
 from vlm3.sources.photo import read_rgb
+from vlm3.sources.reading.labels import inside, lines, numbers
 from vlm3.views import QA, Sample, View
 
 # By question_id: the task's name for it, and the fields that it asks for.

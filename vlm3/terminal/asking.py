@@ -29,7 +29,7 @@ SURE = (
     "sure: what the model itself gives, as a probability, to depths within a factor of 1.25 of its "
     "answer"
 )
-TOY = "tiny has seen nothing but rendered homes: it shows how asking works, not how well"
+TOY = "tiny has seen homes and photos of few places: it shows how asking works, not how well"
 
 
 class Said(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from vlm3 import disk
-from vlm3.sources.labels import inside
+from vlm3.sources.reading.labels import inside
 
 __all__ = [
     "depth_png",
