@@ -242,7 +242,8 @@ pixels of a 560x420 frame, lower is better; elsewhere higher is better.
 
 ## Scores on photographs
 
-The last rooms of the walk, other arrangements on tables, a board of markers, and iBims-1, which \
+The end of the walk, which comes back to some of its rooms, other arrangements on tables, \
+a board of markers, and iBims-1, which
 has other buildings; who does not look
 learned from the very questions that are asked.
 

@@ -7,7 +7,7 @@ VLM3_REAL=DATA VLM3_PAIRS=INDEX python book/record/photos.py OUT [--runs both ..
 photographs of the same walk that no run learns from, and such that all learn from. Runs: rooms;
 photos; both; photos-few and both-few, with a quarter of the photographs; all of the same number
 of samples. OUT/NAME is a run, which the same command resumes; OUT/long is `both`, for --long steps.
---save: then test all of them on photographs that none has seen, beside those who do not look, and
+--save: then test all of them on other photographs, beside those who do not look, and
 write validation, passes and scores into FILE.json.
 """
 
