@@ -1,6 +1,5 @@
 """How much of the test on the walk shows what was learned from, since a walk comes back.
 
-
 VLM3_REAL=DATA python book/record/overlap.py [--save FILE.json]
 
 Of each photograph of `office.toml` the largest share of its pixels that one of those which
