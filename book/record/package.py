@@ -228,7 +228,7 @@ Their terms allow research; they are not packaged, and no photograph of a test i
 | of | what | published by | terms |
 |---|---|---|---|
 | 280 of an office floor, one walk | depth, matches, pose | sample data of deep-video-mvs | MIT |
-| 250 of a kitchen | matches, pose; depth for the eyes | 7-Scenes, Microsoft Research | non-commercial research |
+| 250 of a kitchen | depth (eyes), matches, pose | 7-Scenes, Microsoft | non-commercial research |
 | 45 of tables | depth, objects | Object Segmentation Database, TU Wien | research |
 | 50 of a desk | paper of rendered rooms | sample data of tsdf-fusion | BSD |
 
