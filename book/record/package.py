@@ -35,12 +35,8 @@ SEEN = 500  # steps of pre-training that are told as one
 BOTH = {"validation": "losses", "shuffled": "shuffled"}  # losses of a record, and their name here
 NOTHING = {"eyes": [], "stages": [], "samples": 0, "training": [], "validation": []}
 HEADS = ("tower", "depth", "flow", "seen", "pose", "match")
-PHOTOGRAPHS = (
-    "office",
-    "tables",
-    "board",
-    "ibims",
-)  # tests, of which `scores.py` has a record each
+# Tests, of each of which `scores.py` has a record.
+PHOTOGRAPHS = ("office", "tables", "board", "ibims")
 HEADLINES = {name: tasks.get(name).headline for name in courses.TASKS}
 
 
@@ -256,7 +252,7 @@ def _on_photographs() -> dict:
     found = {}
     for test in PHOTOGRAPHS:
         path = RECORDED / f"tiny_scores_{test}.json"
-        ((_, by_task),) = json.loads(path.read_text())["results"].items()
+        (by_task,) = json.loads(path.read_text())["results"].values()
         found |= {f"{test}, {task}": rows for task, rows in by_task.items()}
     return found
 

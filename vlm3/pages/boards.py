@@ -111,11 +111,10 @@ def on_tests(
 
 
 def _beside(models: Mapping[str, Mapping], score: str) -> dict[str, str]:
-    """The model in its decodings, the best of those who do not look, and others."""
+    """The best of those who do not look, the model in its decodings, and others."""
     blind = models["tiny"]["above_guessing"].get(score, {}).get("than")
-    row = {name: _told(models, name, score) for name in OWN}
-    row["best blind"] = f"{_told(models, blind, score)} ({blind})" if blind else ""
-    row |= {name: _told(models, name, score) for name in BESIDE}
+    row = {"best blind": f"{_told(models, blind, score)} ({blind})" if blind else ""}
+    row |= {name: _told(models, name, score) for name in OWN + BESIDE}
     return row | {"lost with other images": _lost(models, score)}
 
 
