@@ -82,7 +82,8 @@ def test_ends_have_a_row_for_the_model_the_best_blind_and_opencv():
 def test_a_row_of_a_test_says_how_far_above_the_best_blind_the_model_is():
     above = {"epe_px_all": {"than": "place", "by": 44.0, "low": 40.0, "high": 48.0}}
     known = OF_PAIRS | {"tiny": OF_PAIRS["tiny"] | {"above_guessing": above}}
-    (row,) = boards.on_tests({"office": {"pairs": known}}, {"pairs": "epe_px_all"})
+    asked = [("pairs", "epe_px_all"), ("depth", "delta_1")]
+    (row,) = boards.on_tests({"office": {"pairs": known}}, asked)  # no depth in this test
     assert (row["test"], row["task"], row["tiny"]) == ("office", "pairs", "16.0")
     assert row["best blind"] == "60.0 (place)"
     assert row["above the best blind by"] == "+44.0 (+40.0 to +48.0)"

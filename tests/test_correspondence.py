@@ -57,6 +57,25 @@ def test_the_covisibility_tolerance_is_a_range_and_not_a_depth():
     assert not covisible(view1, farther, uv1, tolerance_m=0.0)[1][0]
 
 
+def test_small_things_need_small_tolerances(rng):
+    scale = np.ones((4, 4))
+    scale[:3, 3] = 0.02
+    small = [  # the wall at 8 cm, the post at 4: it hides pixels 68 to 88
+        replace(view, depth_m=view.depth_m * 0.02, world_from_cam=view.world_from_cam * scale)
+        for view in two_views()
+    ]
+    ufm = {"tolerance_m": 0.012, "relative_tolerance": 0.01, "temperature_m": 0.012}
+
+    def hidden(**options) -> bool:
+        """Whether some of the places asked about are hidden."""
+        qas = correspondence.ask(small, 500, rng, **options)
+        u = np.array([words.tuples(qa.question)[0][0] for qa in qas]) / 2000 * 200
+        return bool(((u > 70) & (u < 86)).any())
+
+    assert hidden()
+    assert not hidden(tolerances=ufm)
+
+
 def test_matches_from_depth_and_pose_are_where_geometry_puts_them(rng):
     view1, view2 = two_views()
     for qa in correspondence.ask((view1, view2), 20, rng):

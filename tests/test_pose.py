@@ -334,6 +334,7 @@ def test_pose_scores_of_a_case_worked_by_hand():
     assert found["auc_30"] == pytest.approx(
         (26 / 30 + 10 / 30) / 3, abs=1e-6
     )  # 4.5 is in the fifth bin, 20 in the 21st
+    assert found["auc_30_signed"] == pytest.approx((26 / 30) / 3, abs=1e-6)  # the second is wrong
     assert found["auc_5"] == pytest.approx((1 / 5) / 3)
     assert found["auc_10_exact"] == pytest.approx((1 - 4.5 / 10) / 3)
     assert found["distance_error_m"] == pytest.approx(0.5 / 2)

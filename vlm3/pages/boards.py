@@ -1,7 +1,7 @@
 """Score tables as people read them: what `vlm3.scoring.board` found, in words."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from vlm3 import tasks
 
@@ -92,21 +92,21 @@ def aims(
 
 
 def on_tests(
-    found: Mapping[str, Mapping[str, Mapping[str, Mapping]]], scores: Mapping[str, str]
+    found: Mapping[str, Mapping[str, Mapping[str, Mapping]]], asked: Collection[tuple[str, str]]
 ) -> list[dict[str, str]]:
-    """A row for each task of each test: what the model reached, and beside it what others do.
+    """A row for each score of each test: what the model reached, and beside it what others do.
 
-    found: by the name of the test and by task, a `vlm3.scoring.board.table`; scores: which score of
-    each task.
+    found: by the name of the test and by task, a `vlm3.scoring.board.table`; asked: task and score,
+    where a test has the task.
     """
     rows = []
     for test, by_task in found.items():
-        for task, models in by_task.items():
-            row = {"test": test, "task": task, "score": scores[task]}
-            row |= _beside(models, scores[task])
-            above = models["tiny"]["above_guessing"][scores[task]]
-            row["above the best blind by"] = _above(above, 1 if scores[task] in LOW_IS_GOOD else 3)
-            rows.append(row)
+        for task, score in asked:
+            if task in by_task:
+                row = {"test": test, "task": task, "score": score} | _beside(by_task[task], score)
+                above = by_task[task]["tiny"]["above_guessing"][score]
+                row["above the best blind by"] = _above(above, 1 if score in LOW_IS_GOOD else 3)
+                rows.append(row)
     return rows
 
 

@@ -73,9 +73,9 @@ def table(outs: Mapping[str, Path]) -> dict[str, dict]:
 
 
 def compared(out: Path) -> list[str]:
-    """The scores that models are compared by: the task's headline, and its second."""
+    """The scores that models are compared by: the task's headline, and further ones."""
     task = evaluate.task_of(out)
-    return [score for score in (task.headline, task.second) if score]
+    return [task.headline, *task.further]
 
 
 def _above(out: Path, rivals: Mapping[str, Path], found: Mapping, score: str) -> dict:

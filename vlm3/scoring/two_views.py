@@ -76,11 +76,10 @@ def pose_errors(answered: Sequence[tuple[Fields | None, Fields]]) -> dict[str, n
     return {name: np.array([each[name] for each in found]) for name in found[0]}
 
 
-def worst(errors: Mapping[str, np.ndarray], signed: bool = False) -> np.ndarray:
-    """(N,) the larger error of each pose in degrees, of rotation and direction, infinite where one
-    is missing; signed: a direction that points the opposite way is wrong."""
-    direction = errors["direction_error_signed_deg" if signed else "direction_error_deg"]
-    both = np.maximum(errors["rotation_error_deg"], direction)
+def worst(errors: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(N,) the larger error of each pose in degrees, of rotation and direction (sign ignored),
+    infinite where one is missing."""
+    both = np.maximum(errors["rotation_error_deg"], errors["direction_error_deg"])
     return np.where(np.isfinite(both), both, np.inf)
 
 

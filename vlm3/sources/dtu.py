@@ -16,7 +16,12 @@ every fourth pixel of them, and here each pixel gets the depth of the nearest of
 Depths_raw, small photographs have depth of their own at every pixel, so that is taken first.
 
 Things here are some 10 cm deep: tolerances made for rooms, such as those of
-`vlm3.tasks.correspondence.covisible`, take their backs for seen. UFM's for DTU are 12 mm and 1 %.
+`vlm3.tasks.correspondence.covisible`, take their backs for seen. UFM's for DTU, in a mixture:
+
+    [sources.dtu.options.tolerances]
+    tolerance_m = 0.012
+    temperature_m = 0.012
+    relative_tolerance = 0.01
 """
 
 import re

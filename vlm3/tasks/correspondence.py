@@ -45,18 +45,19 @@ class Correspondence(Task):
         rng: np.random.Generator,
         matches: tuple[np.ndarray, np.ndarray] | None = None,
         on: str = "all",
+        tolerances: Mapping[str, float] | None = None,
     ) -> list[QA]:
         """Up to n questions about different points that both views see.
 
         matches: (uv1, uv2), each (N, 2) pixels; without them they come from the first view's points
-        or depth, see `covisible`; on: then "all", or "boxes" for points in the middle of a box of
-        the first view, which are mostly those of objects.
+        or depth, see `covisible`, which takes the tolerances; on: then "all", or "boxes" for points
+        in the middle of a box of the first view, which are mostly those of objects.
         truth: (x, y), the exact place in the units of the text. NothingToAsk where nothing is seen
         by both views.
         """
         if on not in ("all", "boxes"):
             raise ValueError(f"on must be 'all' or 'boxes', got {on!r}")
-        uv1, uv2 = matches or _sampled_matches(*views[:2], n, rng, on)
+        uv1, uv2 = matches or _sampled_matches(*views[:2], n, rng, on, **tolerances or {})
         if not len(uv1):
             raise NothingToAsk("the two views share no point: nothing to ask about")
         chosen = rng.choice(len(uv1), min(n, len(uv1)), replace=False)
@@ -124,7 +125,7 @@ class Correspondence(Task):
 
 
 def _sampled_matches(
-    view1: View, view2: View, n: int, rng: np.random.Generator, on: str
+    view1: View, view2: View, n: int, rng: np.random.Generator, on: str, **tolerances: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Some covisible points, more than n where there are; a few thousand pixels are tried."""
     if view1.depth_m is None and view1.points is None:
@@ -133,7 +134,7 @@ def _sampled_matches(
         )
     # Many more than are asked about: of views far apart few pixels are seen twice.
     uv1, z_m = view1.places(max(1000, 20 * n), rng, _middles(view1) if on == "boxes" else True)
-    uv2, seen = covisible(view1, view2, uv1, z_m)
+    uv2, seen = covisible(view1, view2, uv1, z_m, **tolerances)
     return uv1[seen], uv2[seen]
 
 

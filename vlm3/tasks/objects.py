@@ -29,7 +29,7 @@ class Objects(Task):
     """How objects lie to each other, how far apart and how large they are; boxes say which."""
 
     subject = "boxes"
-    headline, second = "qualitative", "quantitative"
+    headline, further = "qualitative", ("quantitative",)
 
     def ask(
         self, views: Sequence[View], n: int, rng: np.random.Generator, contrary: float = 0.0

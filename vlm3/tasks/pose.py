@@ -31,7 +31,7 @@ class Pose(Task):
 
     views = 2
     subject = ""
-    headline, second = "auc_30", "distance_25"
+    headline, further = "auc_30", ("auc_30_signed", "distance_25")
     focal_px = 750.0
 
     @classmethod
@@ -108,7 +108,8 @@ class Pose(Task):
         auc_5, auc_10, auc_30 (degrees): area under the recall of max(rotation error, direction
         error), in bins of one degree as published (VGGT, `auc`); auc_5_exact and so on: without
         bins. Over all poses of which rotation and direction were asked; what was not answered
-        counts as wrong. The direction error ignores the sign of the vector. rotation_error_deg,
+        counts as wrong. The direction error ignores the sign of the vector, as published;
+        auc_30_signed: with its sign, so that the opposite way is wrong. rotation_error_deg,
         direction_error_deg (sign ignored), direction_error_signed_deg, angle_error_deg,
         distance_error_m, distance_abs_rel (cameras in one place left out): means over what was
         answered. distance_25: share of the distances asked for that are answered to 25 per cent.
@@ -122,6 +123,8 @@ class Pose(Task):
         both = [max(e["rotation"], e["direction"]) for e in whole]
         areas = {f"auc_{t}": auc(both, t) for t in (5, 10, 30)}
         areas |= {f"auc_{t}_exact": auc(both, t, False) for t in (5, 10, 30)}
+        signed = [max(e["rotation"], e["direction_signed"]) for e in whole]
+        areas["auc_30_signed"] = auc(signed, 30)
         near = [e["distance_near"] for e in errors if "distance_near" in e]
         means["distance_25"] = mean(near)
         return areas | means | {"parsed": sum(answered) / len(pairs)}
@@ -191,8 +194,9 @@ def _samples(pairs: Sequence[tuple[Fields | None, Fields]]) -> list[tuple[Fields
 
 
 def _errors(answer: Fields, truth: Fields) -> dict[str, float]:
-    """Errors of one pose; "rotation" and "direction" are infinite where they were asked and not
-    answered; "distance_near" is 1 where the distance is right to 25 per cent, else 0."""
+    """Errors of one pose; "rotation", "direction" and "direction_signed" are infinite where they
+    were asked and not answered; "distance_near" is 1 where the distance is right to 25 per cent,
+    else 0."""
     errors: dict[str, float] = {}
     if "yaw_deg" in truth:
         errors["rotation"] = math.inf
@@ -202,14 +206,12 @@ def _errors(answer: Fields, truth: Fields) -> dict[str, float]:
             )
             errors["rotation"] = errors["rotation_error_deg"] = rotation_angle_deg(a.T @ t)
     if "direction" in truth:
-        errors["direction"] = math.inf
+        errors["direction"] = errors["direction_signed"] = math.inf
         if "direction" in answer:
             signed = angle_between_deg(answer["direction"], truth["direction"])
-            errors |= {
-                "direction_error_signed_deg": signed,
-                "direction_error_deg": min(signed, 180 - signed),
-            }
-            errors["direction"] = errors["direction_error_deg"]
+            folded = min(signed, 180 - signed)
+            errors["direction"] = errors["direction_error_deg"] = folded
+            errors["direction_signed"] = errors["direction_error_signed_deg"] = signed
     if "rotation_angle_deg" in truth and "rotation_angle_deg" in answer:
         errors["angle_error_deg"] = abs(answer["rotation_angle_deg"] - truth["rotation_angle_deg"])
     if truth.get("distance_m", 0) >= SAME_PLACE_M:

@@ -17,17 +17,17 @@ class Task(ABC):
 
     views: how many a question is about. subject: what of the first view a question names, "pixels",
     "boxes", or "" for nothing. headline: the score by which models are compared; lower_is_better:
-    whether small ones are good; second: a further score, where high is good, of what the headline
-    leaves out. focal_px: what views are unified to where a model does not say how it was taught
-    (the paper's values). takes_matches: whether `ask` takes `matches`, the points that a Pair knows
-    in both views.
+    whether small ones are good; further: scores, where high is good, of what the headline leaves
+    out. focal_px: what views are unified to where a model does not say how it was taught (the
+    paper's values). takes_matches: whether `ask` takes `matches`, the points that a Pair knows in
+    both views.
     """
 
     views: ClassVar[int] = 1
     subject: ClassVar[str] = "pixels"
     headline: ClassVar[str] = ""
     lower_is_better: ClassVar[bool] = False
-    second: ClassVar[str] = ""
+    further: ClassVar[tuple[str, ...]] = ()
     focal_px: ClassVar[float] = 1000.0
     takes_matches: ClassVar[bool] = False
 
