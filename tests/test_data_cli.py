@@ -181,7 +181,7 @@ def test_pairs_are_counted_and_their_index_is_kept(data, homes, tmp_path):
     assert lines[-1] == f"saved {path}"
     rows = [json.loads(line) for line in (path / "pairs.jsonl").read_text().splitlines()]
     assert sum(len(row.get("pairs", [row])) for row in rows) >= count
-    assert data(*words)[1].splitlines()[-1] == f"saved {path}"
+    assert data(*words)[1].splitlines()[-1] == f"there already: {path}"
 
 
 def test_a_folder_without_pairs_has_none_and_that_is_no_error(data, tmp_path):

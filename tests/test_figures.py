@@ -93,10 +93,12 @@ def test_a_depth_map_names_its_unit_and_its_points(pair):
 def test_answered_maps_have_the_colours_of_the_truth():
     depth_m = np.linspace(2, 4, 96, dtype=np.float32).reshape(8, 12)
     view = View(np.zeros((8, 12, 3), np.uint8), Camera(9, 9, 6, 4, 12, 8), depth_m)
-    axes = figures.depth_maps([view], [np.array([[1.0, 5.0], [2.0, np.nan]])])
+    axes = figures.depth_maps([view], [np.array([[1.0, 5.0], [2.0, np.nan]])], [4])
     truth, found = (ax.images[-1] for ax in axes[1:])
     assert truth.get_clim() == found.get_clim() == (2, 4)
-    assert list(found.get_extent()) == [0, 12, 8, 0]
+    assert list(truth.get_extent()) == [0, 12, 8, 0]
+    assert list(found.get_extent()) == [0, 8, 8, 0]  # two squares of 4 pixels, not stretched to 12
+    assert (axes[2].get_xlim(), axes[2].get_ylim()) == ((0, 12), (8, 0))
 
 
 def test_boxes_say_their_name_and_distance_or_the_given_words(pair):

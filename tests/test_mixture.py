@@ -221,6 +221,12 @@ def test_the_next_item_takes_the_place_of_one_with_nothing_to_ask():
         assert stream[i].views[0].image[0, 0, 0] == [1, 1, 4, 4, 4, 1][item]
 
 
+def test_a_pair_is_needed_where_two_views_are_asked_about():
+    stream = Mixture({"lone": Source([_view(0)], "pose")})
+    with pytest.raises(NoSample, match="pose is asked about 2 views, and an item .* is 1"):
+        stream[0]
+
+
 def test_a_source_with_nothing_to_ask_anywhere_is_named():
     stream = Mixture({"dull": Source([_pair(0), _pair(1)], "correspondence")})
     with pytest.raises(
@@ -276,7 +282,7 @@ def test_options_reach_the_task():
         return Mixture({"a": Source([_view(1)], "depth", 1, options=options)})[0].qas[0].truth
 
     assert far() == 2 < far(kind="range")
-    with pytest.raises(NoSample, match="'colour'"):
+    with pytest.raises(ValueError, match="unknown options colour: those of depth are kind"):
         far(colour="red")
 
 
@@ -452,10 +458,26 @@ def test_a_mixture_in_another_encoding_is_named_in_one_line(tmp_path, encoding):
         ),
         (f"[sources.a]\n{ROOMS}weight = 0", "some.toml: weights must be positive"),
         (f"[sources.a]\n{ROOMS}weight = 1\n[sources.b]\n{ROOMS}", "only one of them has b"),
-        (f"[sources.a]\n{ROOMS}colour = 1", "some.toml, source 'a': .*'colour'"),
+        (f"[sources.a]\n{ROOMS}colour = 1", "some.toml, source 'a': unknown colour: a source has"),
+        (f'[sources.a]\n{ROOMS}augment = "no"', "source 'a': augment is true or false, got 'no'"),
+        (
+            f"[sources.a]\n{ROOMS}".replace("100", "'100'"),
+            "focal_px is a number above 0, got '100'",
+        ),
+        (f"[sources.a]\n{ROOMS}questions = -1", "questions is a number above 0, got -1"),
+        (f"[sources.a]\n{ROOMS}options = {{ om = 1 }}", "unknown options om: those of depth are"),
+        (
+            f'[sources.a]\nlike = "homes"\n{ROOMS}',
+            "but there are none before it; .* like homes:depth",
+        ),
+        (f"[sources.a]\n{ROOMS.replace('vlm3.sources.rooms:Rooms', 'rooms')}", "module:callable"),
+        ('like = "some.toml"', "some.toml: is `like` itself"),
         ('[sources.a]\ntask = "depth"', "some.toml, source 'a': 'from' is missing"),
         ('[sources.a]\nfrom = "vlm3.sources.rooms:Rooms"', "some.toml, source 'a': .*'task'"),
-        (f"[sources.a]\n{ROOMS.replace('depth', 'depht')}", "some.toml: no task 'depht'"),
+        (
+            f"[sources.a]\n{ROOMS.replace('depth', 'depht')}",
+            "some.toml, source 'a': no task 'depht'",
+        ),
         (
             '[sources.a]\nfrom = "vlm3.sources.castles:Rooms"\ntask = "depth"',
             "source 'a': No module named",
@@ -464,7 +486,10 @@ def test_a_mixture_in_another_encoding_is_named_in_one_line(tmp_path, encoding):
             '[sources.a]\nfrom = "vlm3.sources.rooms:Castles"\ntask = "depth"',
             "source 'a': .*no attribute 'Castles'",
         ),
-        (f"[sources.a]\n{ROOMS}arguments = {{ colour = 1 }}", "source 'a': .*'colour'"),
+        (
+            f"[sources.a]\n{ROOMS}arguments = {{ colour = 1 }}",
+            "'colour'; its arguments are collection",
+        ),
         (
             f'[sources.a]\n{ROOMS}arguments = {{ collection = "tall" }}',
             "source 'a': no collection 'tall'",

@@ -1,6 +1,7 @@
 """The index of pairs: what it says, and how it is made. The data are made, see `tests.walks`."""
 
 import json
+import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,7 @@ def test_the_index_does_not_depend_on_the_number_of_processes(tmp_path):
     assert sorted(path.name for path in (tmp_path / "2").iterdir() if path.name[0] != ".") == [
         "config.json",
         "frames.jsonl",
+        "made.json",
         "pairs.jsonl",
     ]
 
@@ -144,6 +146,17 @@ def test_a_finished_index_is_not_made_again(made):
     assert (made / "index" / "pairs.jsonl").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("name", ["config.json", "frames.jsonl", "pairs.jsonl"])
+def test_an_index_that_was_cut_off_is_named_with_the_way_out(name, made, tmp_path):
+    index = shutil.copytree(made / "index", tmp_path / "index")
+    (index / name).write_bytes((index / name).read_bytes()[:-100])
+    with pytest.raises(ValueError, match=f"{name}: cut off.*make it again: vlm3 data pairs"):
+        rows(index, Walk(made))
+    (index / name).unlink()
+    with pytest.raises(ValueError, match=f"{name}: cut off, changed or gone"):
+        rows(index, Walk(made))
+
+
 @pytest.mark.parametrize(
     ("arguments", "how", "told"),
     [
@@ -177,7 +190,7 @@ def test_where_no_frame_can_be_used_the_first_reason_is_told_each_time(tmp_path)
     names = [f"room0/{k:05}" for k in range(3)]
     reader = Walk(tmp_path, rooms=1, steps=3, broken=names)
     for _ in range(2):
-        with pytest.raises(ValueError, match="3 of 3 frames .* room0/00000: .*cut short"):
+        with pytest.raises(ValueError, match="none of 3 frames .* room0/00000: .*cut short"):
             quick(reader, tmp_path / "index")
 
 

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
@@ -24,7 +25,6 @@ from vlm3.sources.curation import parquet
 from vlm3.sources.curation.packing import (
     Packing,
     begin,
-    damaged,
     finish,
     pack,
     pack_shard,
@@ -228,8 +228,6 @@ def test_as_many_other_frames_are_another_pack(tmp_path):
 def test_a_pack_that_was_never_begun_has_nothing_to_finish(tmp_path):
     with pytest.raises(FileNotFoundError, match="no config.json: no pack was begun there"):
         finish(tmp_path)
-    with pytest.raises(FileNotFoundError, match="no manifest.json: no pack was finished there"):
-        damaged(tmp_path)
 
 
 def test_depth_is_the_same_where_pillow_hands_out_32_bits(walls, monkeypatch):
@@ -302,7 +300,6 @@ def test_one_item_from_a_bucket_costs_one_request_for_its_group_alone(tmp_path, 
 
 def test_a_damaged_shard_is_named_with_the_way_out(tmp_path):
     found = packed(Made(25), tmp_path / "pack")
-    assert damaged(tmp_path / "pack") == []
     file = sorted((tmp_path / "pack").glob("*.parquet"))[1]
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
@@ -316,10 +313,45 @@ def test_a_damaged_shard_is_named_with_the_way_out(tmp_path):
     file.unlink()
     with pytest.raises(FileNotFoundError, match="00001-of-00003.parquet: missing; .* pack it"):
         again[12]
-    assert damaged(tmp_path / "pack") == [file.name]
     (tmp_path / "pack" / "manifest.json").write_text("{")
     with pytest.raises(ValueError, match="manifest.json: damaged"):
         Shards(tmp_path / "pack")
+
+
+@pytest.mark.parametrize("hurt", ["gone", "cut", "changed"])
+def test_packing_again_mends_a_damaged_shard_and_leaves_the_others(hurt, tmp_path):
+    packed(Made(25), tmp_path)
+    first, file = sorted(tmp_path.glob("*.parquet"))[:2]
+    content, before = bytearray(file.read_bytes()), first.stat().st_mtime_ns
+    whole = bytes(content)
+    if hurt == "changed":
+        content[len(content) // 2] ^= 1
+    file.write_bytes(content[: 1000 if hurt == "cut" else None])
+    if hurt == "gone":
+        file.unlink()
+    packed(Made(25), tmp_path)
+    assert file.read_bytes() == whole
+    assert first.stat().st_mtime_ns == before
+
+
+def test_a_folder_in_which_nothing_was_packed_yet_may_be_begun_otherwise(tmp_path):
+    broken = Made(25, fails=(4,))
+    with pytest.raises(ValueError, match="let may_fail = 1"):
+        pack(broken, tmp_path, FINE)
+    told = pack(broken, tmp_path, replace(FINE, may_fail=1))  # as it was told to
+    assert list(told["left_out"]) == ["4"]
+
+
+@pytest.mark.parametrize("wrong", [{"per_shard": 0}, {"points": -3}, {"may_fail": -1}])
+def test_a_packing_that_cannot_be_is_refused_before_anything_is_written(wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        Packing(**wrong)
+
+
+def test_a_pack_is_not_asked_about_at_a_longer_focal_length_than_its_own(walls):
+    assert Source(Shards(walls), "depth", focal_px=100.0)
+    with pytest.raises(ValueError, match="focal_px = 200, but these views were packed at 100 px"):
+        Source(Shards(walls), "depth", focal_px=200.0)
 
 
 def test_hugging_face_datasets_opens_the_files_and_shows_the_photographs(walls, tmp_path):

@@ -3,6 +3,9 @@
 import os
 import re
 import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -52,8 +55,12 @@ def _path(path: str | Path, beside: Path | None = None) -> Path:
     return path
 
 
-def _parts(path: Path) -> tuple[dict, dict[str, dict]]:
-    """What the file says of all sources together, and its table of each source."""
+def _parts(path: Path, within: tuple[Path, ...] = ()) -> tuple[dict, dict[str, dict]]:
+    """What the file says of all sources together, and its table of each source; within: the files
+    that it is asked for by way of."""
+    if path.resolve() in within:
+        raise ValueError(f"{path}: is `like` itself, or like a mixture that is like it")
+    within += (path.resolve(),)
     try:
         found = tomllib.loads(disk.text(path))
     except tomllib.TOMLDecodeError as error:
@@ -66,22 +73,27 @@ def _parts(path: Path) -> tuple[dict, dict[str, dict]]:
         raise ValueError(f"{path}: unknown {lacking}: a mixture has {', '.join(_KEYS)}")
     if not isinstance(tables, dict) or not all(isinstance(t, dict) for t in tables.values()):
         raise ValueError(f"{path}: `sources` must hold a table for each source")
-    first, found = _shared(like, arguments, path) if like else ({}, {})
+    first, found = _shared(like, arguments, path, within) if like else ({}, {})
     for name, table in tables.items():
-        whole = _whole(table, found, path, f"{path}, source {name!r}")
+        whole = _whole(table, found, path, within, f"{path}, source {name!r}")
         found[name] = _over(found.get(name, {}), whole)
     return first | settings, found
 
 
-def _whole(table: dict, before: dict[str, dict], path: Path, where: str) -> dict:
+def _whole(
+    table: dict, before: dict[str, dict], path: Path, within: tuple[Path, ...], where: str
+) -> dict:
     """A table with what it leaves to the one that it is like."""
     table = dict(table)
     if (like := table.pop("like", None)) is None:
         return table
     of, _, name = str(like).rpartition(":")
-    known = _parts(_path(of, path))[1] if of else before
+    known = _parts(_path(of, path), within)[1] if of else before
     if name not in known:
-        raise ValueError(f"{where}: like {like!r}, but there are {', '.join(known) or 'none'}")
+        place = f"in {of}" if of else "before it; one of another mixture is like homes:depth"
+        raise ValueError(
+            f"{where}: like {like!r}, but there are {', '.join(known) or 'none'} {place}"
+        )
     return _over(known[name], table)
 
 
@@ -94,12 +106,14 @@ def _over(below: dict, above: dict) -> dict:
     return below | above | {k: _over(below[k], above[k]) for k in tables}
 
 
-def _shared(like: object, arguments: dict, path: Path) -> tuple[dict, dict[str, dict]]:
+def _shared(
+    like: object, arguments: dict, path: Path, within: tuple[Path, ...]
+) -> tuple[dict, dict[str, dict]]:
     """The settings of the first of the mixtures that a file is like, and the tables of all."""
     names = like if isinstance(like, list) else [like]
     if not all(isinstance(name, str) for name in names):
         raise ValueError(f"{path}: `like` must name a mixture or a list of them, got {like!r}")
-    shared = [_parts(_path(name, path)) for name in names]
+    shared = [_parts(_path(name, path), within) for name in names]
     tables = {name: table for _, known in shared for name, table in known.items()}
     more = {name: _over(table, {"arguments": arguments}) for name, table in tables.items()}
     return shared[0][0], more
@@ -110,12 +124,32 @@ def _source(table: dict, where: str) -> Source:
     try:
         # What made the items is part of what a run is: another folder, another run.
         origin = {"from": table.pop("from"), "arguments": table.pop("arguments", {})}
-        items = resolve_name(origin["from"])(**expanded(origin["arguments"]))
-        return Source(items, **table, origin=origin)
+        if ":" not in origin["from"]:
+            raise ValueError(
+                f"from = {origin['from']!r} must be module:callable, such as vlm3.sources.rgbd:Rgbd"
+            )
+        makes, arguments = resolve_name(origin["from"]), expanded(origin["arguments"])
+        return Source(_called(makes, arguments), **_known(table), origin=origin)
     except KeyError as error:
         raise ValueError(f"{where}: {error} is missing") from error
     except (ImportError, AttributeError, TypeError, ValueError, OSError) as error:
         raise ValueError(f"{where}: {error}") from error
+
+
+def _called(makes: Callable, arguments: dict) -> Sequence:
+    try:
+        return makes(**arguments)
+    except TypeError as error:
+        takes = ", ".join(name for name in signature(makes).parameters if name != "self")
+        raise ValueError(f"{error}; its arguments are {takes}") from error
+
+
+def _known(table: dict) -> dict:
+    """What a table says of a source; ValueError for what no source has."""
+    names = [each.name for each in fields(Source) if each.name not in ("items", "origin")]
+    if unknown := sorted(table.keys() - set(names)):
+        raise ValueError(f"unknown {', '.join(unknown)}: a source has {', '.join(names)}")
+    return table
 
 
 def expanded(value: object) -> object:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from inspect import signature
 
 import numpy as np
 
@@ -28,8 +29,9 @@ class Source:
     could have been, see `vlm3.mixture.augmentation`; origin: what made the items, as told by the
     file of a mixture. Of an item that is a tuple, as many views are shown as the task asks about.
 
-    ValueError for items that say of themselves that they are not `metric`, where the task asks for
-    metres.
+    ValueError for values of another type, options that the task does not have, items that say of
+    themselves that they are not `metric` where the task asks for metres, and those packed at a
+    shorter focal length.
     """
 
     items: Sequence
@@ -44,6 +46,13 @@ class Source:
     origin: Mapping = field(default_factory=dict)
 
     def __post_init__(self):
+        self._demand_types()
+        packed_px = getattr(self.items, "focal_px", self.focal_px)
+        if packed_px < self.focal_px:
+            raise ValueError(
+                f"focal_px = {self.focal_px:g}, but these views were packed at {packed_px:g} px, "
+                "which holds no finer detail: ask for that, or pack them again"
+            )
         if getattr(self.items, "metric", True) or not self.bound.in_metres(self.options):
             return
         way_out = "tell the reader how long it is (scale_m)"
@@ -52,6 +61,21 @@ class Source:
         raise ValueError(
             f"{self.task} is asked in metres, and these data have a unit of their own: {way_out}"
         )
+
+    def _demand_types(self) -> None:
+        for name in ("one_wording", "either_way", "augment"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is true or false, got {getattr(self, name)!r}")
+        for name, kind in {"questions": int, "focal_px": (int, float)}.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:
+                raise ValueError(f"{name} is a number above 0, got {value!r}")
+        takes = [*signature(self.bound.ask).parameters][3:]  # after views, n, rng
+        if unknown := sorted(set(self.options) - set(takes)):
+            known = ", ".join(takes) or "none"
+            raise ValueError(
+                f"unknown options {', '.join(unknown)}: those of {self.task} are {known}"
+            )
 
     @cached_property
     def bound(self) -> Task:
@@ -72,6 +96,11 @@ class Source:
         if self.augment:
             item, turned = self._augmented(item, turned, rng), False
         views, matches = self._unified(item, turned)
+        if len(views) < self.bound.views:
+            raise ValueError(
+                f"{self.task} is asked about {self.bound.views} views, and an item of these data "
+                f"is {len(views)}: name pairs of them (vlm3.sources.curation.pairs:Pairs)"
+            )
         options = dict(self.options)
         if matches and self.bound.takes_matches:
             options |= {"matches": matches}

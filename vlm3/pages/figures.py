@@ -105,21 +105,25 @@ def depth(ax: Axes, depth_m: np.ndarray, size: tuple[int, int], **limits: float)
     return ax.imshow(depth_m, cmap="cividis_r", extent=(0, size[0], size[1], 0), **limits)
 
 
-def depth_maps(views: Sequence[View], answered: Sequence[np.ndarray]) -> list[Axes]:
+def depth_maps(
+    views: Sequence[View], answered: Sequence[np.ndarray], strides: Sequence[int]
+) -> list[Axes]:
     """A row for each view with depth: its image, its true depth, and depth that was answered, in
     the same colours.
 
-    answered: (rows, columns) metres over the whole image, as `vlm3.terminal.ask.depth_map` gives
-    them.
+    answered: (rows, columns) metres, as `vlm3.terminal.ask.depth_map` gives them; strides: pixels
+    of the side of a square of each.
     """
     fig, axes = plt.subplots(len(views), 3, figsize=(7.5, 2.1 * len(views)), squeeze=False)
-    for row, view, found in zip(axes, views, answered, strict=True):
+    for row, view, found, stride in zip(axes, views, answered, strides, strict=True):
         low, high = np.nanmin(view.depth_m), np.nanmax(view.depth_m)
         show(view.image, row[0], "image")
-        maps = {"true depth": view.depth_m, "answers": found}
-        for ax, (title, depth_m) in zip(row[1:], maps.items(), strict=True):
+        maps = {"true depth": (view.depth_m, 1), "answers": (found, stride)}
+        for ax, (title, (depth_m, side)) in zip(row[1:], maps.items(), strict=True):
             show(np.full_like(view.image, 255), ax, title)
-            drawn = depth(ax, depth_m, view.size, vmin=low, vmax=high)
+            covered = depth_m.shape[1] * side, depth_m.shape[0] * side  # whole squares alone
+            drawn = depth(ax, depth_m, covered, vmin=low, vmax=high)
+            ax.set(xlim=(0, view.size[0]), ylim=(view.size[1], 0))
         fig.colorbar(drawn, ax=row, label="depth (m)", shrink=0.85)
     return list(axes.flat)
 

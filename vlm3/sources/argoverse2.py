@@ -28,7 +28,7 @@ import numpy as np
 
 from vlm3.geometry import Camera, invert, project, transform
 from vlm3.sources.photo import read_rgb
-from vlm3.sources.reading import Frame, Reader, drives, files, lidar, quaternions
+from vlm3.sources.reading import Frame, Reader, drives, files, lidar, listed, quaternions
 from vlm3.sources.reading.extras import need
 from vlm3.views import Box, View
 
@@ -75,7 +75,7 @@ class Argoverse2(Reader):
         cameras: Sequence[str] = CAMERAS,
         depthlm_compat: bool = False,
     ):
-        self.cameras, self.depthlm_compat = tuple(cameras), depthlm_compat
+        self.cameras, self.depthlm_compat = listed(cameras), depthlm_compat
         super().__init__(root, scenes, frames)
 
     def _frames(self) -> Iterator[_Frame]:

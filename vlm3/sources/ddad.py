@@ -26,7 +26,7 @@ import numpy as np
 
 from vlm3.geometry import Camera, invert, project, transform
 from vlm3.sources.photo import read_rgb
-from vlm3.sources.reading import Frame, Reader, drives, files, lidar, quaternions
+from vlm3.sources.reading import Frame, Reader, drives, files, lidar, listed, quaternions
 from vlm3.views import Box, View
 
 CAMERAS = "CAMERA_01", "CAMERA_05", "CAMERA_06", "CAMERA_07", "CAMERA_08", "CAMERA_09"
@@ -69,7 +69,7 @@ class Ddad(Reader):
     ):
         if split and split not in SPLITS:
             raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-        self.split, self.cameras, self.depthlm_compat = split, tuple(cameras), depthlm_compat
+        self.split, self.cameras, self.depthlm_compat = split, listed(cameras), depthlm_compat
         super().__init__(root, scenes, frames)
 
     def _frames(self) -> Iterator[_Frame]:

@@ -26,7 +26,16 @@ import numpy as np
 
 from vlm3.geometry import Camera, invert, transform
 from vlm3.sources.photo import read_rgb
-from vlm3.sources.reading import Frame, Reader, drives, files, lidar, nuscenes_tables, quaternions
+from vlm3.sources.reading import (
+    Frame,
+    Reader,
+    drives,
+    files,
+    lidar,
+    listed,
+    nuscenes_tables,
+    quaternions,
+)
 from vlm3.sources.reading.nuscenes_tables import AGAIN, Shot
 from vlm3.views import Box, View
 
@@ -81,7 +90,7 @@ class Nuscenes(Reader):
         version: str = "",
         depthlm_compat: bool = False,
     ):
-        self.cameras, self.version = tuple(cameras), version
+        self.cameras, self.version = listed(cameras), version
         self.depthlm_compat = depthlm_compat
         super().__init__(root, scenes, frames)
 

@@ -12,7 +12,7 @@ The depth of 7-Scenes is that of the Kinect's own camera, some pixels beside the
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -55,6 +55,8 @@ class Rgbd(Reader):
     def __init__(
         self, root, scenes="*", frames=(0, None), objects: tuple[int, int, int] | None = None
     ):
+        if objects is not None and (not isinstance(objects, Sequence) or len(objects) != 3):
+            raise ValueError(f"objects is (first, last, step), as of labels, got {objects!r}")
         self.objects = objects
         super().__init__(root, scenes, frames)
 
@@ -70,7 +72,13 @@ class Rgbd(Reader):
         image = read_rgb(frame.photo)
         height, width = image.shape[:2]
         camera = self._camera(frame.photo, width, height)
-        view = View(image, camera, self._depth(frame), world_from_cam=_pose(frame))
+        depth_m = self._depth(frame)
+        if depth_m is not None and depth_m.shape != (height, width):
+            raise ValueError(
+                f"{frame.beside('.depth.png')}: is {depth_m.shape[1]}x{depth_m.shape[0]}, its "
+                f"photograph {width}x{height}: bring both to one camera and one size"
+            )
+        view = View(image, camera, depth_m, world_from_cam=_pose(frame))
         labels = frame.beside(".label.png") if self.objects else None
         if labels is None or view.depth_m is None:
             return view
@@ -95,6 +103,8 @@ class Rgbd(Reader):
         meta = path.with_name("meta.json")
         told = files.json_of(meta) if meta.is_file() else {}
         per_m, unknown = told.get("depth_units_per_m", 1000), told.get("invalid", [0, 65535])
+        if not isinstance(per_m, int | float) or not per_m > 0:
+            raise ValueError(f"{meta}: depth_units_per_m must be a number above 0, got {per_m!r}")
         return files.depth_png(path, per_m, unknown)
 
 

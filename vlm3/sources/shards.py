@@ -65,6 +65,11 @@ class Shards(Sequence):
         """Whether lengths are metres."""
         return self.manifest["metric"]
 
+    @property
+    def focal_px(self) -> float:
+        """Of the views, as they were packed."""
+        return self.manifest["focal_px"]
+
     @cached_property
     def frames(self) -> tuple[Frame, ...]:
         """Scene and name of each item, of its first view, as the packed sequence told them."""

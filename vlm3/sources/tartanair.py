@@ -27,7 +27,7 @@ import numpy as np
 from vlm3 import disk
 from vlm3.geometry import Camera
 from vlm3.sources.photo import read_rgb
-from vlm3.sources.reading import Frame, Reader, files, quaternions, units
+from vlm3.sources.reading import Frame, Reader, files, listed, quaternions, units
 from vlm3.views import View
 
 FAR_M = 1000.0  # from here on it is the sky
@@ -60,7 +60,7 @@ class Tartanair(Reader):
     def __init__(
         self, root, scenes="*", frames=(0, None), cameras: Sequence[str] = ("left", "lcam_front")
     ):
-        self.cameras = (cameras,) if isinstance(cameras, str) else tuple(cameras)
+        self.cameras = listed(cameras)
         if strange := [name for name in self.cameras if not CAMERAS.fullmatch(name)]:
             raise ValueError(
                 f"{strange[0]!r} is no pinhole camera of TartanAir: left, right, lcam_front, "

@@ -55,7 +55,7 @@ def _of_pairs(found: "Checked") -> list[tuple[str, str]]:
     ]
     if found.centre and found.centre.known:
         off, error = found.centre
-        places = (f"{a:+.2f} (to within {b:.2f})" for a, b in zip(off, error, strict=True))
+        places = (f"{a:+.2f} (give or take {2 * b:.2f})" for a, b in zip(off, error, strict=True))
         rows.append(("centre", f"principal point off by {', '.join(places)} px"))
     return rows
 

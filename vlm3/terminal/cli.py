@@ -247,7 +247,7 @@ def main() -> None:
     """Run a subcommand; bad input ends in one line that says what is wrong, and exit code 2."""
     try:
         code = tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="vlm3")
-    except (ValueError, OSError, ArithmeticError, NoSample) as error:
+    except (ValueError, OSError, ArithmeticError, ImportError, NoSample) as error:
         print("vlm3:", " ".join(str(error).split()), file=sys.stderr)
         code = 2
     except KeyboardInterrupt:
@@ -274,6 +274,9 @@ def _draw(make: Callable[[], Any], path: Path) -> None:
     _write(path, lambda draft: figure.savefig(draft, dpi=150, bbox_inches="tight"))
 
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".pdf", ".svg")
+
+
 def _writable(path: Path | None, *photos: Path) -> None:
     """Complain before the work is done about a place where its picture cannot go."""
     if path is None:
@@ -282,9 +285,9 @@ def _writable(path: Path | None, *photos: Path) -> None:
         raise ValueError(f"--save {path} is the photo itself: choose another name")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}")
-    if not path.suffix or path.is_dir():
-        kinds = ".png, .jpg or another kind of picture"
-        raise ValueError(f"cannot save {path}: give a file name that ends in {kinds}")
+    if path.suffix.lower() not in PICTURES or path.is_dir():
+        kinds = ", ".join(PICTURES)
+        raise ValueError(f"cannot save {path}: give a file name that ends in one of {kinds}")
 
 
 def _write(path: Path, save: Callable[[Path], object]) -> None:

@@ -110,17 +110,18 @@ class Pairs(Read):
     processes: int | None = None
 
     def run(self) -> int:
-        from vlm3.sources.curation.indexing import index, rows
+        from vlm3.sources.curation.indexing import beside, finished, index, rows
 
         reader = self.reader()
+        there = finished(self.index or beside(reader))
         path = index(reader, self.index, processes=self.processes)
         found = rows(path, reader)
         print(f"{len(found)} pairs of {len(reader)} frames")
         for name, unit in (("angle_deg", "degrees"), ("distance_m", "m")):
             if len(found):
                 low, middle, high = np.quantile(found[name], [0.05, 0.5, 0.95])
-                print(f"{name}: {low:.3g} to {high:.3g} {unit}, in the middle {middle:.3g}")
-        print(f"saved {path}")
+                print(f"{name}: nine in ten from {low:.3g} to {high:.3g} {unit}, half {middle:.3g}")
+        print(f"{'there already:' if there else 'saved'} {path}")
         return 0
 
 
@@ -219,7 +220,9 @@ class Pack(Read):
             origin=origin,
             terms=self.terms,
         )
-        pack(self.reader(), self.out, how, self.processes, self.part, progress=True)
+        told = pack(self.reader(), self.out, how, self.processes, self.part, progress=True)
+        for item, why in (told or {"left_out": {}})["left_out"].items():
+            print(f"left out item {item}: {why}")
         print(f"saved {self.out}")
         return 0
 
@@ -240,6 +243,8 @@ class Passes:
         from vlm3 import mixture
         from vlm3.mixture.passes import passes
 
+        if self.samples < 1:
+            raise ValueError(f"--samples must be 1 or more, got {self.samples}")
         found = passes(mixture.load(self.mixture), self.samples)
         rows = [(p.source, str(p.items), str(p.samples), f"{p.passes:.3g}") for p in found]
         print("\n".join(shown.aligned([("source", "items", "samples", "passes"), *rows])))

@@ -1,10 +1,11 @@
 """An index of pairs: which frames of a data set see how much of each other.
 
 A folder with config.json, what it was made from; frames.jsonl, a frame a line: scene, name, and why
-it cannot be used where that is so; and pairs.jsonl, a pair a line: scene, the names of two frames,
+it cannot be used where that is so; pairs.jsonl, a pair a line: scene, the names of two frames,
 covisible (the share of the first that the second sees, and the other way round), angle_deg and
-distance_m between their cameras. While it is made, `parts` lies beside them. Frames are read once,
-and only a small grid of their depth is kept.
+distance_m between their cameras; and made.json, which comes last, with the digests of the others.
+While it is made, `parts` lies beside them. Frames are read once, and only a small grid of their
+depth is kept.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from vlm3.sources.curation.covisibility import GRID
 from vlm3.sources.reading import Reader, name_of
 
 NEIGHBOURS = 24
+_FILES = ("config.json", "frames.jsonl", "pairs.jsonl")
 
 
 def index(
@@ -49,12 +51,18 @@ def index(
     how = {"neighbours": neighbours, "grid": grid, "seed": seed}
     with disk.held(_folder(path)):
         disk.claim(path, identity(reader) | how, begun=(path / "config.json").exists())
-        if not (path / "pairs.jsonl").exists():
+        if not finished(path):
             _make(
                 reader, path, how | {"metric": reader.metric}, processes or parts.cores(), progress
             )
         shutil.rmtree(path / "parts", ignore_errors=True)
+        _warn(reader, path)
     return path
+
+
+def finished(path: Path) -> bool:
+    """Whether an index is there in full."""
+    return (path / "made.json").exists()
 
 
 def _folder(path: Path) -> Path:
@@ -111,32 +119,50 @@ def _make(reader: Reader, path: Path, how: dict, processes: int, progress: bool)
     parts.forget()  # the folder may have held another index
     with parts.workers(min(processes, len(starts))) as mapped:
         parts.act(mapped, parts.read_part, reading, "frames" if progress else "")
-        _tell(reader, [error for file in frames.values() for error in parts.errors(file)], path)
+        _list(reader, [error for file in frames.values() for error in parts.errors(file)], path)
         parts.act(mapped, parts.pair_part, pairing, "pairs" if progress else "")
     parts.forget()
     found = np.concatenate([parts.pairs(file) for file in pairs.values()])
     disk.write(path / "pairs.jsonl", "".join(_line(reader, row) for row in found))
+    disk.write(path / "made.json", json.dumps(_digests(path), indent=1) + "\n")
+
+
+def _digests(path: Path) -> dict[str, str]:
+    """Of each file of an index, "" of one that is not there."""
+    files = {name: path / name for name in _FILES}
+    return {
+        name: hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+        for name, file in files.items()
+    }
 
 
 def _absent(files: Mapping[int, Path]) -> list[tuple[int, Path]]:
     return [(start, file) for start, file in files.items() if not file.exists()]
 
 
-def _tell(reader: Reader, errors: list[str], path: Path) -> None:
-    """Which frames there are, and of those that cannot be used."""
-    bad = [(frame, e) for frame, e in zip(reader.frames, errors, strict=True) if e]
-    if bad:
-        frame, error = bad[0]
-        told = f"{len(bad)} of {len(errors)} frames cannot be used, the first is {frame.name}"
-        if len(bad) == len(errors):
-            shutil.rmtree(path / "parts")  # else the same call would not look again
-            raise ValueError(f"{reader.root}: {told}: {error}")
-        warnings.warn(f"{reader.root}: {told} ({error}); they have no pairs", stacklevel=4)
+def _list(reader: Reader, errors: list[str], path: Path) -> None:
+    """Which frames there are, and why some cannot be used; ValueError where none can."""
+    if all(errors):
+        shutil.rmtree(path / "parts")  # else the same call would not look again
+        first = f"the first is {reader.frames[0].name}: {errors[0]}"
+        raise ValueError(f"{reader.root}: none of {len(errors)} frames can be used, {first}")
     lines = [
         {"scene": frame.scene, "name": frame.name} | ({"error": error} if error else {})
         for frame, error in zip(reader.frames, errors, strict=True)
     ]
     disk.write(path / "frames.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _warn(reader: Reader, path: Path) -> None:
+    """Of frames that cannot be used, each time that an index is asked for."""
+    lines = disk.jsonl(path / "frames.jsonl")
+    if bad := [line for line in lines if "error" in line]:
+        warnings.warn(
+            f"{reader.root}: {len(bad)} of {len(lines)} frames cannot be used, the first is "
+            f"{bad[0]['name']} ({bad[0]['error']}); they have no pairs. Once they are mended, "
+            f"remove {path}, and the same command makes it again",
+            stacklevel=3,
+        )
 
 
 def _line(reader: Reader, row: np.void) -> str:
@@ -156,7 +182,8 @@ def rows(path: str | Path, reader: Reader) -> np.ndarray:
     second are places in `reader.frames`.
 
     The index may be of more frames than the reader has. FileNotFoundError where there is none, or
-    one that was not finished; ValueError for that of another reader or of other frames.
+    one that was not finished; ValueError for that of another reader or of other frames, and for one
+    whose files are not those that were made.
     """
     path = Path(path)
     _demand(path, reader)
@@ -173,10 +200,16 @@ def rows(path: str | Path, reader: Reader) -> np.ndarray:
 
 def _demand(path: Path, reader: Reader) -> None:
     own = name_of(reader)
-    if not (path / "pairs.jsonl").exists():
+    ask = f"vlm3 data pairs {own} {reader.root} --index {path}{_options(reader)}"
+    if not finished(path):
         begun = "an index that was not finished" if (path / "config.json").exists() else "no index"
-        ask = f"vlm3 data pairs {own} {reader.root} --index {path}{_options(reader)}"
         raise FileNotFoundError(f"{path}: {begun} of pairs; make it: {ask}")
+    made, there = json.loads(disk.text(path / "made.json")), _digests(path)
+    if changed := [name for name in _FILES if there[name] != made[name]]:
+        raise ValueError(
+            f"{path / changed[0]}: cut off, changed or gone since it was made; remove {path} and "
+            f"make it again: {ask}"
+        )
     if (of := json.loads(disk.text(path / "config.json"))["reader"]) != own:
         raise ValueError(f"{path} is an index of {of}, not of {own}: make another one")
     known = {line["name"] for line in disk.jsonl(path / "frames.jsonl", "name")}

@@ -4,7 +4,7 @@ Each view comes to one focal length, once, and its row (see `vlm3.sources.rows`)
 file with those of other items. Which items a shard holds, and what is drawn for them, depends on
 their numbers alone, so any process of any machine packs any shard, in any order, to the same bytes.
 A shard counts once made/NUMBER.json tells of it, which comes last: what was stopped goes on where
-it was.
+it was. Shards that have been damaged since are packed anew.
 
     pack(items, out, how)                  all of it, on this machine, in several processes
     pack(items, out, how, part=(3, 100))   shards 3, 103, 203, ...: one task of an array
@@ -31,9 +31,8 @@ from vlm3.sources.folders import Folder
 from vlm3.sources.reading import Frame
 from vlm3.sources.shards import MANIFEST
 
-__all__ = ["Packing", "begin", "damaged", "finish", "pack", "pack_shard", "shards_of"]
+__all__ = ["Packing", "begin", "finish", "pack", "pack_shard", "shards_of"]
 
-_MAKES = {"config.json": "begun", MANIFEST: "finished"}
 _MADE_WITH = ("numpy", "pillow", "pyarrow", "datasets")
 
 
@@ -44,9 +43,9 @@ def pack(
     processes: int = 1,
     part: tuple[int, int] = (0, 1),
     progress: bool = False,
-) -> None:
+) -> dict | None:
     """Pack all shards k with k % part[1] == part[0] that are not there yet; where that is all of
-    them, finish.
+    them, finish, and return what the manifest tells.
 
     items: Views, tuples of equally many Views, or Pairs; the names of a `Reader` are kept, too.
     out: a folder, or an address that fsspec opens. ValueError where the folder was begun with
@@ -56,6 +55,8 @@ def pack(
     this, of = part
     if not 0 <= this < of:
         raise ValueError(f"part must be (i, n) with 0 <= i < n, got {part}")
+    if processes < 1:
+        raise ValueError(f"processes must be 1 or more, got {processes}")
     path = Folder(str(out)).path
     with disk.held(path) if path and of == 1 else nullcontext():
         begin(items, out, how, writes=this == 0)
@@ -63,31 +64,33 @@ def pack(
         made = _each(numbers, (items, out, how), processes)
         for _ in tqdm(made, total=len(numbers), unit="shard", disable=not progress):
             pass
-        if of == 1:
-            finish(out)
+        return finish(out) if of == 1 else None
 
 
 def begin(items: Sequence, out: str | Path, how: Packing, writes: bool = True) -> None:
     """Write config.json, which says what fills the folder; ValueError where it says something
-    else."""
+    else, and a shard was packed so."""
     if not len(items):
         raise ValueError("nothing to pack: there are no items")
     folder, wanted = Folder(str(out)), _config(items, how)
-    if found := folder.read(["config.json"]):
+    found = folder.read(["config.json"])
+    if found and folder.has("made"):
         _demand_same(folder, json.loads(found["config.json"]), wanted)
     elif writes:
         folder.write("config.json", json.dumps(wanted, indent=1).encode())
 
 
 def pack_shard(items: Sequence, k: int, out: str | Path, how: Packing) -> dict:
-    """Pack shard k, unless it is there: per_shard items from k x per_shard on.
+    """Pack shard k, unless it is there, and whole: per_shard items from k x per_shard on.
 
     Returns what made/k.json tells of it: its file, items, rows, kind, views, left_out (see
     `tables.file_of`), bytes and sha256.
     """
     folder, told, config = Folder(str(out)), _told(k), _digest(_config(items, how))
     if found := folder.read([told]):
-        return _of(config, json.loads(found[told]), folder)
+        entry = _of(config, json.loads(found[told]), folder)
+        if _sha256(folder, entry["file"]) == entry["sha256"]:
+            return entry
     numbers = range(len(items))[k * how.per_shard : (k + 1) * how.per_shard]
     content, held = file_of(items, numbers, how)
     name = f"{k:05}-of-{shards_of(len(items), how.per_shard):05}.parquet"
@@ -104,7 +107,9 @@ def finish(out: str | Path) -> dict:
     ValueError where shards are missing or do not belong together.
     """
     folder = Folder(str(out))
-    config = _begun(folder, "config.json")
+    if not (begun := folder.read(["config.json"])):
+        raise FileNotFoundError(f"{folder.at}: no config.json: no pack was begun there")
+    config = json.loads(begun["config.json"])
     names = [_told(k) for k in range(shards_of(config["items"], config["per_shard"]))]
     found = folder.read(names)
     if lacking := [name for name in names if name not in found]:
@@ -118,22 +123,9 @@ def finish(out: str | Path) -> dict:
     return manifest
 
 
-def damaged(out: str | Path) -> list[str]:
-    """The shards of a pack that are missing, or not what the manifest tells of: reads all."""
-    folder = Folder(str(out))
-    shards = _begun(folder, MANIFEST)["shards"]
-    return [shard["file"] for shard in shards if _sha256(folder, shard["file"]) != shard["sha256"]]
-
-
 def shards_of(items: int, per_shard: int) -> int:
     """How many shards so many items fill."""
     return -(-items // per_shard)
-
-
-def _begun(folder: Folder, name: str) -> dict:
-    if found := folder.read([name]):
-        return json.loads(found[name])
-    raise FileNotFoundError(f"{folder.at}: no {name}: no pack was {_MAKES[name]} there")
 
 
 def _told(k: int) -> str:

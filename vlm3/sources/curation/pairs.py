@@ -10,7 +10,7 @@ import numpy as np
 
 from vlm3.geometry import relative_pose, rotation_angle_deg
 from vlm3.sources.curation.candidates import bins, evenly
-from vlm3.sources.curation.indexing import beside, index, rows
+from vlm3.sources.curation.indexing import beside, finished, index, rows
 from vlm3.sources.reading import Frame, Reader, named
 from vlm3.views import View
 
@@ -49,6 +49,9 @@ class Pairs(Sequence):
         self.index = _made(self.reader) if index is None else Path(index)
         found = rows(self.index, self.reader)
         ranges = {"covisible": covisible, "angle_deg": angle_deg, "distance_m": distance_m}
+        for name, ends in ranges.items():
+            if not isinstance(ends, Sequence) or len(ends) != 2:
+                raise ValueError(f"{name} is a range, such as {name} = [0.1, 0.8], got {ends!r}")
         kept = found[_within(found, ranges)]
         if not len(kept):
             raise ValueError(f"{self.index}: {_none_left(found, ranges)}")
@@ -129,7 +132,7 @@ def _order(found: np.ndarray, reader: Reader, seed: int) -> np.ndarray:
 def _made(reader: Reader) -> Path:
     """The index beside the data, made where the reader is small."""
     path = beside(reader)
-    while not (path / "pairs.jsonl").exists() and len(reader) <= SMALL:
+    while not finished(path) and len(reader) <= SMALL:
         try:
             # alone: others would read the script again that calls this
             index(reader, path, processes=1)

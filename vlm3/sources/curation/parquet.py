@@ -40,6 +40,13 @@ class Packing:
     origin: Mapping = field(default_factory=dict)
     terms: str = ""
 
+    def __post_init__(self):
+        least = {"focal_px": 1e-9, "points": 1, "per_shard": 1, "may_fail": 0}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                bound = "more than 0" if low == 1e-9 else f"{low} or more"
+                raise ValueError(f"{name} must be {bound}, got {getattr(self, name)}")
+
 
 def file_of(items: Sequence, numbers: range, how: Packing) -> tuple[bytes, dict]:
     """A Parquet file of these items, and what it holds: items, rows, kind ("view", "views" or

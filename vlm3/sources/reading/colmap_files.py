@@ -61,7 +61,8 @@ def registered(model: Path, photos: Path, scene: str) -> list[Registered]:
     if told and not found:
         raise FileNotFoundError(
             f"{photos}: has none of the {len(told)} photographs of {model}, such as "
-            f"{told[0].photo}; say where they are"
+            f"{told[0].photo}; say where they are, as seen from the folder of the scene, such as "
+            'images="../images"'
         )
     return found
 

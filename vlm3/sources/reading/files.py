@@ -65,8 +65,10 @@ def rigid(pose: np.ndarray, where: object, off: float = 0.01) -> np.ndarray:
     if not np.isfinite(found).all() or np.abs(found[3] - [0, 0, 0, 1]).max() > off:
         raise ValueError(told)
     u, stretch, v = np.linalg.svd(found[:3, :3])
-    if np.abs(stretch - 1).max() > off or np.linalg.det(u @ v) < 0:
+    if np.abs(stretch - 1).max() > off:
         raise ValueError(told)
+    if np.linalg.det(u @ v) < 0:
+        raise ValueError(f"{told}: it is mirrored, so one of its axes has the wrong sign")
     found[:3, :3], found[3] = u @ v, [0, 0, 0, 1]
     return found
 

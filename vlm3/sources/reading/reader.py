@@ -92,6 +92,11 @@ class Reader(Sequence, ABC):
         return tuple(dict.fromkeys(frame.scene for frame in self.frames))
 
 
+def listed(names: str | Iterable[str]) -> tuple[str, ...]:
+    """Names, or one alone."""
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
 def named(name: str) -> type[Reader]:
     """The reader of a data set by the name of its file in `vlm3.sources`, or as "module:Class".
 
@@ -138,7 +143,7 @@ def _side(scenes: str | Sequence[str], name: str) -> str | Sequence[str]:
 
 
 def _of_scenes(frames: list[Frame], scenes: str | Sequence[str], root: Path) -> list[Frame]:
-    wanted = [scenes] if isinstance(scenes, str) else list(scenes)
+    wanted = listed(scenes)
     there = list(dict.fromkeys(frame.scene for frame in frames))
     for pattern in wanted:
         if not any(_matches(scene, pattern) for scene in there):
