@@ -72,6 +72,15 @@ def test_who_is_not_surely_above_guessing_has_nothing_to_lose():
     assert boards.unsure({"pairs": OF_PAIRS}, asked) == []
 
 
+def test_tests_are_judged_in_words():
+    above = OF_PAIRS["tiny"]["above_guessing"]["epe_px_all"] | {"low": -4.0}
+    behind = {"pairs": OF_PAIRS | {"tiny": {"above_guessing": {"epe_px_all": above}}}}
+    tests = {"office": {"pairs": OF_PAIRS}, "board": behind}
+    asked = {"pairs": "epe_px_all"}
+    assert boards.judged(tests, asked) == ("pairs of office", "pairs of board")
+    assert boards.judged({"office": {"pairs": OF_PAIRS}}, asked) == ("pairs of office", "none")
+
+
 def test_ends_have_a_row_for_the_model_the_best_blind_and_opencv():
     scores = {"pairs": "epe_px_all", "depth": "delta_1"}
     rows = boards.ends("far", {"pairs": OF_PAIRS}, scores)

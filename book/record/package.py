@@ -194,8 +194,8 @@ depth of each pixel, where the other image shows the same, and how the camera ha
 {eyes_rows}
 
 The first stage went on from {found["eyes"][0]["began"]}. \
-That of `eyes`, rooms papered with photographs and photographs, came
-after the words about homes and before those of `papered`.
+Those of `eyes`, rooms papered with photographs and photographs, came
+after the words about homes, each before one of `papered`.
 
 **Then words, as text and nothing else.** {found["samples"]:,} samples in stages of which each \
 goes on with the model before it:

@@ -159,6 +159,23 @@ def unsure(found: Mapping[str, Mapping[str, Mapping]], scores: Mapping[str, str]
     return [task for task, each in above.items() if each["low"] <= 0]
 
 
+def judged(
+    tests: Mapping[str, Mapping[str, Mapping[str, Mapping]]], scores: Mapping[str, str]
+) -> tuple[str, str]:
+    """In words, in which tasks of which tests the packaged model is surely above the best who does
+    not look, and in which it is not: see `unsure`.
+
+    tests: by the name of the test and by task, a `vlm3.scoring.board.table`.
+    """
+    places = [(test, task) for test, found in tests.items() for task in found]
+    below = {(test, task) for test, found in tests.items() for task in unsure(found, scores)}
+    above, rest = (
+        ", ".join(f"{task} of {test}" for test, task in places if ((test, task) in below) == no)
+        for no in (False, True)
+    )
+    return above or "none", rest or "none"
+
+
 def ends(
     where: str, found: Mapping[str, Mapping[str, Mapping]], scores: Mapping[str, str]
 ) -> list[dict[str, str]]:
