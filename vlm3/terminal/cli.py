@@ -286,8 +286,8 @@ def _writable(path: Path | None, *photos: Path) -> None:
     if not path.parent.is_dir():
         raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}")
     if path.suffix.lower() not in PICTURES or path.is_dir():
-        kinds = ", ".join(PICTURES)
-        raise ValueError(f"cannot save {path}: give a file name that ends in one of {kinds}")
+        kinds = f"{', '.join(PICTURES[:-1])} or {PICTURES[-1]}"
+        raise ValueError(f"cannot save {path}: give a file name that ends in {kinds}")
 
 
 def _write(path: Path, save: Callable[[Path], object]) -> None:
