@@ -169,6 +169,32 @@ def test_what_no_usual_mistake_explains_is_said_so():
     assert "views do not fit into each other" in finding
 
 
+def position(change):
+    """Poses whose positions alone are changed."""
+
+    def moved(pose: np.ndarray) -> np.ndarray:
+        pose = pose.copy()
+        pose[:3, 3] = change(pose[:3, 3])
+        return pose
+
+    return posed(moved)
+
+
+@pytest.mark.parametrize("change", [lambda p: p[[0, 2, 1]], lambda p: p * [-1, 1, 1]])
+def test_no_mistake_is_named_whose_correction_does_not_fit_either(change):
+    found = check(Made(hololens(), position(change)), 8)
+    assert named(found.findings) == []
+    assert "look at poses and" in found.findings[0]
+
+
+def test_depth_of_other_photographs_does_not_agree_between_views():
+    views = hololens()
+    others = [replace(v, depth_m=o.depth_m) for v, o in zip(views, views[5:], strict=False)]
+    found = check(Made(others), 8)
+    assert found.likeness[""] > 0.5
+    assert "which depth belongs to which photograph" in found.findings[0]
+
+
 def test_half_a_pixel_of_the_principal_point_is_told_and_no_pixel_is_not():
     exact, planted = (check(Made(walls(180), shifted(off)), 9) for off in (0, 0.5))
     assert exact.findings == ()
@@ -273,6 +299,7 @@ def test_views_that_know_no_depth_anywhere_are_no_mistake():
     ):
         found = check(Made(views, nothing, scenes), 8)
         assert found.pairs == found.findings == ()
+        assert found.knowing("depth_m") == found.knowing("points") == 0
 
 
 def test_views_that_show_different_things_are_not_blamed():

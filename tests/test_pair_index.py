@@ -178,8 +178,9 @@ def test_one_command_at_a_time_makes_an_index(made, tmp_path):
 
 def test_frames_that_cannot_be_read_have_no_pairs_and_are_told_of(tmp_path):
     reader = Walk(tmp_path, broken=("room0/00003", "room1/00005"))
-    with pytest.warns(UserWarning, match="2 of 80 frames .* room0/00003 .*cut short"):
-        quick(reader, tmp_path / "index")
+    for _ in range(2):  # the second time it is there already
+        with pytest.warns(UserWarning, match="2 of 80 frames .* room0/00003 .*cut short"):
+            quick(reader, tmp_path / "index")
     named = {name for line in lines(tmp_path / "index") for name in line["frames"]}
     assert named == {frame.name for frame in reader.frames} - set(reader.broken)
     frames = [json.loads(t) for t in (tmp_path / "index" / "frames.jsonl").open()]

@@ -238,7 +238,9 @@ def _of_pairs(found: Checked) -> Iterator[str]:
     likeness = dict(found.likeness)
     as_read = likeness.pop("")
     best = _best(likeness, found.depth_m[1])
-    if likeness[best] > max(as_read + BETTER, FITS):
+    fits = likeness[best] > max(as_read + BETTER, FITS)
+    # views from near by look alike without any motion, as in far too small positions: depths tell
+    if fits and not found.gap[best] > AWRY:
         yield f"{best} (likeness {likeness[best]:.2f} instead of {as_read:.2f})"
     elif as_read < ALIKE:
         yield (
@@ -286,4 +288,5 @@ def _closer(found: Checked) -> str:
     as_read = gap.pop("")
     kept = {name: gap[name] for name in gap if likeness[name] >= likeness[""]}
     best = min(kept, key=lambda name: np.nan_to_num(kept[name], nan=np.inf), default="")
-    return best if best and as_read > APART and kept[best] < as_read / 2 else ""
+    fits = best and as_read > APART and kept[best] < min(as_read / 2, AWRY)
+    return best if fits else ""

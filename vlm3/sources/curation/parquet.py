@@ -41,11 +41,11 @@ class Packing:
     terms: str = ""
 
     def __post_init__(self):
-        least = {"focal_px": 1e-9, "points": 1, "per_shard": 1, "may_fail": 0}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                bound = "more than 0" if low == 1e-9 else f"{low} or more"
-                raise ValueError(f"{name} must be {bound}, got {getattr(self, name)}")
+        if not self.focal_px > 0:
+            raise ValueError(f"focal_px must be above 0, got {self.focal_px}")
+        for name, least in {"points": 1, "per_shard": 1, "may_fail": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)}")
 
 
 def file_of(items: Sequence, numbers: range, how: Packing) -> tuple[bytes, dict]:
