@@ -61,8 +61,8 @@ class Kitti(Reader):
     """
 
     layout = (
-        "training/image_2, sequences/00/image_2, 2011_09_26/*_sync/image_02 (and train/*_sync or "
-        "val/*_sync of the depth set beside it) or val_selection_cropped"
+        "training/{image_2,calib}, sequences/00/{image_2,calib.txt}, 2011_09_26/*_sync/image_02 "
+        "(and train/*_sync or val/*_sync of the depth set beside it) or val_selection_cropped"
     )
 
     def __init__(self, root, scenes="*", frames=(0, None), cameras: Sequence[int] = (2,)):
