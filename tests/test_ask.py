@@ -43,7 +43,7 @@ def said(monkeypatch):
     """What was asked of the network; it answers with what `said.replies` makes of each question."""
     found = SimpleNamespace(replies=lambda question: "")
 
-    def answers(vlm, views, questions):
+    def answers(vlm, views, questions, longest):
         found.views = views if isinstance(views, tuple) else (views,)
         found.qas = list(questions)
         found.questions = [qa.question for qa in questions]

@@ -20,6 +20,7 @@ Calibrator = Callable[[np.ndarray], Camera]
 
 # Above this Qwen3-VL's own processor shrinks an image, and the focal length with it.
 MAX_PIXELS = 16_777_216
+FITS = ("pad", "crop", "stretch")
 PAD_VALUE = 127  # mid-grey is about zero after the model's normalisation
 NO_FOCAL = (
     "no focal length known for this {} image. Three ways out: (1) give it, as a Camera or in "
@@ -35,9 +36,12 @@ def unify_focal(
     fit: str = "pad",
     max_pixels: int | None = None,
     calibrator: Calibrator | None = None,
+    longest_px: int = 0,
 ) -> View:
     """Resample a view, once, to focal length focal_px in x and y and sides that are multiples.
 
+    longest_px: the longest side of the picture, which sets the scale in place of a focal length
+    and needs no intrinsics: what the released model of correspondence was taught; 0: none.
     multiple: what both sides divide by. fit: "pad" adds grey on the right and at the bottom
     (default); "crop" cuts all sides alike; "stretch" rounds each side by itself, so fx and fy come
     out up to a few per cent off: what the released models saw. With more than max_pixels, the image
@@ -53,16 +57,18 @@ def unify_focal(
     Raises ValueError without intrinsics (naming the ways out), for a picture that would become too
     small or too large, and for arguments out of range.
     """
-    camera = view.camera or calibrated(view.image, calibrator)
-    x, y = _axes(camera, focal_px, multiple, fit, max_pixels)
+    camera = view.camera or (None if longest_px else calibrated(view.image, calibrator))
+    _check_options(longest_px or focal_px, multiple, max_pixels)
+    scales = _scales(view.size, camera, focal_px, longest_px)
+    at = f"with a longest side of {longest_px} px" if longest_px else f"at f = {focal_px:g} px"
+    x, y = _axes(view.size, scales, multiple, fit, max_pixels, at)
     if all(
         axis == _Axis(1.0, 0.0, side, side) for axis, side in zip((x, y), view.size, strict=True)
     ):
         return view if view.camera else replace(view, camera=camera)
-    cx, cy = camera.cx * x.scale - x.start, camera.cy * y.scale - y.start
     return View(
         image=_resampled(view.image, x, y),
-        camera=Camera(camera.fx * x.scale, camera.fy * y.scale, cx, cy, x.length, y.length),
+        camera=None if camera is None else _seen_by(camera, x, y),
         depth_m=None if view.depth_m is None else _nearest(view.depth_m, x, y),
         world_from_cam=view.world_from_cam,
         boxes=tuple(moved for box in view.boxes if (moved := _moved(box, x, y))),
@@ -95,27 +101,43 @@ class _Axis(NamedTuple):
     kept: int  # how many of them show the picture; the rest is padding
 
 
-def _axes(
-    camera: Camera, focal_px: float, multiple: int, fit: str, max_pixels: int | None
-) -> list[_Axis]:
-    """The two sides of the new image; ValueError for what `unify_focal` refuses."""
-    _check_options(focal_px, multiple, max_pixels)
+def _scales(
+    size: tuple[int, int], camera: Camera | None, focal_px: float, longest_px: int
+) -> list[float]:
+    """New pixels per old pixel, along x and y; ValueError where no photo has such a camera."""
+    if longest_px:
+        return [longest_px / max(size)] * 2
     scales = [focal_px / camera.fx, focal_px / camera.fy]
-    full = [side * scale for side, scale in zip(camera.size, scales, strict=True)]
-    became = (
-        f"the {camera.width}x{camera.height} image becomes {full[0]:.6g}x{full[1]:.6g} "
-        f"at f = {focal_px:g} px"
-    )
+    full = [side * scale for side, scale in zip(size, scales, strict=True)]
     if max(full) > 1e8:  # no photo: a focal length in metres or in another unit
         raise ValueError(
-            f"{became}: is its focal length of ({camera.fx:g}, {camera.fy:g}) px right?"
+            f"{_became(size, full)} at f = {focal_px:g} px: "
+            f"is its focal length of ({camera.fx:g}, {camera.fy:g}) px right?"
         )
+    return scales
+
+
+def _became(size: tuple[int, int], full: list[float]) -> str:
+    return f"the {size[0]}x{size[1]} image becomes {full[0]:.6g}x{full[1]:.6g}"
+
+
+def _axes(
+    size: tuple[int, int],
+    scales: list[float],
+    multiple: int,
+    fit: str,
+    max_pixels: int | None,
+    at: str,
+) -> list[_Axis]:
+    """The two sides of the new image; ValueError for what `unify_focal` refuses."""
+    full = [side * scale for side, scale in zip(size, scales, strict=True)]
+    became = f"{_became(size, full)} {at}"
     lengths = [_fitted(side, multiple, fit) for side in full]
     if min(lengths) < 1:
         raise ValueError(f"{became}, too small for fit={fit!r} to multiples of {multiple}")
     if fit == "stretch":
         full = [float(length) for length in lengths]
-        scales = [length / side for length, side in zip(lengths, camera.size, strict=True)]
+        scales = [length / side for length, side in zip(lengths, size, strict=True)]
     if math.prod(lengths) > (MAX_PIXELS if max_pixels is None else max_pixels):
         if max_pixels is None:
             raise ValueError(
@@ -134,6 +156,11 @@ def _check_options(focal_px: float, multiple: int, max_pixels: int | None) -> No
             "need 0 < focal_px < 1e6 and whole numbers multiple >= 1 and max_pixels from "
             f"multiple^2 to {MAX_PIXELS}, got {focal_px!r}, {multiple!r}, {max_pixels!r}"
         )
+
+
+def _seen_by(camera: Camera, x: _Axis, y: _Axis) -> Camera:
+    cx, cy = camera.cx * x.scale - x.start, camera.cy * y.scale - y.start
+    return Camera(camera.fx * x.scale, camera.fy * y.scale, cx, cy, x.length, y.length)
 
 
 def _fitted(side: float, multiple: int, fit: str) -> int:

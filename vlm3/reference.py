@@ -54,6 +54,13 @@ class PixelText:
         x, y = ((p - shift_px) / side * self.scale - shift for p, side in sides)
         return x, y
 
+    def place(self, position: Point, size: Size) -> Point:
+        """The exact (x, y) of a text -> (u, v) in pixels: `position` the other way round."""
+        shift_px, shift = (0.5, 0.0) if self.rounding == "nearest" else (0.0, 0.5)
+        sides = zip(position[:2], _checked(size), strict=True)
+        u, v = ((p + shift) / self.scale * side + shift_px for p, side in sides)
+        return u, v
+
     def decode(self, text: str, size: Size) -> Point:
         """ "(x, y)" -> (u, v) in pixels, the centre of the bin. ValueError for any other text."""
         width, height = _checked(size)

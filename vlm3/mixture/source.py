@@ -10,7 +10,7 @@ from inspect import signature
 import numpy as np
 
 from vlm3 import tasks
-from vlm3.focal import unify_focal, unify_pair
+from vlm3.focal import FITS, unify_focal, unify_pair
 from vlm3.mixture.augmentation import augmented
 from vlm3.tasks.task import Task
 from vlm3.views import Pair, Sample, View
@@ -21,9 +21,11 @@ class Source:
     """A sequence of items, and what is asked about them.
 
     items: each a View, a Pair or a tuple of Views; one that is a Sample brings its own questions,
-    and its views are left as they are. questions: how many per sample; focal_px: what the views are
-    unified to, also for pose, where the paper takes 750; templates: what differs from the task's
-    own, see `vlm3.tasks.get`; options: further ones of `task.ask`; one_wording: all questions of a
+    and its views are left as they are, but for the rounding of sides where `fit` is "stretch".
+    questions: how many per sample; focal_px: what the views are unified to, also for pose, where
+    the paper takes 750; longest_px, fit: other ways to bring them to a size, see
+    `vlm3.focal.unify_focal`; templates: what differs from the task's own, see `vlm3.tasks.get`;
+    options: further ones of `task.ask`; one_wording: all questions of a
     kind in a sample share their words, drawn for each sample, so that these are read once;
     either_way: which view of an item comes first is drawn, too; augment: views are shown as they
     could have been, see `vlm3.mixture.augmentation`; origin: what made the items, as told by the
@@ -38,6 +40,8 @@ class Source:
     task: str
     questions: int = 10
     focal_px: float = 1000.0
+    longest_px: int = 0
+    fit: str = "pad"
     templates: Mapping = field(default_factory=dict)
     options: Mapping = field(default_factory=dict)
     one_wording: bool = False
@@ -48,7 +52,7 @@ class Source:
     def __post_init__(self):
         self._demand_types()
         packed_px = getattr(self.items, "focal_px", self.focal_px)
-        if packed_px < self.focal_px:
+        if packed_px < self.focal_px and not self.longest_px:
             raise ValueError(
                 f"focal_px = {self.focal_px:g}, but these views were packed at {packed_px:g} px, "
                 "which holds no finer detail: ask for that, or pack them again"
@@ -70,6 +74,11 @@ class Source:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, kind) or not value > 0:
                 raise ValueError(f"{name} is a number above 0, got {value!r}")
+        if self.fit not in FITS or not isinstance(self.longest_px, int) or self.longest_px < 0:
+            raise ValueError(
+                f"fit is one of {', '.join(FITS)} and longest_px a whole number, got "
+                f"{self.fit!r} and {self.longest_px!r}"
+            )
         takes = [*signature(self.bound.ask).parameters][3:]  # after views, n, rng
         if unknown := sorted(set(self.options) - set(takes)):
             known = ", ".join(takes) or "none"
@@ -91,7 +100,7 @@ class Source:
     def sample(self, index: int, name: str, rng: np.random.Generator) -> Sample:
         item = self.items[index]
         if isinstance(item, Sample):
-            return replace(item, source=name)
+            return self._labelled(item, name, rng)
         turned = self.either_way and rng.random() < 0.5
         if self.augment:
             item, turned = self._augmented(item, turned, rng), False
@@ -122,7 +131,18 @@ class Source:
     def views(self, index: int) -> tuple[View, ...]:
         """The views of an item as a sample shows them, whether or not there is something to ask."""
         item = self.items[index]
-        return item.views if isinstance(item, Sample) else self._unified(item)[0]
+        return self._rounded(item.views) if isinstance(item, Sample) else self._unified(item)[0]
+
+    def _labelled(self, item: Sample, name: str, rng: np.random.Generator) -> Sample:
+        """A sample of a file, with words for those of its questions that state none."""
+        qas = [qa if qa.question else self.bound.worded(qa, rng) for qa in item.qas]
+        return replace(item, views=self._rounded(item.views), qas=tuple(qas), source=name)
+
+    def _rounded(self, views: Sequence[View]) -> tuple[View, ...]:
+        """Views of a file, which have their scale already, with sides that a model takes."""
+        if self.fit != "stretch":
+            return tuple(views)
+        return tuple(unify_focal(v, longest_px=max(v.size), fit="stretch") for v in views)
 
     def _augmented(
         self, item: View | tuple, turned: bool, rng: np.random.Generator
@@ -143,10 +163,23 @@ class Source:
         turned: the last view first."""
         way = -1 if turned else 1
         if isinstance(item, Pair):
-            item = unify_pair(item, focal_px=self.focal_px)
+            item = unify_pair(item, **self.sizing)
             return (item.view1, item.view2)[::way], (item.uv1, item.uv2)[::way]
         views = (item,) if isinstance(item, View) else item[::way][: self.bound.views]
-        return tuple(unify_focal(view, self.focal_px) for view in views), None
+        return tuple(unify_focal(view, **self.sizing) for view in views), None
+
+    @property
+    def sizing(self) -> dict:
+        """How views are brought to their size, as arguments of `vlm3.focal.unify_focal`."""
+        return {"focal_px": self.focal_px, "longest_px": self.longest_px, "fit": self.fit}
+
+    @property
+    def taught(self) -> dict:
+        """What a model that learns from this source must know of it to be asked in the same way;
+        said only where it differs, so that runs from before there was a choice go on."""
+        sizes = {"longest_px": self.longest_px, "fit": self.fit}
+        chosen = {name: value for name, value in sizes.items() if value not in (0, "pad")}
+        return {"focal_px": self.focal_px, "templates": dict(self.templates)} | chosen
 
 
 class _Shuffled(Source):

@@ -163,8 +163,7 @@ class Mixture:
                 "share": float(self.shares[place]),
                 "task": source.task,
                 "questions": source.questions,
-                "focal_px": source.focal_px,
-                "templates": dict(source.templates),
+                **source.taught,
                 "asked_in": source.wordings,
                 "options": dict(source.options),
                 # Said only where it holds, so that runs from before there was a choice go on.
@@ -179,12 +178,12 @@ class Mixture:
     def taught(self) -> dict[str, dict]:
         """What a model must know of its lessons, to be asked in the same way.
 
-        By task, focal length and templates; where several sources have a task, those of the one
-        with the largest share.
+        By task, the sizes of images and the templates; where several sources have a task, those of
+        the one with the largest share.
         """
         shares = dict(zip(self.names, self.shares, strict=True))
         ordered = [self.sources[name] for name in sorted(shares, key=shares.get)]
-        return {s.task: {"focal_px": s.focal_px, "templates": dict(s.templates)} for s in ordered}
+        return {source.task: source.taught for source in ordered}
 
     def _find(self, index: int) -> tuple[int, int, float]:
         """Sample `index` of the stream: its source, the number of its draw there, its time.

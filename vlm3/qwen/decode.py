@@ -22,12 +22,12 @@ from transformers import DynamicCache
 
 from vlm3.qwen import attention, packing
 from vlm3.qwen.batching import Batch, collate
+from vlm3.qwen.lessons import LONGEST
 from vlm3.qwen.model import VLM
 from vlm3.qwen.packing import SHARED
 from vlm3.views import QA, Answer, Sample, View
 
-LONGEST = 64  # tokens of an answer; the longest of the four tasks, a direction, takes about 25
-AT_ONCE = 256  # answers that grow side by side: their mask grows with the square of this
+AT_ONCE = 256  # answers of LONGEST tokens that grow side by side: their mask is a square of these
 LEAST = 1e-3  # answers less probable than this are not followed
 
 
@@ -130,7 +130,8 @@ def _decoded(vlm: VLM, batch: Batch, limits: _Limits) -> list[list[tuple[list[in
     growing, last = _asked(batch)
     logits, found = _first(vlm, batch, last, cache), []
     # Reading is cheap for all questions at once; growing is not, since each step masks a square.
-    numbers, some = torch.arange(len(last), device=last.device), max(1, AT_ONCE // limits.widest)
+    many = AT_ONCE * LONGEST // max(limits.longest, LONGEST) // limits.widest
+    numbers, some = torch.arange(len(last), device=last.device), max(1, many)
     for chosen in numbers.split(some):
         part = growing.kept(chosen)
         columns = part.sees.any(0).nonzero()[:, 0]

@@ -1,6 +1,7 @@
 """The files of a checkpoint, read with errors that name the file and the way out."""
 
 import json
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ from huggingface_hub import snapshot_download
 from vlm3 import disk
 
 PACKAGED = Path(__file__).parent / "checkpoints" / "tiny"
+_DOWNLOADED = ["*.json", "*.jinja", "*.safetensors", "README.md"]
+_FREE = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")  # for all uses
+_LOG = logging.getLogger("vlm3")
 COPY = "copy it again from where the checkpoint came from"
 
 
@@ -33,9 +37,23 @@ def folder_of(name_or_path: str | Path) -> Path:
         )
     try:
         # Weights as safetensors only: pickles can run code.
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.jinja", "*.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=_DOWNLOADED))
     except (OSError, ValueError) as error:
         raise FileNotFoundError(f"no folder {name!r}, and the hub gave none: {error}") from error
+
+
+def tell_licence(name: str, folder: Path) -> None:
+    """Say in the log what a model may be used for, where its README.md or its name says that this
+    is not everything."""
+    path = folder / "README.md"
+    head = disk.text(path).partition("\n---")[0] if path.exists() else ""
+    stated = dict(re.findall(r"^(license\w*):[ \t]*(\S.*?)[ \t]*$", head, re.MULTILINE))
+    licence = stated.get("license_name") or stated.get("license", "")
+    if not licence and name.startswith("facebook/VLM3-"):
+        licence = "FAIR CC-BY-NC"
+    if licence and licence.lower() not in _FREE:
+        limits = ", for non-commercial use only" if "nc" in re.split(r"\W", licence.lower()) else ""
+        _LOG.warning("%s: licence %s%s", name, licence, limits)
 
 
 def weights(folder: Path) -> list[Path]:

@@ -17,11 +17,11 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from vlm3 import disk, tasks
+from vlm3 import disk
 from vlm3.qwen import files, network
 from vlm3.qwen import tokenizer as tokenizers
 from vlm3.qwen.architecture import MERGE, PREPROCESSING, SIZES, TOKENS, TOWER
-from vlm3.qwen.lessons import Lesson, read_taught, write_taught
+from vlm3.qwen.lessons import Lesson, demand, lesson, of, write_taught
 from vlm3.tasks.task import Task
 
 _BINDING = ("patch_size", "temporal_patch_size", "image_mean", "image_std")
@@ -33,13 +33,14 @@ _TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 class VLM:
     """A network, the tokenizer that it was made for, and how it was taught.
 
-    taught: by task, the focal length and the templates of its lessons, see
-    `vlm3.mixture.Mixture.taught`; empty where unknown, as in checkpoints of others.
+    taught: by task, its lessons, see `vlm3.qwen.lessons` and `vlm3.mixture.Mixture.taught`; empty
+    where unknown, as in checkpoints of others. name: what it was loaded by.
     """
 
     net: Qwen3VLForConditionalGeneration
     tokenizer: PreTrainedTokenizerFast
     taught: Mapping[str, Mapping] = field(default_factory=dict)
+    name: str = ""
 
     @property
     def device(self) -> torch.device:
@@ -50,8 +51,11 @@ class VLM:
         return self.net.dtype
 
     def lesson(self, task: str) -> Lesson:
-        """How a task was taught; where nothing is known of it, as the task itself has it."""
-        return Lesson(**self.taught.get(task, {"focal_px": tasks.get(task).focal_px}))
+        """How a task was taught; where nothing is known of it, as the task itself has it.
+        ValueError for a released checkpoint without its lessons."""
+        if task not in self.taught:
+            demand(self.name)
+        return lesson(self.taught, task)
 
     def task(self, name: str) -> Task:
         """A task as it was taught."""
@@ -132,26 +136,42 @@ def new(
         return _vlm(Qwen3VLForConditionalGeneration(settings), tokenizer)
 
 
-def named(name: str, device: str = "cpu", dtype: torch.dtype | None = None, seed: int = 0) -> VLM:
+def named(
+    name: str,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    seed: int = 0,
+    lessons: str | Path = "",
+) -> VLM:
     """Random weights for "random:tiny" or "random:4b", see `new`; else a model, see `load`."""
     kind, _, size = name.partition(":")
-    return new(size, seed) if kind == "random" else load(name, device, dtype)
+    return new(size, seed) if kind == "random" else load(name, device, dtype, lessons)
 
 
-def load(name_or_path: str | Path, device: str = "cpu", dtype: torch.dtype | None = None) -> VLM:
+def load(
+    name_or_path: str | Path,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+    lessons: str | Path = "",
+) -> VLM:
     """A model from a folder in hub format, a hub name ("Qwen/Qwen3-VL-4B-Instruct"), or the
     packaged "tiny".
 
     A folder is read offline; a hub name may download. Weights are read from safetensors only, must
     fit the configuration to the last key, and be finite numbers. dtype None keeps the type of the
-    file, the widest where it has several. Answers are greedy, whatever the folder says. Raises
-    FileNotFoundError for what is missing and ValueError for what does not fit.
+    file, the widest where it has several. Answers are greedy, whatever the folder says. lessons:
+    how it was taught, where its folder does not say so, see `vlm3.qwen.lessons.read`. A licence
+    that its folder states and that is not for all uses is told in the log. Raises FileNotFoundError
+    for what is missing and ValueError for what does not fit.
     """
+    name = str(name_or_path)
     device = network.usable(device)
     folder = files.folder_of(name_or_path)
     settings, tokenizer = _described(folder)
+    taught = of(name, folder, str(lessons))
+    files.tell_licence(name, folder)
     vlm = _vlm(_net(folder, settings, dtype), tokenizer)
-    return replace(vlm, net=_finite(vlm.net.to(device), folder), taught=read_taught(folder))
+    return replace(vlm, net=_finite(vlm.net.to(device), folder), taught=taught, name=name)
 
 
 def save(vlm: VLM, folder: str | Path) -> None:

@@ -45,7 +45,7 @@ def ask(
     """
     source, outs = source or evaluate.named(config), {}
     for model in rows or models(config.model, source):
-        found = predictors.get(model, source)
+        found = predictors.get(model, source, config.lessons)
         told = repr((config.source, source.origin, source.wordings, found.identity, config.seed))
         digest = hashlib.sha256(told.encode()).hexdigest()[:8]
         name = re.sub(r"\W+", "-", f"{config.samples}-{config.task}-{model}").strip("-")

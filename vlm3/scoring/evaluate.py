@@ -23,7 +23,8 @@ from vlm3.scoring.predictors import Predictor
 from vlm3.tasks.task import Task
 from vlm3.views import QA, NothingToAsk, Sample
 
-FREE = ("out", "at_once", "progress")  # may change on resume
+# May change on resume; what lessons say is part of what is asked.
+FREE = ("out", "at_once", "progress", "lessons")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class Evaluation:
         out: folder for predictions and scores; what is there already is not asked again.
         samples: at most so many, the first ones of the source.
         questions: per sample; 0 leaves it to the source.
+        lessons: how the model was taught, where its folder does not say so: a TOML file or a
+            taught.json, the folder of your copy of the authors' release, or "words" for a model
+            that was taught none.
         seed: of the questions.
         at_once: samples that are answered side by side.
         progress: show a bar.
@@ -52,6 +56,7 @@ class Evaluation:
     out: Path = Path("evaluation")
     samples: int = 200
     questions: int = 0
+    lessons: str = ""
     seed: int = 0
     at_once: int = 8
     progress: bool = True
@@ -76,7 +81,7 @@ def evaluate(
     """
     place = parallel.place()
     source = source or named(config)
-    predictor = predictor or predictors.get(config.model, source)
+    predictor = predictor or predictors.get(config.model, source, config.lessons)
     if parallel.leads():
         described = mixture.Mixture({config.source: predictor.source}).description
         identity = {k: v for k, v in asdict(config).items() if k not in FREE}

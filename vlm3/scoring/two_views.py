@@ -42,10 +42,10 @@ def poses(vlm: VLM, pairs: Sequence[Views], at_once: int = 8) -> list[np.ndarray
 
     at_once: pairs that are answered side by side; the answers are those of one at a time.
     """
-    task, focal_px = vlm.task("pose"), vlm.lesson("pose").focal_px
+    task, sizing = vlm.task("pose"), vlm.lesson("pose").sizing
     rng, samples, answers = np.random.default_rng(0), [], []
     for pair in pairs:
-        views = tuple(unify_focal(view, focal_px) for view in pair[:2])
+        views = tuple(unify_focal(view, **sizing) for view in pair[:2])
         samples.append(Sample(views, tuple(task.unanswered(views, rng)), "pose", ""))
     for start in range(0, len(samples), at_once):
         answers += decode.greedy(vlm, samples[start : start + at_once])

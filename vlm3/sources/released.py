@@ -26,6 +26,9 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from PIL import Image
+
 from vlm3.geometry import Camera
 from vlm3.reference import PixelText
 from vlm3.sources.photo import read_rgb
@@ -47,23 +50,20 @@ class Labels(NamedTuple):
 
     Truths: metres; (x, y) of image 2 in [0, 1000]; a dict of the pose fields asked for, as
     `vlm3.tasks.pose_text` has them; (category, answer, names), which `Objects.truth` of
-    `vlm3.tasks.objects` reads. Kinds are as the tasks call them. cameras: None where not stated.
+    `vlm3.tasks.objects` reads. Kinds are as the tasks call them. cameras, sizes (width, height):
+    None where not stated.
     """
 
     task: str
     images: tuple[Path, ...]
     qas: tuple[QA, ...]
     cameras: tuple[Camera | None, ...]
+    sizes: tuple[tuple[int, int] | None, ...]
 
     def sample(self) -> Sample:
-        """With the images; FileNotFoundError or ValueError for one absent or of another size."""
-        images = [read_rgb(path) for path in self.images]
-        for path, image, camera in zip(self.images, images, self.cameras, strict=True):
-            if camera is not None and camera.size != image.shape[1::-1]:
-                raise ValueError(
-                    f"{path}: photo is {image.shape[1]}x{image.shape[0]}, "
-                    f"its label says {camera.size}"
-                )
+        """With the images, resized where their labels state another size of the same shape;
+        FileNotFoundError or ValueError for one absent or of another shape."""
+        images = list(map(_of_size, self.images, self.sizes))
         return Sample(tuple(map(View, images, self.cameras)), self.qas, self.task, "released")
 
 
@@ -73,9 +73,7 @@ class Released(Sequence):
     What a mixture may name as `from = "vlm3.sources.released:Released"`; see `labels`.
     """
 
-    def __init__(
-        self, path: str | Path, root: str | Path | None = None, prompt: str = "({x}, {y})"
-    ):
+    def __init__(self, path: str | Path, root: str | Path | None = None, prompt: str = ""):
         self.labels = labels(path, root, prompt)
 
     def __len__(self) -> int:
@@ -85,13 +83,12 @@ class Released(Sequence):
         return self.labels[index].sample()
 
 
-def labels(
-    path: str | Path, root: str | Path | None = None, prompt: str = "({x}, {y})"
-) -> list[Labels]:
+def labels(path: str | Path, root: str | Path | None = None, prompt: str = "") -> list[Labels]:
     """All labels of a file.
 
     root: where the images are, and never outside it; the folder of the file by default. prompt: the
-    question of depth files, which hold none: {x} and {y} become the pixel in [0, 2000).
+    question of depth files, which hold none: {x} and {y} become the pixel in [0, 2000). Without
+    one, whoever asks words it.
     FileNotFoundError or ValueError, naming file and entry, for anything that is not as described
     above.
     """
@@ -107,8 +104,9 @@ def labels(
             task, names, qas, cameras = kind(entry, prompt)
             if not qas:
                 raise ValueError("no question or point in it")
+            sizes = _sizes(entry, cameras)
         images = tuple(inside(root, name, where) for name in names)
-        found.append(Labels(task, images, tuple(qas), tuple(cameras)))
+        found.append(Labels(task, images, tuple(qas), tuple(cameras), sizes))
     if not found:
         raise ValueError(f"{path}: no labels in it")
     return found
@@ -254,6 +252,30 @@ def _box_text(box: list, size: list) -> str:
     sides = [round(edge / side * 1000) for edge, side in scaled]
     # the far edge of a box at the border would be 1000, one beyond the last bin
     return f"bounding box region ({', '.join(str(min(max(side, 0), 999)) for side in sides)})"
+
+
+def _sizes(entry: dict, cameras: Sequence[Camera | None]) -> tuple[tuple[int, int] | None, ...]:
+    """(width, height) of each image as its question means it."""
+    one = entry.get("image_size_resized", entry.get("image_size"))
+    stated = [one] if len(cameras) == 1 else [entry.get(f"image_{k}_size_resized") for k in (1, 2)]
+    sides = [_numbers([s["width"], s["height"]], 2) if s else None for s in stated]
+    pairs = zip(cameras, sides, strict=True)
+    return tuple(c.size if c is not None else s and (int(s[0]), int(s[1])) for c, s in pairs)
+
+
+def _of_size(path: Path, size: tuple[int, int] | None) -> np.ndarray:
+    """An image as its label means it; ValueError where it has another shape."""
+    image = read_rgb(path)
+    height, width = image.shape[:2]
+    if size is None or size == (width, height):
+        return image
+    # Both sides are rounded, by who resized it, to whole pixels.
+    if abs(size[0] / width - size[1] / height) > 1 / min(width, height):
+        raise ValueError(
+            f"{path}: photo is {width}x{height}, its label says {size[0]}x{size[1]}, "
+            "which is not of the same shape"
+        )
+    return np.array(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def _camera(intrinsics: dict | None, size: dict | None) -> Camera | None:

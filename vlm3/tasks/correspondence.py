@@ -118,7 +118,7 @@ class Correspondence(Task):
 
     def place(self, value: Point, size: tuple[int, int]) -> np.ndarray:
         """(2,) pixels of a second view of this size, the middle of what the value names."""
-        return (np.array(value) + 0.5) / self.templates["scale"] * size
+        return np.array(self.reference.place(value, size))
 
     def shown(self, value: Point) -> str:
         return f"({value[0]:.5g}, {value[1]:.5g})"

@@ -41,12 +41,15 @@ class Task(ABC):
 
     @property
     def reference(self) -> PixelText:
-        """How this task writes pixels and boxes; ValueError where its templates have no scale."""
+        """How this task writes pixels and boxes; ValueError where its templates have no scale.
+
+        Templates may say `rounding`, see `vlm3.reference.PixelText`.
+        """
         if "scale" not in self.templates:
             raise ValueError(
                 "the templates say no scale for pixels and boxes, such as scale = 2000"
             )
-        return PixelText(self.templates["scale"])
+        return PixelText(self.templates["scale"], self.templates.get("rounding", "floor"))
 
     def in_one_wording(self, rng: np.random.Generator) -> Self:
         """The same task with one wording of each kind of question, drawn with rng: its questions
@@ -112,9 +115,19 @@ class Task(ABC):
         points = [self.reference.encode(tuple(map(float, place)), view.size) for place in uv]
         abouts = [tuple(text.tuples(point)) for point in points]
         return [
-            QA(kind, about, self._worded(kind, rng, point=point))
+            QA(kind, about, self._about_pixel(kind, rng, point, *about[0]))
             for about, point in zip(abouts, points, strict=True)
         ]
+
+    def worded(self, qa: QA, rng: np.random.Generator, scale: int = 2000) -> QA:
+        """A question of a file that states none, about a pixel in [0, scale), in words of this
+        task and in its own scale."""
+        x, y = (number * self.templates["scale"] // scale for number in qa.about[0])
+        question = self._about_pixel(qa.kind, rng, f"({x}, {y})", x, y)
+        return qa._replace(question=question, about=((x, y),))
+
+    def _about_pixel(self, kind: str, rng: np.random.Generator, point: str, x: float, y: float):
+        return self._worded(kind, rng, point=point, x=f"{x:g}", y=f"{y:g}")
 
 
 def demand_some(pairs: Sequence) -> None:

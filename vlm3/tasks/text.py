@@ -23,6 +23,8 @@ TUPLE = re.compile(
     r"(?!\s?[%\u00b1]|\s?\+/)"
 )
 
+_OPTIONAL = {"rounding"}  # may be added to templates, which need not say it
+
 
 def load(path: Path) -> dict:
     """Templates of a task; FileNotFoundError or ValueError, naming the file, where it is none."""
@@ -34,7 +36,8 @@ def load(path: Path) -> dict:
 
 def changed(templates: dict, changes: Mapping, where: str) -> dict:
     """Templates with some values changed; ValueError, saying where, for one that they lack."""
-    if unknown := changes.keys() - templates.keys():
+    added = set() if "." in where else _OPTIONAL
+    if unknown := changes.keys() - templates.keys() - added:
         lacking, known = ", ".join(sorted(unknown)), ", ".join(templates)
         raise ValueError(f"the templates of {where} have no {lacking}, only {known}")
     tables = {name: v for name, v in changes.items() if isinstance(v, Mapping)}
@@ -60,7 +63,8 @@ def question(templates: dict, table: str, rng: np.random.Generator, **fills: obj
     wordings = templates.get(table, {}).get("questions")
     if not wordings:
         raise ValueError(f"the templates have no `questions` in a table [{table}]")
-    wording = f"{templates.get('note', '')} {wordings[rng.integers(len(wordings))]}".lstrip()
+    note, wording = templates.get("note", ""), wordings[rng.integers(len(wordings))]
+    wording = f"{note} {wording}" if note else wording
     try:
         return wording.format(scale=templates.get("scale"), **fills)
     except KeyError as gap:

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from vlm3.focal import unify_focal
 from vlm3.geometry import Camera, project, rays
 from vlm3.qwen import decode
+from vlm3.qwen.lessons import LONGEST
 from vlm3.qwen.model import VLM
 from vlm3.scoring.spread import Spread, spread
 from vlm3.tasks.task import Task
@@ -37,7 +38,7 @@ def readings(
     """
     asked = vlm.task(task)
     unified, qas = _asked(vlm, asked, task, views, uv, seed, **options)
-    return _read(asked, qas, decode.answer(vlm, unified, qas))
+    return _read(asked, qas, _answers(vlm, task, unified, qas))
 
 
 def depth(vlm: VLM, view: View, uv: np.ndarray, seed: int = 0) -> list[Reading]:
@@ -49,8 +50,11 @@ def depth(vlm: VLM, view: View, uv: np.ndarray, seed: int = 0) -> list[Reading]:
 def depth_spreads(
     vlm: VLM, view: View, uv: np.ndarray, widest: int = 32, seed: int = 0
 ) -> list[Spread | None]:
-    """The same as distributions, see `vlm3.scoring.spread`."""
+    """The same as distributions, see `vlm3.scoring.spread`; None for each where answers may begin
+    with thoughts, whose words branch long before their number does."""
     task = vlm.task("depth")
+    if vlm.lesson("depth").tokens > LONGEST:
+        return [None] * len(uv)
     unified, qas = _asked(vlm, task, "depth", (view,), uv, seed)
     (likely,) = decode.likely(vlm, [Sample(unified, tuple(qas), "depth", "")], widest)
     return [
@@ -128,7 +132,12 @@ def objects(vlm: VLM, view: View, questions: Sequence[str | QA]) -> list[Reading
     asked = [q if isinstance(q, QA) else QA("", (), q) for q in questions]
     _demand_boxes(view, unified)
     qas = [task.placed(qa, unified) for qa in asked]
-    return _read(task, qas, decode.answer(vlm, unified, qas))
+    return _read(task, qas, _answers(vlm, "objects", unified, qas))
+
+
+def _answers(vlm: VLM, task: str, views: View | Sequence[View], qas: Sequence[QA]) -> list[Answer]:
+    """Greedy ones, as long as the model's lesson allows."""
+    return decode.answer(vlm, views, qas, vlm.lesson(task).tokens)
 
 
 def _asked(
@@ -153,7 +162,7 @@ def _read(task: Task, qas: Sequence[QA], answers: Sequence[Answer]) -> list[Read
 
 
 def _unified(vlm: VLM, task: str, view: View) -> View:
-    return unify_focal(view, vlm.lesson(task).focal_px)
+    return unify_focal(view, **vlm.lesson(task).sizing)
 
 
 def _demand_boxes(view: View, unified: View) -> None:

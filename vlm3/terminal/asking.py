@@ -49,6 +49,9 @@ class Asking:
         photos: any pictures that Pillow reads.
         focal_px: their focal length in pixels; without it, EXIF must know.
         model: tiny, a folder, or a hub name.
+        lessons: how the model was taught, where its folder does not say so: a file of yours, the
+            folder of your copy of the authors' release, or "words" for a model that was taught
+            none.
         json: print one JSON object instead of text.
         save: draw the answers on the photos and write them to this file (.png, .jpg, .pdf, ...).
         seed: another seed, other wordings of the questions, of a model that was taught several.
@@ -58,6 +61,7 @@ class Asking:
     photos: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     focal_px: float | None = None
     model: str = "tiny"
+    lessons: str = ""
     json: bool = False
     save: Path | None = None
     seed: int = 0
@@ -75,11 +79,13 @@ class Asking:
         with _uncollected():
             import torch
 
-            from vlm3.qwen import model
+            from vlm3.qwen import lessons, model
             from vlm3.terminal import ask  # noqa: F401, loaded here for those that ask
 
+        lessons.demand(self.model, self.lessons)  # before anything is downloaded
         cuda = torch.cuda.is_available()
-        return model.load(self.model, "cuda" if cuda else "cpu", None if cuda else torch.float32)
+        where = ("cuda", None) if cuda else ("cpu", torch.float32)
+        return model.load(self.model, *where, self.lessons)
 
     def views(self, photos: Sequence[View]) -> Sequence[View]:
         """The photos with what is asked about. ValueError where that is not said."""

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,15 +32,22 @@ class Predictor(NamedTuple):
     identity: str = ""
 
 
-def get(model: str, source: Source) -> Predictor:
+def get(model: str, source: Source, lessons: str = "") -> Predictor:
     """By name: "constant", "opencv", "vllm:Qwen/Qwen3-VL-4B-Instruct"; anything else is a model for
-    `vlm3.qwen.model.load`."""
+    `vlm3.qwen.model.load`.
+
+    lessons: see `vlm3.qwen.lessons.read`, for those whose `predictor` takes them: models.
+    """
     kind, _, rest = model.partition(":")
     kind, rest = (kind, rest) if kind in NAMES else ("network", model)
-    return import_module(f"vlm3.scoring.predictors.{kind}").predictor(rest, source)
+    make = import_module(f"vlm3.scoring.predictors.{kind}").predictor
+    told = {"lessons": lessons} if lessons and "lessons" in signature(make).parameters else {}
+    return make(rest, source, **told)
 
 
 def as_taught(source: Source, taught: Mapping[str, Mapping]) -> Source:
-    """The source with the focal length and the templates of a model's lessons, where they are
-    known, see `vlm3.qwen.model.VLM`."""
-    return replace(source, **taught.get(source.task, {}))
+    """The source with the sizes of images and the templates of a model's lessons, where they are
+    known, see `vlm3.qwen.lessons`."""
+    told = taught.get(source.task, {})
+    # How long answers may be is up to who answers.
+    return replace(source, **{name: value for name, value in told.items() if name != "tokens"})

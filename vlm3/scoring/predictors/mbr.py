@@ -20,22 +20,22 @@ from vlm3.tasks.task import Task
 from vlm3.views import QA, Answer, Sample
 
 
-def predictor(model: str, source: Source) -> Predictor:
-    """model: as `vlm3.qwen.model.named` takes it, by default tiny."""
-    return of(network.named(model or "tiny"), source)
+def predictor(model: str, source: Source, lessons: str = "") -> Predictor:
+    """model: as `vlm3.qwen.model.named` takes it, by default tiny; lessons: instead of its own."""
+    return of(network.named(model or "tiny", lessons), source)
 
 
 def of(vlm: VLM, source: Source) -> Predictor:
     """The same of a network in memory."""
     greedy = network.of(vlm, source)
-    predict = partial(_answers, vlm, greedy.source.bound)
+    predict = partial(_answers, vlm, greedy.source.bound, vlm.lesson(source.task).tokens)
     return greedy._replace(predict=predict, identity=f"mbr {greedy.identity}")
 
 
-def _answers(vlm: VLM, task: Task, samples: Sequence[Sample]) -> list[list[Answer]]:
+def _answers(vlm: VLM, task: Task, longest: int, samples: Sequence[Sample]) -> list[list[Answer]]:
     return [
         [central(task, qa, each) for qa, each in zip(sample.qas, found, strict=True)]
-        for sample, found in zip(samples, likely(vlm, samples), strict=True)
+        for sample, found in zip(samples, likely(vlm, samples, longest=longest), strict=True)
     ]
 
 

@@ -10,7 +10,7 @@ from vlm3.scoring import predictors
 from vlm3.scoring.predictors import Predictor
 
 
-def predictor(model: str, source: Source) -> Predictor:
+def predictor(model: str, source: Source, lessons: str = "") -> Predictor:
     """model: as `vlm3.scoring.predictors.get` takes it. ValueError for a source of one item."""
-    found = predictors.get(model or "tiny", source)
+    found = predictors.get(model or "tiny", source, lessons)
     return found._replace(source=found.source.shuffled(), identity=f"shuffled {found.identity}")

@@ -21,8 +21,7 @@ from vlm3 import parallel
 from vlm3.mixture import Source
 from vlm3.qwen import files
 from vlm3.qwen.architecture import MERGE, PATCH, PREPROCESSING
-from vlm3.qwen.decode import LONGEST
-from vlm3.qwen.lessons import read_taught
+from vlm3.qwen.lessons import LONGEST, demand, lesson, of
 from vlm3.qwen.packing import prompt
 from vlm3.scoring.predictors import Predictor, as_taught
 from vlm3.views import Answer, Sample
@@ -31,13 +30,16 @@ from vlm3.views import Answer, Sample
 CONTEXT = 16384
 
 
-def predictor(model: str, source: Source) -> Predictor:
-    """model: a folder in hub format, whose lessons are followed, or a hub name. ValueError without
-    vLLM or a model."""
+def predictor(model: str, source: Source, lessons: str = "") -> Predictor:
+    """model: a folder in hub format, whose lessons are followed, or a hub name; lessons: instead of
+    its own, see `vlm3.qwen.lessons.read`. ValueError without vLLM or a model."""
     if not model:
         raise ValueError(
             "vllm needs a model, a folder or a hub name: vllm:Qwen/Qwen3-VL-4B-Instruct"
         )
+    demand(model, lessons)
+    taught = of(model, Path(model), lessons)
+    longest = lesson(taught, source.task).tokens
     try:
         import vllm
     except ImportError as error:
@@ -56,10 +58,11 @@ def predictor(model: str, source: Source) -> Predictor:
     )
     end = llm.get_tokenizer().convert_tokens_to_ids("<|im_end|>")
     greedy = vllm.SamplingParams(
-        temperature=0.0, max_tokens=LONGEST, stop_token_ids=[end], logprobs=1
+        temperature=0.0, max_tokens=longest, stop_token_ids=[end], logprobs=1
     )
     identity = f"vLLM {vllm.__version__} {_fingerprint(Path(model))}".strip()
-    asked = as_taught(source, read_taught(Path(model)))
+    identity += f", {longest} tokens" if longest > LONGEST else ""
+    asked = as_taught(source, taught)
     return Predictor(partial(_answers, llm, greedy, PATCH * _merge(Path(model))), asked, identity)
 
 
