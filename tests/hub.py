@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -95,7 +96,49 @@ def checkpoint(folder: Path, says: str) -> Path:
         first.down_proj.weight.copy_(torch.eye(WIDE).roll(1, 0))
         text.norm.weight.fill_(3.0)
     model.save(model.VLM(net.to(torch.bfloat16), words), folder)
+    _as_published(folder)
     return folder
+
+
+def _as_published(folder: Path) -> None:
+    """In the words of the hub's files: older names in the configuration, a tokenizer of a class of
+    its own, answers drawn by chance, weights in two files."""
+    _change(folder / "generation_config.json", do_sample=True, temperature=0.7, top_k=20, top_p=0.8)
+    _change(
+        folder / "tokenizer_config.json",
+        tokenizer_class="Qwen2Tokenizer",
+        bos_token=None,
+        unk_token=None,
+        errors="replace",
+        model_max_length=262144,
+        additional_special_tokens=list(SPECIALS[1:]),
+    )
+    found = json.loads((folder / "config.json").read_text())
+    rope = found["text_config"].pop("rope_parameters")
+    found["text_config"] |= {"rope_theta": rope.pop("rope_theta"), "rope_scaling": rope}
+    _change(folder / "config.json", **found)
+    limits = {"shortest_edge": 65536, "longest_edge": 16777216}
+    _change(folder / "preprocessor_config.json", size=limits)
+    _in_two(folder)
+
+
+def _change(path: Path, **values: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def _in_two(folder: Path) -> None:
+    whole = folder / "model.safetensors"
+    weights = load_file(whole)
+    whole.unlink()
+    names = sorted(weights)
+    parts = {"1": names[: len(names) // 2], "2": names[len(names) // 2 :]}
+    index = {}
+    for number, some in parts.items():
+        name = f"model-0000{number}-of-00002.safetensors"
+        save_file({n: weights[n] for n in some}, folder / name, {"format": "pt"})
+        index |= dict.fromkeys(some, name)
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps({"metadata": {}, "weight_map": index}))
 
 
 def release(folder: Path) -> Path:
