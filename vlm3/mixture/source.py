@@ -124,6 +124,13 @@ class Source:
         item = self.items[index]
         return item.views if isinstance(item, Sample) else self._unified(item)[0]
 
+    def scene(self, index: int) -> str | None:
+        """What an item is a part of, such as a scan of a room; None where items do not say it."""
+        if (frames := getattr(self.items, "frames", None)) is None:
+            return None
+        frame = frames[index]
+        return (frame[0] if isinstance(frame, tuple) else frame).scene
+
     def _augmented(
         self, item: View | tuple, turned: bool, rng: np.random.Generator
     ) -> tuple[View, ...]:

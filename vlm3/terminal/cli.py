@@ -17,6 +17,7 @@ from vlm3.mixture import NoSample
 from vlm3.qwen.architecture import BLOCK
 from vlm3.terminal import asking, shown, typed
 from vlm3.terminal.benching import Benches
+from vlm3.terminal.comparing import compare
 from vlm3.terminal.data import Data
 from vlm3.terminal.doctor import doctor
 from vlm3.training.config import PRESETS, Config
@@ -239,7 +240,7 @@ def _measure(name: str, value: object) -> str:
 
 COMMANDS = {
     command.__name__: command
-    for command in (doctor, unify, ask, evaluate, questions, rooms, data, train, bench)
+    for command in (doctor, unify, ask, evaluate, compare, questions, rooms, data, train, bench)
 }
 
 
