@@ -155,12 +155,12 @@ def _column(
     group: Sequence[Folder], same: Sequence[Sequence[bool]], name: str, to: str, seed: int
 ) -> list[dict]:
     """What is told of one score, of each folder."""
-    everybody, sign = range(len(group)), _sign(group[0].task, name)
+    everybody, way = range(len(group)), sign(group[0].task, name)
     many = [
         _resampled(folder, name, [group[j].scenes for j in everybody if same[k][j]], seed)
         for k, folder in enumerate(group)
     ]
-    worth = [sign * whole if whole == whole else -math.inf for whole, _ in many]
+    worth = [way * whole if whole == whole else -math.inf for whole, _ in many]
     reference = 0 if to == "first" else max(everybody, key=worth.__getitem__)
     found = []
     for k in everybody:
@@ -171,14 +171,14 @@ def _column(
             "above_guessing": None if group[k].blind else best,
         }
         told = {
-            what: None if j is None else {"than": group[j].name} | _by(many[k], many[j], sign)
+            what: None if j is None else {"than": group[j].name} | _by(many[k], many[j], way)
             for what, j in rivals.items()
         }
         found.append(bootstrap.spanned(*many[k])._asdict() | told)
     return found
 
 
-def _sign(task: Task, name: str) -> int:
+def sign(task: Task, name: str) -> int:
     """1 where high is good, -1 where low is."""
     low = name == task.headline and task.lower_is_better
     return -1 if low or any(part in name for part in ERRORS) else 1
@@ -192,10 +192,10 @@ def _resampled(
     return bootstrap.resampled(folder.task, folder.items, name, drawn)
 
 
-def _by(mine: tuple, other: tuple, sign: int) -> dict:
+def _by(mine: tuple, other: tuple, way: int) -> dict:
     (whole_a, many_a), (whole_b, many_b) = mine, other
     size = min(len(many_a), len(many_b))
-    found = bootstrap.spanned(sign * (whole_a - whole_b), sign * (many_a[:size] - many_b[:size]))
+    found = bootstrap.spanned(way * (whole_a - whole_b), way * (many_a[:size] - many_b[:size]))
     return {"by": found.value, "low": found.low, "high": found.high}
 
 

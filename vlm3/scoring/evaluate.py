@@ -8,7 +8,7 @@ was, with as many processes as one likes.
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -88,10 +88,7 @@ def evaluate(
     parallel.wait()  # before any process writes
     _ask(config, predictor, left[place.process_index :: place.num_processes], place.process_index)
     parallel.wait()
-    scores = score(config.out)
-    if parallel.leads():
-        disk.write(config.out / "scores.json", json.dumps(scores, indent=1) + "\n")
-    return scores
+    return _keep_scores(config.out) if parallel.leads() else score(config.out)
 
 
 def named(config: Evaluation) -> Source:
@@ -161,6 +158,22 @@ def line(item: int, qas: Sequence[QA], answers: Sequence[Answer], scene: str | N
     ]
     known = {} if scene is None else {"scene": scene}
     return json.dumps({"item": item, **known, "answers": told}) + "\n"
+
+
+def keep(out: Path, config: Mapping, lines: Iterable[str]) -> None:
+    """A folder of predictions that somebody else made, scored. FileExistsError where it holds some
+    already."""
+    if any(_files(out)):
+        raise FileExistsError(f"{out} holds predictions already: choose another folder")
+    disk.claim(out, config, begun=False)
+    disk.write(out / "predictions-0.jsonl", "".join(lines))
+    _keep_scores(out)
+
+
+def _keep_scores(out: Path) -> dict[str, float]:
+    scores = score(out)
+    disk.write(out / "scores.json", json.dumps(scores, indent=1) + "\n")
+    return scores
 
 
 def _files(out: Path) -> list[Path]:
