@@ -121,7 +121,7 @@ def test_scenes_are_drawn_where_lines_say_them_and_not_their_items(tmp_path):
     assert wide.high - wide.low > 2 * (narrow.high - narrow.low)
     (table,) = told(apart, together)
     assert table["drawn"] == {"what": "scenes", "n": 12}
-    assert "do not say" not in str(table["notes"])
+    assert "nothing here says" not in str(table["notes"])
     first, second = (row["scores"]["delta_1"] for row in table["rows"])
     # An older folder that does not say its scenes is drawn as the newer one.
     assert first["low"] == second["low"] == pytest.approx(wide.low)
@@ -132,7 +132,7 @@ def test_items_are_drawn_where_nobody_says_the_scenes_or_there_is_one(tmp_path):
     a, b = said(tmp_path / "a", 0.5, "constant"), said(tmp_path / "b", 0.5, "constant")
     (table,) = told(a)
     assert table["drawn"] == {"what": "items", "n": 20}
-    assert any("do not say which of them share a scene" in note for note in table["notes"])
+    assert any("nothing here says which of them share a scene" in note for note in table["notes"])
     (table,) = told(in_scenes(b, 100))
     assert table["drawn"] == {"what": "items", "n": 20}
     assert any("all of one scene" in note for note in table["notes"])

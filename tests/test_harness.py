@@ -112,6 +112,7 @@ def test_a_task_of_lmms_eval_gives_our_scores_of_the_same_answers(
     assert not any("score" in each for answer in found for each in answer.values())
     found = [found[k] for k in rng.permutation(len(found))]  # as several processes bring them
     scores = evaluate.score(out)
+    assert list(found[0]) == [metric["metric"] for metric in config["metric_list"]]
     for metric in config["metric_list"]:
         name = metric["metric"]
         got = metric["aggregation"]([each[name] for each in found])

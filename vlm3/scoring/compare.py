@@ -103,7 +103,7 @@ def with_blind(group: Sequence[Folder]) -> list[Folder]:
     config = evaluate.Evaluation(
         **{name: told[name] for name in names}, out=first.out.parent, progress=False
     )
-    rows = [name for name in board.models("", source)[:-2] if name in board.BLIND]
+    rows = [name for name in board.models("", source) if name in board.BLIND]
     return [*group, *map(Folder, board.ask(config, rows, source).values())]
 
 
@@ -219,7 +219,7 @@ def _notes(group: Sequence[Folder], same: Sequence[bool]) -> Iterator[str]:
         yield f"nobody here answers without looking, so no score shows what it is worth: {way_out}"
     told = {record.get("scene") for folder in group for record in folder.records}
     if told == {None}:
-        yield "intervals are over items: these folders do not say which of them share a scene"
+        yield "intervals are over items: nothing here says which of them share a scene"
     elif len(told) == 1:
         yield "intervals are over items, all of one scene: of others they say little"
     elif len(told) < FEW:

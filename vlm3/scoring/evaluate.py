@@ -1,9 +1,9 @@
 """Predictions on disk, then scores from them alone.
 
 A folder of an evaluation holds config.json, what is asked of whom; predictions-0.jsonl, one for
-each process, with a line for each sample: its questions, the answers, and the truth; and
-scores.json. What is there is not asked again, so an evaluation that was stopped goes on where it
-was, with as many processes as one likes.
+each process, with a line for each sample: its questions, the answers, and the truth, and its scene
+where the source knows it; and scores.json. What is there is not asked again, so an evaluation that
+was stopped goes on where it was, with as many processes as one likes.
 """
 
 import json

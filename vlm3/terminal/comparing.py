@@ -59,16 +59,17 @@ def compare(
                 table["pictures"] = [str(path) for path in _pictures(group, pictures, n)]
             except ValueError as error:  # the numbers need no views
                 table["notes"].append(f"no pictures: {error}")
-    told = _told(tables, form)
-    print(told)
+    text = told(tables, form)
+    print(text)
     if save:
-        disk.write(save, told + "\n")
+        disk.write(save, text + "\n")
         if form != "json":  # which others read from here
             print(f"saved {save}")
     return 0
 
 
-def _told(tables: Sequence[Mapping], form: Form) -> str:
+def told(tables: Sequence[Mapping], form: Form) -> str:
+    """Tables of `vlm3.scoring.compare.table` in words."""
     if form == "json":
         return json.dumps(_plain(tables), indent=1)
     return "\n\n".join("\n".join(_lines(table, form)) for table in tables)
@@ -104,26 +105,31 @@ def _rows(table: Mapping) -> Iterator[tuple[str, ...]]:
     for name in names:
         for row in rows:
             found = row["scores"][name]
+            form = _form(found["value"])
             above = found["above_guessing"]
             yield (
                 name,
                 row["model"] + BLIND * row["blind"],
-                _limits(found["value"], found, ""),
-                _better(found["better"]),
-                _better(above) + (f" ({above['than']})" if above else ""),
+                _limits(found["value"], found, form),
+                _better(found["better"], form),
+                _better(above, form) + (f" ({above['than']})" if above else ""),
                 f"{row['answered']:.0%}",
             )
 
 
-def _better(found: Mapping | None) -> str:
-    return _limits(found["by"], found, "+") if found else "-"
+def _form(value: float) -> str:
+    """Pixels and degrees to a tenth, shares to a thousandth."""
+    return ".1f" if abs(value) >= 10 else ".3f"
 
 
-def _limits(value: float, found: Mapping, sign: str) -> str:
+def _better(found: Mapping | None, form: str) -> str:
+    return _limits(found["by"], found, f"+{form}") if found else "-"
+
+
+def _limits(value: float, found: Mapping, form: str) -> str:
     if not math.isfinite(value):
         return "none"
-    form = f"{{:{sign}.{1 if abs(value) >= 10 else 3}f}}".format
-    return f"{form(value)} [{form(found['low'])}, {form(found['high'])}]"
+    return f"{value:{form}} [{found['low']:{form}}, {found['high']:{form}}]"
 
 
 def _pictures(group: Sequence["Folder"], folder: Path, n: int) -> Iterator[Path]:

@@ -4,6 +4,7 @@ Answers are read and scored by vlm3, so that scores are those of `vlm3 evaluate`
 """
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def answered(doc: dict, results: list[str]) -> dict[str, dict]:
     pair = task.read(qa, results[0]), task.truth(qa)
     found = {"task": doc["task"], "place": [doc["item"], doc["number"]], "pair": pair}
     # Not called "score": lmms-eval takes what has this name to be a number.
-    return {name: {"metric": name, **found} for name in task.score([pair])}
+    return {name: {"metric": name, **found} for name in _metrics(doc["task"])}
 
 
 def scored(found: list[dict]) -> float:
@@ -43,6 +44,13 @@ def scored(found: list[dict]) -> float:
     ordered = sorted(found, key=lambda each: each["place"])
     pairs = [tuple(each["pair"]) for each in ordered]
     return _task(found[0]["task"]).score(pairs)[found[0]["metric"]]
+
+
+@cache
+def _metrics(name: str) -> list[str]:
+    """Those that the file of a task names: others would stand in the results without a value."""
+    text = (HERE / f"vlm3_{name}.yaml").read_text(encoding="utf-8")
+    return re.findall(r"^ *- metric: (\w+)$", text, re.M)
 
 
 @cache
