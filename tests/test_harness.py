@@ -165,7 +165,9 @@ def test_answers_that_lmms_eval_wrote_down_are_held_against_ours(
     out = answered(source, task, tmp_path / "out", monkeypatch)
     texts = [a["text"] for r in evaluate.predictions(out) for a in r["answers"]]
     samples = tmp_path / f"20260101_samples_vlm3_{task}.jsonl"
-    lines = [json.dumps({"doc_id": k, "filtered_resps": t}) for k, t in enumerate(texts)]
+    # One answer is written as text, or in a list.
+    forms = [text if k % 2 else [text] for k, text in enumerate(texts)]
+    lines = [json.dumps({"doc_id": k, "filtered_resps": f}) for k, f in enumerate(forms)]
     samples.write_text("\n".join(lines[::-1]) + "\n")
     words = [str(root), str(samples), "--out", str(tmp_path / "theirs"), "--model", "Qwen"]
     assert vlm3(monkeypatch, "exchange", "from-lmms-eval", *words) == 0
@@ -177,6 +179,9 @@ def test_answers_that_lmms_eval_wrote_down_are_held_against_ours(
     samples.write_text("\n".join(lines[:-1]) + "\n")
     assert vlm3(monkeypatch, "exchange", "from-lmms-eval", *words[:3], str(tmp_path / "few")) == 2
     assert "evaluate without --limit" in capsys.readouterr().err
+    words[1] = str(tmp_path / "nowhere.jsonl")
+    assert vlm3(monkeypatch, "exchange", "from-lmms-eval", *words) == 2
+    assert "no such file of --log_samples" in capsys.readouterr().err
 
 
 def test_lmms_evals_own_code_takes_the_tasks(rooms, monkeypatch):

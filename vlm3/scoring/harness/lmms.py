@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
@@ -103,10 +104,10 @@ def read(folder: Path, samples: Path, out: Path, model: str = "lmms-eval") -> No
 
     ValueError where the answers are not those of all its questions.
     """
-    texts = {
-        r["doc_id"]: r["filtered_resps"] for r in disk.jsonl(samples, "doc_id", "filtered_resps")
-    }
-    task = _task_of(samples)
+    if not samples.is_file():
+        raise FileNotFoundError(f"{samples}: no such file of --log_samples")
+    task, said = _task_of(samples), disk.jsonl(samples, "doc_id", "filtered_resps")
+    texts = {int(record["doc_id"]): _text(record["filtered_resps"]) for record in said}
     docs = disk.jsonl(folder / f"{task}.jsonl", "item", "question", "asked")
     if missing := sorted(set(range(len(docs))) ^ texts.keys()):
         raise ValueError(
@@ -115,11 +116,12 @@ def read(folder: Path, samples: Path, out: Path, model: str = "lmms-eval") -> No
         )
     config = json.loads(disk.text(folder / f"{task}.json"))
     lines = {item: evaluate.line(item, (), ()) for item in range(_size(config))}
-    for item in dict.fromkeys(doc["item"] for doc in docs):
-        mine = [k for k, doc in enumerate(docs) if doc["item"] == item]
-        qas = [evaluate.asked_in(_answer(docs[k]), folder) for k in mine]
-        said = [Answer(texts[k]) for k in mine]
-        lines[item] = evaluate.line(item, qas, said, docs[mine[0]]["scene"] or None)
+    numbered = enumerate(docs)  # the questions about an item stand together
+    for item, asked in groupby(numbered, lambda each: each[1]["item"]):
+        mine = list(asked)
+        qas = [evaluate.asked_in(_answer(doc), folder) for _, doc in mine]
+        answers = [Answer(texts[k]) for k, _ in mine]
+        lines[item] = evaluate.line(item, qas, answers, mine[0][1]["scene"] or None)
     evaluate.keep(out, config | {"model": model}, lines.values())
 
 
