@@ -71,8 +71,8 @@ MADE = {"depth": depths, "pose": poses, "objects": objects}
 def test_a_resample_has_the_score_of_its_items_taken_as_often(task, score, rng, tmp_path):
     given = (rng, 30, 0.6) if task == "depth" else (rng, 30)
     out = folder(tmp_path / "out", task, MADE[task](*given))
-    found, draws = bootstrap.items(out), bootstrap._draws(30, 5, seed=3)
-    whole, many = bootstrap._resampled(tasks.get(task), found, score, draws)
+    found, draws = bootstrap.items(out), bootstrap.draws(np.arange(30), 5, seed=3)
+    whole, many = bootstrap.resampled(tasks.get(task), found, score, draws)
     assert whole == pytest.approx(bootstrap.interval(out, score).value)
     for drawn, quick in zip(draws, many, strict=True):
         assert drawn.sum() == 30

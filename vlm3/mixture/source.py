@@ -144,6 +144,13 @@ class Source:
             return tuple(views)
         return tuple(unify_focal(v, longest_px=max(v.size), fit="stretch") for v in views)
 
+    def scene(self, index: int) -> str | None:
+        """What an item is a part of, such as a scan of a room; None where items do not say it."""
+        if (frames := getattr(self.items, "frames", None)) is None:
+            return None
+        frame = frames[index]
+        return (frame[0] if isinstance(frame, tuple) else frame).scene
+
     def _augmented(
         self, item: View | tuple, turned: bool, rng: np.random.Generator
     ) -> tuple[View, ...]:

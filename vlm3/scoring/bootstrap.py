@@ -1,8 +1,9 @@
-"""How sure a score is: intervals over the items of an evaluation, from its predictions alone.
+"""How sure a score is: intervals over the scenes of an evaluation, from its predictions alone.
 
 Scenes are drawn again, with replacement, and all questions of a scene come along: they share its
-light, its furniture and its luck. Two models that were asked the same are compared on the same
-draws, so that what is hard for both cancels out.
+light, its furniture and its luck. Where nobody says what the scenes are, each item is one. Two
+models that were asked the same are compared on the same draws, so that what is hard for both
+cancels out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vlm3.scoring.evaluate import items, task_of
+from vlm3.scoring.evaluate import items, scenes, task_of
 from vlm3.tasks.task import Task
 
 Items = Mapping[int, Sequence[tuple]]  # by item: (value, truth) of its questions
@@ -33,49 +34,54 @@ def interval(out: str | Path, score: str = "", n: int = 1000, seed: int = 0) -> 
     score that the task does not give.
     """
     task, found = task_of(out), items(out)
-    return _interval(*_resampled(task, found, score or task.headline, _draws(len(found), n, seed)))
+    return spanned(*resampled(task, found, score or task.headline, draws(scenes(out), n, seed)))
 
 
 def difference(
     out_a: str | Path, out_b: str | Path, score: str = "", n: int = 1000, seed: int = 0
 ) -> Interval:
-    """The score of one folder of predictions minus that of another, on the same draws of items.
+    """The score of one folder of predictions minus that of another, on the same draws of scenes.
 
     ValueError where they are not about the same items of the same task.
     """
     (task, a), (other, b) = ((task_of(out), items(out)) for out in (out_a, out_b))
     if type(task) is not type(other) or a.keys() != b.keys():
         raise ValueError(f"{out_a} and {out_b} are not about the same items of the same task")
-    name, draws = score or task.headline, _draws(len(a), n, seed)
+    # Of two folders, the older one may not know the scenes.
+    drawn = draws(min(scenes(out_a), scenes(out_b), key=np.max), n, seed)
     (whole_a, many_a), (whole_b, many_b) = (
-        _resampled(t, found, name, draws) for t, found in ((task, a), (other, b))
+        resampled(t, found, score or task.headline, drawn) for t, found in ((task, a), (other, b))
     )
-    return _interval(whole_a - whole_b, many_a[: len(many_b)] - many_b[: len(many_a)])
+    return spanned(whole_a - whole_b, many_a[: len(many_b)] - many_b[: len(many_a)])
 
 
-def _draws(size: int, n: int, seed: int) -> np.ndarray:
-    """(n, size): how often each item is drawn."""
+def draws(scenes: np.ndarray, n: int, seed: int) -> np.ndarray:
+    """(n, items): how often each item is drawn, as often as its scene is; scenes: (items,), see
+    `vlm3.scoring.evaluate.scenes`."""
     if n < 1:
         raise ValueError(f"n must be 1 or more, got {n}")
-    return np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), n)
+    size = int(scenes.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(size, np.full(size, 1 / size), n)
+    return drawn[:, scenes]
 
 
-def _interval(whole: float, many: np.ndarray) -> Interval:
+def spanned(whole: float, many: np.ndarray) -> Interval:
+    """A score with the limits of its resamples, NaN where none has a value."""
     low, high = np.nanpercentile(many, [2.5, 97.5]) if np.isfinite(many).any() else (np.nan,) * 2
     return Interval(float(whole), float(low), float(high))
 
 
-def _resampled(task: Task, found: Items, name: str, draws: np.ndarray) -> tuple[float, np.ndarray]:
+def resampled(task: Task, found: Items, name: str, drawn: np.ndarray) -> tuple[float, np.ndarray]:
     """The score of all items, and that of each draw."""
     scores = task.score([pair for pairs in found.values() for pair in pairs])
     if name not in scores:
         raise ValueError(f"no score {name!r}: there are {', '.join(scores)}")
     parts = _parts(task, found, name, scores[name])
     if parts is None:
-        return scores[name], np.array([_again(task, found, name, d) for d in draws[:SLOW]])
+        return scores[name], np.array([_again(task, found, name, d) for d in drawn[:SLOW]])
     sums, counts = parts
     with np.errstate(invalid="ignore"):
-        return scores[name], draws @ sums / (draws @ counts)
+        return scores[name], drawn @ sums / (drawn @ counts)
 
 
 def _again(task: Task, found: Items, name: str, drawn: np.ndarray) -> float:

@@ -47,19 +47,20 @@ def _said(task: Task, pairs: Sequence[tuple[Any, Any]]) -> Said:
     given = [value for value, _ in pairs if value is not None]
     truths = [truth for _, truth in pairs]
     if not given:
-        return Said(len(pairs), np.nan, _spread(task, truths), "", 0.0, False)
+        return Said(len(pairs), np.nan, spread(task, truths), "", 0.0, False)
     (most, count), *_ = Counter(map(repr, given)).most_common(1)
     (_, usual), *_ = Counter(map(repr, truths)).most_common(1)
     share, usual = count / len(pairs), usual / len(pairs)
     limit = HALF if usual < HALF else (1 + usual) / 2
     value = next(value for value in given if repr(value) == most)
-    spreads = _spread(task, given), _spread(task, truths)
+    spreads = spread(task, given), spread(task, truths)
     # One question, or one that has a single right answer, says nothing.
     collapsed = len(pairs) > 1 and share > limit
     return Said(len(pairs), *spreads, task.shown(value), share, collapsed)
 
 
-def _spread(task: Task, values: Sequence[Any]) -> float:
+def spread(task: Task, values: Sequence[Any]) -> float:
+    """The standard deviation of values, see `Said`; NaN where one of them is a word."""
     numbers = [task.numbers(value) for value in values]
     if any(each is None for each in numbers):
         return float("nan")

@@ -1,14 +1,14 @@
 """Predictions on disk, then scores from them alone.
 
 A folder of an evaluation holds config.json, what is asked of whom; predictions-0.jsonl, one for
-each process, with a line for each sample: its questions, the answers, and the truth; and
-scores.json. What is there is not asked again, so an evaluation that was stopped goes on where it
-was, with as many processes as one likes.
+each process, with a line for each sample: its questions, the answers, and the truth, and its scene
+where the source knows it; and scores.json. What is there is not asked again, so an evaluation that
+was stopped goes on where it was, with as many processes as one likes.
 """
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ from vlm3.mixture import Source
 from vlm3.scoring import predictors
 from vlm3.scoring.predictors import Predictor
 from vlm3.tasks.task import Task
-from vlm3.views import QA, NothingToAsk, Sample
+from vlm3.views import QA, Answer, NothingToAsk, Sample
 
 # May change on resume; what lessons say is part of what is asked.
 FREE = ("out", "at_once", "progress", "lessons")
@@ -93,10 +93,7 @@ def evaluate(
     parallel.wait()  # before any process writes
     _ask(config, predictor, left[place.process_index :: place.num_processes], place.process_index)
     parallel.wait()
-    scores = score(config.out)
-    if parallel.leads():
-        disk.write(config.out / "scores.json", json.dumps(scores, indent=1) + "\n")
-    return scores
+    return _keep_scores(config.out) if parallel.leads() else score(config.out)
 
 
 def named(config: Evaluation) -> Source:
@@ -132,8 +129,8 @@ def _ask(config: Evaluation, predictor: Predictor, items: list[int], rank: int) 
         while some := list(islice(made, config.at_once)):
             asked = [sample for _, sample in some if sample]
             answers = iter(predictor.predict(asked))
-            said = [next(answers) if sample else [] for _, sample in some]
-            _append(path, [_line(*each, a) for each, a in zip(some, said, strict=True)])
+            said = [(i, s.qas if s else (), next(answers) if s else []) for i, s in some]
+            _append(path, [line(*each, predictor.source.scene(each[0])) for each in said])
             bar.update(len(some))
 
 
@@ -151,8 +148,8 @@ def _mend(path: Path) -> None:
         os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
 
 
-def _line(item: int, sample: Sample | None, answers: list) -> str:
-    qas = sample.qas if sample else ()
+def line(item: int, qas: Sequence[QA], answers: Sequence[Answer], scene: str | None = None) -> str:
+    """A line of a file of predictions; scene: what the item is a part of, where that is known."""
     told = [
         {
             "question": qa.question,
@@ -164,7 +161,24 @@ def _line(item: int, sample: Sample | None, answers: list) -> str:
         }
         for qa, a in zip(qas, answers, strict=True)
     ]
-    return json.dumps({"item": item, "answers": told}) + "\n"
+    known = {} if scene is None else {"scene": scene}
+    return json.dumps({"item": item, **known, "answers": told}) + "\n"
+
+
+def keep(out: Path, config: Mapping, lines: Iterable[str]) -> None:
+    """A folder of predictions that somebody else made, scored. FileExistsError where it holds some
+    already."""
+    if any(_files(out)):
+        raise FileExistsError(f"{out} holds predictions already: choose another folder")
+    disk.claim(out, config, begun=False)
+    disk.write(out / "predictions-0.jsonl", "".join(lines))
+    _keep_scores(out)
+
+
+def _keep_scores(out: Path) -> dict[str, float]:
+    scores = score(out)
+    disk.write(out / "scores.json", json.dumps(scores, indent=1) + "\n")
+    return scores
 
 
 def _files(out: Path) -> list[Path]:
@@ -172,8 +186,8 @@ def _files(out: Path) -> list[Path]:
 
 
 def predictions(out: str | Path) -> list[dict]:
-    """All predictions of a folder, by item: item, and answers with question, kind, about, text,
-    logprob and truth.
+    """All predictions of a folder, by item: item, scene where it is known, and answers with
+    question, kind, about, text, logprob and truth.
 
     What is there more than once counts once. ValueError, naming the files, for a line that is
     damaged and for lines that contradict each other.
@@ -206,17 +220,30 @@ def items(out: str | Path) -> dict[int, list[tuple]]:
     }
 
 
+def scenes(out: str | Path) -> np.ndarray:
+    """(items,) by number, which items are of one scene; each is one of its own where its line says
+    none, or where all are of one scene."""
+    told = [record.get("scene", record["item"]) for record in predictions(out)]
+    numbers = {scene: number for number, scene in enumerate(dict.fromkeys(told))}
+    return (
+        np.array([numbers[scene] for scene in told]) if len(numbers) > 1 else np.arange(len(told))
+    )
+
+
 def _read(task: Task, answer: Mapping, out: str | Path) -> tuple:
-    asked = _asked(answer, out)
+    asked = asked_in(answer, out)
     return task.read(asked, answer["text"]), task.truth(asked)
 
 
 def task_of(out: str | Path) -> Task:
     """The task of a folder of predictions, as it was asked."""
-    return _task(_config(out))
+    return _task(config_of(out))
 
 
-def _config(out: str | Path) -> dict:
+def config_of(out: str | Path) -> dict:
+    """What was asked of whom; FileNotFoundError for a folder that says it not."""
+    if not (Path(out) / "config.json").is_file():
+        raise FileNotFoundError(f"{out}: no config.json: give a folder of vlm3 evaluate --out")
     return json.loads(disk.text(Path(out) / "config.json"))
 
 
@@ -224,7 +251,7 @@ def _task(config: Mapping) -> Task:
     return tasks.get(config["task"], config["asked"][config["source"]]["templates"])
 
 
-def _asked(answer: Mapping, out: str | Path) -> QA:
+def asked_in(answer: Mapping, out: str | Path) -> QA:
     """The question of a recorded answer."""
     if "kind" not in answer:
         raise ValueError(
@@ -238,7 +265,7 @@ def _asked(answer: Mapping, out: str | Path) -> QA:
 def score(out: str | Path) -> dict[str, float]:
     """Scores of a folder's predictions; ValueError where they are not those of all items that are
     asked about."""
-    config, found = _config(out), pairs(out)
+    config, found = config_of(out), pairs(out)
     _demand_all(config, out)
     if not found:
         raise ValueError(f"{out}: the source gave no question")

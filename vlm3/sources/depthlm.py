@@ -84,6 +84,11 @@ class Depthlm(Reader):
                         yield _Frame(scene, f"{name}:{n}", path, start, len(line))
                     start += len(line)
 
+    def photo(self, index: int) -> str:
+        """The name of a photo, as its line says it."""
+        frame = self.frames[index]
+        return str(_image(_record(frame.line(), f"{self.root / frame.name}")))
+
     def _view(self, frame: _Frame) -> View:
         where = f"{self.root / frame.name}"
         record = _record(frame.line(), where)

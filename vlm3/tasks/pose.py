@@ -153,7 +153,11 @@ def true_pose(view1: View, view2: View) -> Fields:
     """All fields of the pose of camera 2 in camera 1's frame, from both world_from_cam."""
     if view1.world_from_cam is None or view2.world_from_cam is None:
         raise ValueError("the pose task needs world_from_cam of both views")
-    cam1_from_cam2 = relative_pose(view1.world_from_cam, view2.world_from_cam)
+    return fields_of(relative_pose(view1.world_from_cam, view2.world_from_cam))
+
+
+def fields_of(cam1_from_cam2: np.ndarray) -> Fields:
+    """All fields of a pose, 4x4; no direction of cameras in one place."""
     rotation, translation = cam1_from_cam2[:3, :3], cam1_from_cam2[:3, 3]
     yaw, pitch, roll = ypr_from_rotation(rotation)
     distance_m = float(np.linalg.norm(translation))

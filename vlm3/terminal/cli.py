@@ -17,8 +17,10 @@ from vlm3.mixture import NoSample
 from vlm3.qwen.architecture import BLOCK
 from vlm3.terminal import asking, shown, typed
 from vlm3.terminal.benching import Benches
+from vlm3.terminal.comparing import compare
 from vlm3.terminal.data import Data
 from vlm3.terminal.doctor import doctor
+from vlm3.terminal.exchanging import exchange
 from vlm3.training.config import PRESETS, Config
 
 Presets = tyro.conf.OmitArgPrefixes[
@@ -239,7 +241,10 @@ def _measure(name: str, value: object) -> str:
 
 COMMANDS = {
     command.__name__: command
-    for command in (doctor, unify, ask, evaluate, questions, rooms, data, train, bench)
+    for command in (
+        *(doctor, unify, ask, evaluate, compare, exchange),
+        *(questions, rooms, data, train, bench),
+    )
 }
 
 

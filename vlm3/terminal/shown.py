@@ -1,7 +1,7 @@
 """How the terminal shows answers: as lines for people, and drawn on the photos."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
     """Rows of words as lines whose columns stand below each other."""
     rows = [[textwrap.shorten(word, 160) for word in row] for row in rows]  # models say anything
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -21,6 +21,12 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(f"{word:{width}}" for word, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+def markdown(rows: Iterable[Sequence[str]]) -> list[str]:
+    """A head and rows as a table of Markdown."""
+    head, *rest = ([word.replace("|", "\\|") for word in row] for row in rows)
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rest)]
 
 
 def value(task: Task, found: Any) -> str:
