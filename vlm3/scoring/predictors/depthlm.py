@@ -6,7 +6,7 @@ evaluation asks: the picture at a focal length of 750 px, a red arrow of five pi
 of the pixel, one picture and one answer for each question. What is asked for is in words of this
 project, since its authors say that theirs do not matter. It was taught distances from the camera
 mostly, and answers them whether z-depth is asked for or range; published scores take them as they
-come, and so does this file. Tested on a Qwen3-VL of the same interface with few weights.
+come, and so does this file. Tested against a stand-in of transformers' model and processor.
 """
 
 from collections.abc import Sequence

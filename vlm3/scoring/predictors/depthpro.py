@@ -51,7 +51,7 @@ def look(net, views: Sequence[View]) -> Found:
 
 
 def _scaled(image: np.ndarray, config) -> Tensor:
-    """(1, 3, S, S) from -1 to 1, whatever the shape of the picture: as large as its patches need."""
+    """(1, 3, S, S) from -1 to 1, as large as its patches need, whatever the picture's shape."""
     side = round(config.patch_size / min(config.scaled_images_ratios))
     pixels = torch.from_numpy(np.array(image)).movedim(-1, 0)[None] / 127.5 - 1
     return interpolate(pixels, (side, side), mode="bilinear", align_corners=False)
