@@ -6,7 +6,8 @@
 
 Beside the model stand those who never look, the same model with other images, and OpenCV on pairs;
 others may be the network before it learned anything (random:tiny) and the expert of the same eyes,
-which has heads in place of words (`baselines/expert.py`). Of each its scores, what it has above the
+which has heads in place of words (`baselines/expert.py`). An expert of the guide is a model of its
+own: --model roma --tasks correspondence pose. Of each its scores, what it has above the
 best blind answer with a 95 per cent interval over scenes, and where its answers have become one.
 The chapters regenerate the first of these numbers of samples and hold their headlines against what
 is recorded here. Predictions go to DIR; what was asked of the same weights about the same scenes is
@@ -47,6 +48,9 @@ def main() -> None:
         made["evaluations_found_on_disk"] = found_on_disk  # which take next to no time
         made["source"] = args.source
         what = f"the tiny model on the scenes of {args.source}, which it never saw: toy results"
+        if args.model != "tiny":
+            what = f"{args.model} on the scenes of {args.source}, beside those who never look"
+        args.save.parent.mkdir(parents=True, exist_ok=True)
         recorded.write(args.save, what, made, results)
 
 

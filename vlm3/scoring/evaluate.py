@@ -38,7 +38,9 @@ class Evaluation:
         model: a folder, a hub name, tiny, random:tiny; vllm:NAME uses vLLM. Or who does not look:
             constant; place (depth, correspondence), same_place (correspondence), mean_motion
             (pose), boxes (objects); shuffled:NAME is a model with the images of other samples;
-            opencv (correspondence, pose) is classical.
+            opencv (correspondence, pose) is classical. Or an expert, see the guide: depthpro,
+            depth_anything, unidepth, depthlm (depth); roma, dkm, xfeat (correspondence, pose);
+            vggt (the same), da3 (depth, pose); spatialrgpt (objects).
         out: folder for predictions and scores; what is there already is not asked again.
         samples: at most so many, the first ones of the source.
         questions: per sample; 0 leaves it to the source.

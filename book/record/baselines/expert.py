@@ -23,8 +23,8 @@ from vlm3.mixture import Source
 from vlm3.qwen import model as models
 from vlm3.qwen.packing import grids_of
 from vlm3.qwen.patches import patches
+from vlm3.scoring.experts import say_pose
 from vlm3.scoring.predictors import Predictor
-from vlm3.scoring.predictors.opencv import say_pose
 from vlm3.tasks.task import Task
 from vlm3.views import QA, Answer, Sample, View
 

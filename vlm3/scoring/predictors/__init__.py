@@ -4,6 +4,7 @@
 likely answers; `vllm` the same served by vLLM. All others are baselines that a model has to beat:
 `opencv` solves pairs of views without learning; `constant`, `place`, `same_place`, `mean_motion`
 and `boxes` never look (`vlm3.scoring.blind`); `shuffled` is a model that looks at other images.
+Those with an `EXPERT` are networks of others that see geometry (`vlm3.scoring.experts`).
 Folders named in the environment variable VLM3_BASELINES may hold more: each file is one that
 `--model NAME` or `--model NAME:MODEL` knows.
 """
