@@ -204,7 +204,7 @@ def test_the_arrow_keys_and_enter_do_what_a_click_does(page):
 def test_the_map_grows_to_its_end_and_can_be_turned_and_taken_home(page, photo_files, tmp_path):
     page.drop(photo_files["left"])
     page.press("coarse", "label")
-    page.press("Draw the depth map")
+    page.press("Draw the map")
     page.wait("document.querySelector('#map progress')")
     page.wait("document.querySelector('#map iframe')")
     assert "100 %" in page.text("#map")
@@ -305,6 +305,19 @@ def test_nothing_sticks_out_of_a_phone_or_a_desk(page, width):
     reach = page.browser.execute_script("return document.documentElement.scrollWidth")
     page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert reach <= width
+
+
+def test_photos_are_forgotten_after_a_while(host, chrome):
+    brief = serve.launched(host, "127.0.0.1", None, MAX_UPLOAD_MB, keep_minutes=0.05)
+    try:
+        chrome.get(brief.local_url)
+        visitor = Visitor(chrome)
+        visitor.wait("document.querySelector('#first img')")
+        time.sleep(6)
+        visitor.click(0.5, 0.5)
+        assert "depth needs a photo" in visitor.answer()
+    finally:
+        brief.close(verbose=False)
 
 
 # Without a browser

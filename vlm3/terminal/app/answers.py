@@ -1,6 +1,7 @@
 """What was answered, as HTML: a large line where there is one answer, and a table of all."""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -42,7 +43,8 @@ def rows(
 def _about(answer: Mapping[str, Any]) -> str:
     if "pixel" in answer:
         return f"pixel {_point(answer['pixel'])}"
-    return answer.get("question") or answer.get("about") or answer.get("kind") or ""
+    words = answer.get("question") or answer.get("about") or answer.get("kind") or ""
+    return re.sub(r"\{(\d+)\}", r"[\1]", words)  # the numbers that stand at the boxes
 
 
 def _value(task: Task, answer: Mapping[str, Any]) -> str:

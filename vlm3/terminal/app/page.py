@@ -144,6 +144,6 @@ def _mapping() -> Mapping:
             detail = gr.Radio(
                 [*maps.DETAILS], value="medium", label="The depth of the whole photo", scale=3
             )
-            start = gr.Button("Draw the depth map")
+            start = gr.Button("Draw the map")
             stop = gr.Button("Stop")
         return Mapping(group, detail, start, stop, gr.HTML("", elem_id="map"))
