@@ -76,10 +76,16 @@ def depth_map(
     points, found = uv.reshape(-1, 2), []
     with tqdm(total=len(points), disable=not progress, unit="pixel") as bar:
         for some in np.array_split(points, range(at_once, len(points), at_once)):
-            metres = [reading.value for reading in depth(vlm, view, some)]
-            found += [m if m and 1e-3 < m < 1e6 else np.nan for m in metres]
+            found.append(metres(vlm, view, some))
             bar.update(len(some))
-    return np.array(found, np.float32).reshape(uv.shape[:2])
+    return np.concatenate(found).reshape(uv.shape[:2])
+
+
+def metres(vlm: VLM, view: View, uv: np.ndarray) -> np.ndarray:
+    """(N,) float32 of (N, 2) pixels, NaN where the answer is no length, or one beyond all
+    photos."""
+    values = [reading.value for reading in depth(vlm, view, uv)]
+    return np.array([m if m and 1e-3 < m < 1e6 else np.nan for m in values], np.float32)
 
 
 def grid(size: tuple[int, int], stride: int) -> np.ndarray:

@@ -267,11 +267,16 @@ class Objects(OfBoxes):
         )
 
 
-def _subcommand(name: str) -> Any:
+def kind(name: str) -> type[Asking]:
+    """What a task takes and says, by the name of the task."""
     own = {"depth": Depth, "correspondence": Correspondence, "pose": Pose, "objects": Objects}
-    kind = own.get(name) or _plain(name)
-    kind.name = name
-    return Annotated[kind, tyro.conf.subcommand(name, prefix_name=False)]
+    found = own.get(name) or _plain(name)
+    found.name = name
+    return found
+
+
+def _subcommand(name: str) -> Any:
+    return Annotated[kind(name), tyro.conf.subcommand(name, prefix_name=False)]
 
 
 def _plain(name: str) -> type[Asking]:
@@ -298,7 +303,11 @@ Ask = tyro.conf.OmitArgPrefixes[
 
 def report(asking: Asking) -> Said:
     """Open the photos, load the model, ask, and say it with what was asked about."""
-    views = asking.opened()
+    return reported(asking, asking.opened())
+
+
+def reported(asking: Asking, views: Sequence[View]) -> Said:
+    """The same about photos that are open."""
     said, photos = asking.said(*views), list(zip(map(str, asking.photos), views, strict=True))
     told = {"task": asking.name, "model": asking.model, "photos": [facts.photo(*p) for p in photos]}
     heads = [

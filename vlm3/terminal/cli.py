@@ -84,6 +84,28 @@ def ask(about: asking.Ask) -> int:
     return 0
 
 
+def app(
+    model: str = "tiny",
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    max_upload: float = 20.0,
+    keep_minutes: float = 30.0,
+) -> int:
+    """Serve a page on which a model is asked about photos: drop one, click, read.
+
+    Args:
+        model: tiny, a folder, or a hub name.
+        host: an address of this computer; by default nobody else can reach the page.
+        port: where it listens; without it, the first free one from 7860.
+        max_upload: the largest file of a photo, in MB.
+        keep_minutes: for how long a visitor's photos are remembered.
+    """
+    from vlm3.terminal.app.serve import serve
+
+    serve(model, host, port, max_upload, keep_minutes)
+    return 0
+
+
 def questions(
     photos: Annotated[tuple[Path, ...], tyro.conf.Positional],
     task: Literal[tasks.NAMES] = "depth",
@@ -242,7 +264,7 @@ def _measure(name: str, value: object) -> str:
 COMMANDS = {
     command.__name__: command
     for command in (
-        *(doctor, unify, ask, evaluate, compare, exchange),
+        *(doctor, unify, ask, app, evaluate, compare, exchange),
         *(questions, rooms, data, train, bench),
     )
 }

@@ -1,0 +1,388 @@
+"""The page of `vlm3 app` as a visitor finds it: served, and used in a real browser."""
+
+import base64
+import json
+import shutil
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from PIL import Image
+
+from tests.conftest import photo_file
+from vlm3.qwen import model
+from vlm3.sources import photos
+from vlm3.terminal import asking
+from vlm3.terminal.app import serve
+from vlm3.terminal.app.visits import Host
+
+pytest.importorskip("gradio", reason="no gradio: the page is not served")
+
+LEFT, RIGHT = (photos.DATA / f"motorcycle_{side}.png" for side in ("left", "right"))
+MAX_UPLOAD_MB = 1.0
+
+
+@pytest.fixture(scope="module")
+def host():
+    return Host(model.load("tiny", "cpu", torch.float32), "tiny")
+
+
+@pytest.fixture(scope="module")
+def served(host, tmp_path_factory):
+    """The page: its address, and the folder where uploads lie."""
+    folder = tmp_path_factory.mktemp("uploads")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder))
+        patch.setenv("GRADIO_ANALYTICS_ENABLED", "False")
+        blocks = serve.launched(host, "127.0.0.1", None, MAX_UPLOAD_MB, 30)
+        yield SimpleNamespace(url=blocks.local_url, folder=folder, port=blocks.server_port)
+        blocks.close(verbose=False)
+
+
+@pytest.fixture(scope="module")
+def photo_files(tmp_path_factory):
+    """Both photos of the motorcycle as a camera would have written them, small enough to send."""
+    folder, made = tmp_path_factory.mktemp("photos"), {}
+    for path, view in zip((LEFT, RIGHT), photos.motorcycle()[:2], strict=True):
+        f35 = round(view.camera.fx * 43.2666 / np.hypot(*view.size))
+        file = folder / f"{path.stem}.jpg"
+        made[path.stem.rpartition("_")[2]] = photo_file(file, view.image, f35=f35)
+    small = np.array(Image.open(LEFT).convert("RGB").resize((120, 80)))
+    Image.fromarray(small).save(folder / "small.png")
+    (folder / "shot.nef").write_bytes(b"no picture")
+    return made | {"small": folder / "small.png", "raw": folder / "shot.nef"}
+
+
+@pytest.fixture(scope="module")
+def chrome():
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("no Chromium and chromedriver on the PATH: the page is not opened in a browser")
+    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+
+    options = ChromeOptions()
+    options.binary_location = chromium
+    flags = "headless no-sandbox disable-gpu no-first-run disable-background-networking"
+    for flag in f"{flags} disable-component-update disable-sync disable-quic".split():
+        options.add_argument(f"--{flag}")
+    options.add_argument("--window-size=1280,1000")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = Chrome(options=options, service=ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def page(chrome, served):
+    """A visitor who just came."""
+    chrome.get(served.url)
+    visitor = Visitor(chrome)
+    visitor.wait("document.querySelector('#first img')")
+    visitor.wait("document.querySelector('#drop-1 input[type=file]')")
+    time.sleep(1)  # until the example is known to the server, too
+    return visitor
+
+
+class Visitor:
+    """What somebody does with the page."""
+
+    def __init__(self, browser):
+        self.browser = browser
+
+    def wait(self, condition: str) -> None:
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        waiting = WebDriverWait(self.browser, 120)
+        waiting.until(lambda b: b.execute_script(f"return !!({condition})"), condition)
+
+    def text(self, place: str) -> str:
+        script = "return document.querySelector(arguments[0])?.innerText ?? ''"
+        return self.browser.execute_script(script, place)
+
+    def press(self, words: str, kind: str = "button") -> None:
+        found = self.browser.find_elements("css selector", kind)
+        next(each for each in found if each.text.strip() == words).click()
+
+    def take(self, question: str) -> None:
+        self.press(question, "label")
+        self.wait("document.querySelector('#answer .vlm3-none')")
+        time.sleep(1)
+
+    def drop(self, path: Path, place: int = 1) -> None:
+        field = self.browser.find_element("css selector", f"#drop-{place} input[type=file]")
+        field.send_keys(str(path))
+        figure = "#first" if place == 1 else "#second"
+        self.wait(
+            f"document.querySelector('{figure}').innerText.includes('{path.name}') || "
+            f"document.querySelector('#answer [role=alert]')?.innerText.includes('{path.name}')"
+        )
+
+    def at(self, u: float, v: float):
+        """Towards a place, in shares of the photo's width and height."""
+        from selenium.webdriver import ActionChains
+
+        picture = self.browser.find_element("css selector", "#first .vlm3-picture")
+        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
+        wide, high = picture.size["width"], picture.size["height"]
+        offset = round((u - 0.5) * wide), round((v - 0.5) * high)
+        return ActionChains(self.browser).move_to_element_with_offset(picture, *offset)
+
+    def click(self, u: float, v: float) -> None:
+        self.at(u, v).click().perform()
+
+    def answer(self) -> str:
+        self.wait("document.querySelector('#answer .vlm3-answer, #answer [role=alert]')")
+        return self.text("#answer")
+
+    def files(self, place: str) -> dict[str, bytes]:
+        """What its links hold, by name."""
+        script = (
+            "return Object.fromEntries([...document.querySelectorAll(arguments[0] + "
+            "' a[download]')].map(a => [a.download, a.href]))"
+        )
+        found = self.browser.execute_script(script, place)
+        return {name: base64.b64decode(at.partition(",")[2]) for name, at in found.items()}
+
+    def faults(self) -> list[str]:
+        """What the browser complains of, and what it asks of others."""
+        own = self.browser.current_url.partition("/?")[0]
+        found = [e["message"] for e in self.browser.get_log("browser") if e["level"] == "SEVERE"]
+        for entry in self.browser.get_log("performance"):
+            sent = json.loads(entry["message"])["message"]["params"].get("request", {})
+            if not sent.get("url", own).startswith((own, "data:", "blob:", "about:")):
+                found.append(sent["url"])
+        return found
+
+
+def left_behind(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_one_click_answers_and_nothing_is_asked_of_any_other_server(page):
+    page.click(0.4, 0.5)
+    told = page.answer()
+    assert " m away" in told
+    assert "sure" in told
+    assert "measured" in told
+    assert page.browser.execute_script(
+        "return [...document.querySelectorAll('#first text')].length"
+    )
+    assert page.faults() == []
+
+
+def test_a_photo_of_ones_own_is_asked_as_the_command_asks_it(page, photo_files, served, host):
+    page.drop(photo_files["left"])
+    assert "from its EXIF data" in page.text("#first")
+    assert left_behind(served.folder) == []
+    page.click(0.4, 0.5)
+    page.answer()
+    said = json.loads(page.files("#answer")["answers.json"])
+    (pixel,) = [answer["pixel"] for answer in said["answers"]]
+    assert pixel == pytest.approx([0.4 * 741, 0.5 * 500], abs=3)
+    kind = type("Here", (asking.kind("depth"),), {"loaded": lambda self: host.vlm})
+    asked = kind(photos=(photo_files["left"],), at=("{:g},{:g}".format(*pixel),))
+    printed = asking.report(asked).facts
+    printed["photos"][0]["path"] = photo_files["left"].name
+    assert said == json.loads(json.dumps(printed))
+
+
+def test_the_arrow_keys_and_enter_do_what_a_click_does(page):
+    from selenium.webdriver import Keys
+
+    picture = page.browser.find_element("css selector", "#first .vlm3-picture")
+    picture.send_keys(Keys.ARROW_LEFT, Keys.ARROW_UP, Keys.ENTER)
+    page.answer()
+    said = json.loads(page.files("#answer")["answers.json"])
+    step = 741 / 40
+    assert said["answers"][0]["pixel"] == pytest.approx([370.5 - step, 250 - step], abs=0.1)
+
+
+def test_the_map_grows_to_its_end_and_can_be_turned_and_taken_home(page, photo_files, tmp_path):
+    page.drop(photo_files["left"])
+    page.press("coarse", "label")
+    page.press("Draw the map")
+    page.wait("document.querySelector('#map progress')")
+    page.wait("document.querySelector('#map iframe')")
+    assert "100 %" in page.text("#map")
+    files = page.files("#map")
+    assert set(files) == {"depth.png", "depth_m.npy", "points.ply"}
+    page.browser.execute_cdp_cmd(
+        "Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)}
+    )
+    page.browser.execute_script(
+        "document.querySelector('#map a[download=\"depth_m.npy\"]').click()"
+    )
+    for _ in range(100):
+        time.sleep(0.1)
+        if (tmp_path / "depth_m.npy").exists():
+            break
+    metres = np.load(tmp_path / "depth_m.npy")
+    assert metres.shape == (500 // 46, 741 // 46)
+    assert np.isfinite(metres).mean() > 0.9
+    page.browser.switch_to.frame(page.browser.find_element("css selector", "#map iframe"))
+    turned = page.browser.execute_script(
+        "const c = document.querySelector('canvas'), before = c.toDataURL();"
+        "c.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft'}));"
+        "return before !== c.toDataURL()"
+    )
+    page.browser.switch_to.default_content()
+    assert turned
+    assert page.faults() == []
+
+
+def test_two_photos_give_a_match_and_a_pose(page, photo_files):
+    page.take("Where is it in a second photo?")
+    page.drop(photo_files["left"])
+    page.click(0.4, 0.5)
+    assert "correspondence needs a second photo" in page.answer()
+    page.drop(photo_files["right"], 2)
+    page.click(0.4, 0.5)
+    assert "in the second photo" in page.answer()
+    page.take("How did the camera move?")
+    page.press("Ask")
+    assert "distance" in page.answer()
+
+
+def test_boxes_are_drawn_by_two_corners_or_by_dragging_and_asked_about(page):
+    page.take("How large, how far apart?")
+    page.click(0.15, 0.3)
+    page.click(0.55, 0.9)
+    assert "Width" in page.answer()
+    page.at(0.6, 0.2).click_and_hold().move_by_offset(100, 120).release().perform()
+    page.wait("document.querySelector('#answer').innerText.includes('Distance')")
+    boxes = json.loads(page.files("#answer")["answers.json"])["boxes"]
+    assert len(boxes) == 2
+    assert boxes[0] == pytest.approx([0.15 * 741, 0.3 * 500, 0.55 * 741, 0.9 * 500], abs=3)
+
+
+def test_what_cannot_be_read_is_named_and_the_page_goes_on(page, photo_files, served):
+    page.drop(photo_files["raw"])
+    assert "shot.nef: a raw file: develop it" in page.answer()
+    assert "Traceback" not in page.browser.page_source
+    page.drop(photo_files["small"])
+    assert "small.png: no focal length is known for it" in page.text("#answer")
+    assert left_behind(served.folder) == []
+    field = page.browser.find_element("css selector", "input[placeholder*=EXIF]")
+    field.send_keys("26 mm\n")
+    page.wait("document.querySelector('#first').innerText.includes('as typed')")
+    page.click(0.5, 0.5)
+    assert " m away" in page.answer()
+
+
+def test_one_visitor_does_not_see_the_photo_of_another(page, photo_files, served):
+    page.drop(photo_files["left"])
+    first = page.browser.current_window_handle
+    page.browser.switch_to.new_window("tab")
+    page.browser.get(served.url)
+    page.wait("document.querySelector('#first img')")
+    assert "motorcycle_left.png" in page.text("#first")
+    assert "motorcycle_left.jpg" not in page.browser.page_source
+    page.browser.close()
+    page.browser.switch_to.window(first)
+    assert "motorcycle_left.jpg" in page.text("#first")
+
+
+def test_every_picture_and_every_field_has_words(page):
+    lacking = page.browser.execute_script(
+        "return [...document.querySelectorAll('main img')].filter(i => !i.hasAttribute('alt'))"
+        ".concat([...document.querySelectorAll('main :is(input, textarea):not([type=file])')]"
+        ".filter(f => !f.labels?.length && !f.ariaLabel)).map(e => e.outerHTML.slice(0, 200))"
+    )
+    assert lacking == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_sticks_out_of_a_phone_or_a_desk(page, width):
+    page.browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600},
+    )
+    time.sleep(1)
+    reach = page.browser.execute_script("return document.documentElement.scrollWidth")
+    page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    assert reach <= width
+
+
+def test_photos_are_forgotten_after_a_while(host, chrome):
+    brief = serve.launched(host, "127.0.0.1", None, MAX_UPLOAD_MB, keep_minutes=0.05)
+    try:
+        chrome.get(brief.local_url)
+        visitor = Visitor(chrome)
+        visitor.wait("document.querySelector('#first img')")
+        time.sleep(6)
+        visitor.click(0.5, 0.5)
+        assert "depth needs a photo" in visitor.answer()
+    finally:
+        brief.close(verbose=False)
+
+
+# Without a browser
+
+
+def test_the_page_listens_on_the_loopback_alone(served):
+    here = psutil.Process().net_connections(kind="inet")
+    listening = {c.laddr.ip for c in here if c.status == "LISTEN" and c.laddr.port == served.port}
+    assert listening == {"127.0.0.1"}
+
+
+def test_a_file_beyond_the_limit_is_refused_and_not_kept(served):
+    httpx = pytest.importorskip("httpx")
+    for size, status in ((0.5, 200), (1.5, 413)):
+        content = b"\0" * round(size * MAX_UPLOAD_MB * 1e6)
+        sent = httpx.post(f"{served.url}gradio_api/upload", files={"files": ("a.bin", content)})
+        assert sent.status_code == status
+        if status == 200:
+            Path(sent.json()[0]).unlink()
+    assert left_behind(served.folder) == []
+
+
+def test_files_of_the_computer_cannot_be_fetched_through_the_page(served):
+    httpx = pytest.importorskip("httpx")
+    for path in (__file__, "/etc/passwd", "../../etc/passwd"):
+        assert httpx.get(f"{served.url}gradio_api/file={path}").status_code in (403, 404)
+
+
+def test_a_file_that_was_not_sent_is_neither_read_nor_deleted(served, tmp_path):
+    httpx = pytest.importorskip("httpx")
+    (tmp_path / "mine.png").write_bytes(LEFT.read_bytes())
+    config = httpx.get(f"{served.url}config").json()
+    drops = [c["id"] for c in config["components"] if c["props"].get("elem_id") == "drop-1"]
+    asked = next(d for d in config["dependencies"] if drops[0] in d["inputs"])
+    file = {"path": str(tmp_path / "mine.png"), "meta": {"_type": "gradio.FileData"}}
+    data = [file, "depth", None, "", "", "", "", True]
+    assert len(data) == len(asked["inputs"])
+    body = {"data": data, "fn_index": asked["id"], "session_hash": "stranger"}
+    httpx.post(f"{served.url}gradio_api/queue/join", json=body).raise_for_status()
+    listen = f"{served.url}gradio_api/queue/data?session_hash=stranger"
+    with httpx.stream("GET", listen, timeout=60) as events:
+        done = next(line for line in events.iter_lines() if "process_completed" in line)
+    assert '"success":false' in done
+    assert (tmp_path / "mine.png").exists()
+
+
+def test_programs_find_nothing_to_call(served):
+    httpx = pytest.importorskip("httpx")
+    assert httpx.get(f"{served.url}gradio_api/info").json()["named_endpoints"] == {}
+
+
+def test_what_was_sent_and_never_asked_about_is_gone_once_the_page_is_closed(monkeypatch, capsys):
+    httpx = pytest.importorskip("httpx")
+    seen = []
+
+    def visited() -> None:
+        url = capsys.readouterr().out.split(" at ")[1].split()[0]
+        sent = httpx.post(f"{url}gradio_api/upload", files={"files": ("a.png", b"1")})
+        seen.append(Path(sent.json()[0]))
+        assert seen[0].exists()
+
+    monkeypatch.setattr(serve, "_until_told", visited)
+    monkeypatch.setattr(asking.Asking, "loaded", lambda self: model.load("tiny", "cpu"))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "")
+    serve.serve("tiny", "127.0.0.1", None, 1.0, 30)
+    assert not seen[0].exists()
+    assert not seen[0].parents[1].exists()
