@@ -62,6 +62,11 @@ def cast(net: torch.nn.Module, dtype: torch.dtype) -> None:
         weight.data = weight.data.to(dtype)
 
 
+def count(weight: torch.Tensor) -> int:
+    """How many numbers a weight holds, also where several share a byte."""
+    return getattr(weight, "numbers", weight.numel())
+
+
 def plain(net: torch.nn.Module) -> Qwen3VLForConditionalGeneration:
     """The network without the adapters that may be put around it."""
     return net.get_base_model() if hasattr(net, "get_base_model") else net

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vlm3.qwen.architecture import PARTS
+from vlm3.qwen.architecture import BASES, PARTS
 
 # What may change on resume.
 FREE = ("out", "shard", "workers", "patience_s", "save_every", "keep", "progress", "peak_tflops")
@@ -26,6 +26,7 @@ _KNOWN = {
     "layout": "isolated, chat",
     "weighting": "token, answer, sample",
     "optimizer": "adamw, muon",
+    "base": ", ".join(BASES),
 }
 
 
@@ -57,8 +58,11 @@ class Config:
         compiled: compile the layers of the language model (torch.compile): minutes of waiting, then
             faster steps; without a C++ compiler it warns and runs them as they are.
         freeze: parts that stay as they are: vision, text, merger, deepstack, embeddings.
-        lora: rank of adapters on the language model, merged at the end; 0 trains the weights
+        lora: rank of adapters on the language model; the run leaves them in adapter/ and, merged,
+            in model/. From a folder of adapters of this rank it goes on. 0 trains the weights
             themselves.
+        base: in what the frozen weights below adapters are held: "fp32"; "bf16", half of that;
+            "int8" or "nf4", the language model's matrices in 8 or 4 bits, all else in bf16.
         shard: how many processes hold one copy of the network together; 0: those of one machine.
         workers: processes that prepare samples.
         patience_s: seconds without a sample after which a run ends instead of waiting on.
@@ -90,6 +94,7 @@ class Config:
     compiled: bool = False
     freeze: tuple[str, ...] = ()
     lora: int = 0
+    base: str = "fp32"
     shard: int = 0
     workers: int = 1
     patience_s: float = 900.0
@@ -113,6 +118,12 @@ class Config:
             raise ValueError(
                 f"with {', '.join(self.freeze)} frozen there is nothing left to train; "
                 "adapters are put on the text part"
+            )
+
+        if self.base != "fp32" and not (self.lora and self.precision == "bf16"):
+            raise ValueError(
+                f"a base of {self.base} does not learn and is multiplied in bfloat16: give it "
+                "adapters, such as --lora 16, and --precision bf16"
             )
 
     def _demand(self, name: str, fits: bool, wanted: str) -> None:
