@@ -125,8 +125,8 @@ def _fitted(net: torch.nn.Module, adapter: Adapter, folder: Path) -> dict[str, T
         if found[name] is None or found[name].shape != shape:
             has = "no such matrix" if found[name] is None else f"one of {tuple(found[name].shape)}"
             raise ValueError(
-                f"{folder}: {name} is adapted as a matrix of {shape}, but {adapter.base} has {has}: "
-                "the adapter was trained on another model; write that one into "
+                f"{folder}: {name} is adapted as a matrix of {shape}, but {adapter.base} has {has}"
+                ": the adapter was trained on another model; write that one into "
                 f"base_model_name_or_path of {_SETTINGS}"
             )
     return found
@@ -142,6 +142,7 @@ def put(net: torch.nn.Module, rank: int, seed: int, begun: Path | None = None) -
 
     fresh = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=list(ADAPTED))
     settings = fresh if begun is None else LoraConfig.from_pretrained(begun)
+    settings.inference_mode = False  # a finished one says that it does not learn
     if settings.r != rank:
         raise ValueError(
             f"{begun} has adapters of rank {settings.r}: go on with --lora {settings.r}, or start "

@@ -20,7 +20,7 @@ BLOCK, OUTER = 64, 256  # weights per constant, and constants per constant of th
 
 
 def hold(net: torch.nn.Module, base: str, device: torch.device | str | None = None) -> None:
-    """Give a network that will not learn its weights in fewer bits: "fp32", "bf16", "int8" or "nf4".
+    """Give a network that will not learn its weights in fewer bits, one of architecture's BASES.
 
     device: where matrices are rounded, and stay; a GPU needs seconds for what takes a CPU minutes.
     ValueError without bitsandbytes.

@@ -164,4 +164,3 @@ def _failing_with(complaint: str) -> Iterator[None]:
 def _hidden(path: Path) -> Path:
     """The name of what is not yet whole, or no longer."""
     return path.with_name(f".{path.name}")
-

@@ -160,3 +160,32 @@ PRESETS = {
     "correspondence-4b": replace(PAPER, lr=2e-5, batch=2816, steps=80_000_000 // 2816),
     "pose-4b": replace(PAPER, lr=5e-5, batch=448, steps=10_000_000 // 448),
 }
+
+# What fits one GPU of so many GB, as `vlm3.training.memory` computes it, with a tenth to spare.
+BUDGETS = {
+    16: dict(base="int8", lora=16, tokens=4096, checkpointing=1),
+    24: dict(base="bf16", lora=16, tokens=8192, checkpointing=1),
+    40: dict(base="bf16", lora=32, tokens=4096, checkpointing=2),
+    80: dict(base="bf16", lora=64, tokens=8192, checkpointing=0),
+}
+# Not the paper's, which trains all weights, and not tuned: a usual rate of adapters, and a batch
+# that one GPU adds up from as many parts as its memory asks for.
+ADAPTERS = replace(PAPER, lr=1e-4, clip=1.0, batch=64, steps=2000, shard=1)
+TASKS = ("depth", "objects", "correspondence", "pose")
+PRESETS |= {
+    f"{task}-lora-{gb}gb": replace(ADAPTERS, **budget)
+    for task in TASKS
+    for gb, budget in BUDGETS.items()
+}
+
+
+def described(name: str) -> str:
+    """A preset in one line."""
+    made = PRESETS[name]
+    if made.lora:
+        forgets = {0: "none", 1: "all", 2: "half"}[made.checkpointing]
+        return (
+            f"rank {made.lora} on {made.base}, {made.tokens} tokens at once, {forgets} of the "
+            "layers checkpointed"
+        )
+    return "the packaged model's" if name == "tiny" else "all weights, as the paper reports it"

@@ -270,9 +270,7 @@ def start(config: Config) -> VLM:
     return model.named(name, dtype=whole, seed=config.seed)
 
 
-def prepared(
-    vlm: VLM, config: Config, device: torch.device | str | None = None
-) -> torch.nn.Module:
+def prepared(vlm: VLM, config: Config, device: torch.device | str | None = None) -> torch.nn.Module:
     """The network as it is trained: frozen in parts, in few bits, checkpointed, compiled, with
     adapters, as asked for; device: see `vlm3.qwen.quantised.hold`."""
     net = vlm.net.train()

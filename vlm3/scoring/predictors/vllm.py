@@ -11,15 +11,16 @@ against vLLM.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from PIL import Image
 
 from vlm3 import parallel
 from vlm3.mixture import Source
-from vlm3.qwen import files
+from vlm3.qwen import adapters, files
 from vlm3.qwen.architecture import MERGE, PATCH, PREPROCESSING
 from vlm3.qwen.decode import LONGEST
 from vlm3.qwen.lessons import read_taught
@@ -32,8 +33,8 @@ CONTEXT = 16384
 
 
 def predictor(model: str, source: Source) -> Predictor:
-    """model: a folder in hub format, whose lessons are followed, or a hub name. ValueError without
-    vLLM or a model."""
+    """model: a folder in hub format, whose lessons are followed, a folder of an adapter, which vLLM
+    puts on its base, or a hub name. ValueError without vLLM or a model."""
     if not model:
         raise ValueError(
             "vllm needs a model, a folder or a hub name: vllm:Qwen/Qwen3-VL-4B-Instruct"
@@ -46,8 +47,11 @@ def predictor(model: str, source: Source) -> Predictor:
         ) from error
     if parallel.place().num_processes > 1:
         raise ValueError("vLLM shares out its own work: start one process")
+    folder = Path(model)
+    adapter = adapters.read(folder) if adapters.there(folder) else None
     llm = vllm.LLM(
-        model=model,
+        model=adapter.base if adapter else model,
+        **_room(adapter),
         enable_prefix_caching=True,
         max_model_len=CONTEXT,
         seed=0,
@@ -60,12 +64,29 @@ def predictor(model: str, source: Source) -> Predictor:
     )
     identity = f"vLLM {vllm.__version__} {_fingerprint(Path(model))}".strip()
     asked = as_taught(source, read_taught(Path(model)))
-    return Predictor(partial(_answers, llm, greedy, PATCH * _merge(Path(model))), asked, identity)
+    block = PATCH * _merge(Path(adapter.base) if adapter else folder)
+    more = {"lora_request": _request(folder)} if adapter else {}
+    return Predictor(partial(_answers, llm, greedy, block, more=more), asked, identity)
 
 
-def _answers(llm, greedy, block: int, samples: Sequence[Sample]) -> list[list[Answer]]:
+def _room(adapter: adapters.Adapter | None) -> dict:
+    """What vLLM must know of an adapter before it loads the base; it knows some ranks only."""
+    if adapter is None:
+        return {}
+    return {"enable_lora": True, "max_lora_rank": max(8, 1 << (adapter.rank - 1).bit_length())}
+
+
+def _request(folder: Path):
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest("adapter", 1, str(folder.resolve()))
+
+
+def _answers(
+    llm, greedy, block: int, samples: Sequence[Sample], more: Mapping = MappingProxyType({})
+) -> list[list[Answer]]:
     asked = [request for sample in samples for request in _requests(sample)]
-    found = iter(llm.generate(asked, greedy, use_tqdm=False) if asked else ())
+    found = iter(llm.generate(asked, greedy, use_tqdm=False, **more) if asked else ())
     pad = llm.get_tokenizer().convert_tokens_to_ids("<|image_pad|>")
     return [[_answer(next(found), sample, pad, block) for _ in sample.qas] for sample in samples]
 
