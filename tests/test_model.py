@@ -374,7 +374,7 @@ SPOILT = {
     "an adapter beside": (
         _with_file("adapter_config.json", '{"peft_type": "LORA"}'),
         WRONG,
-        "adapter: merge it",
+        "adapter beside a whole model",
     ),
 }
 

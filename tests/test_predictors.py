@@ -1,6 +1,7 @@
 """Who answers: each file of the folder, the baselines' sense, and what vLLM is asked, told by a
 stand-in."""
 
+import copy
 import sys
 from types import SimpleNamespace
 
@@ -11,14 +12,14 @@ import pytest
 from vlm3 import parallel, tasks
 from vlm3.geometry import Camera, project, rays, rotation_from_ypr
 from vlm3.mixture import Source
-from vlm3.qwen import decode, model
+from vlm3.qwen import adapters, decode, model
 from vlm3.scoring import predictors
 from vlm3.scoring.predictors import constant, mbr, network, opencv, vllm
 from vlm3.sources import photos
 from vlm3.sources.rooms import Rooms
 from vlm3.views import QA, Answer, Sample, View
 
-VIEWS = {"depth": 1, "objects": 1, "correspondence": 2, "pose": 2}
+VIEWS = {name: tasks.get(name).views for name in tasks.NAMES}
 
 
 def source(task: str, **changes) -> Source:
@@ -258,8 +259,9 @@ class StandIn:
     def get_tokenizer(self):
         return SimpleNamespace(convert_tokens_to_ids={"<|im_end|>": 7, "<|image_pad|>": 9}.get)
 
-    def generate(self, prompts, params, use_tqdm=True):
+    def generate(self, prompts, params, use_tqdm=True, lora_request=None):
         self.asked += prompts
+        self.adapter = lora_request
         self.params, self.calls = params, self.calls + 1
         return [self.reply(each["multi_modal_data"]["image"]) for each in prompts]
 
@@ -342,6 +344,24 @@ def test_vllm_follows_the_lessons_of_a_folder_and_knows_its_weights_again(stand_
         identities.append(found.identity)
         assert predictors.get(f"vllm:{folder}", source("depth")).identity == found.identity
     assert len(set(identities)) == 2
+
+
+def test_vllm_puts_an_adapter_on_its_base_and_asks_as_it_was_taught(
+    stand_in, vlm, tmp_path, monkeypatch
+):
+    requests = SimpleNamespace(LoRARequest=lambda name, number, path: (name, number, path))
+    monkeypatch.setitem(sys.modules, "vllm.lora.request", requests)
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    model.save(vlm, base)
+    net, taught = adapters.put(copy.deepcopy(vlm.net), 9, seed=0), {"depth": {"focal_px": 321.0}}
+    adapters.save(net, net.state_dict(), str(base), taught, adapter)
+    found = predictors.get(f"vllm:{adapter}", source("depth"))
+    engine = stand_in.made[-1]
+    assert engine.settings["model"] == str(base)
+    assert (engine.settings["enable_lora"], engine.settings["max_lora_rank"]) == (True, 16)
+    assert found.source.focal_px == 321
+    found.predict([sample(source("depth"))])
+    assert engine.adapter == ("adapter", 1, str(adapter))
 
 
 def test_without_vllm_or_a_model_one_line_says_what_to_do(monkeypatch):

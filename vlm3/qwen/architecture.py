@@ -15,6 +15,8 @@ PARTS = {  # what may be frozen, by its place in the network
 }
 # The layers of the language model that adapters are put on: all that a token passes through.
 ADAPTED = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+# In what weights that do not learn may be held, see `vlm3.qwen.quantised`.
+BASES = ("fp32", "bf16", "int8", "nf4")
 # Weights with a row for each word, place or patch, by their names.
 ROWS = r"embed|lm_head"
 TOKENS = {

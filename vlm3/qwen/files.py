@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from huggingface_hub import snapshot_download
+from safetensors import safe_open
 
 from vlm3 import disk
 
@@ -15,6 +17,8 @@ PACKAGED = Path(__file__).parent / "checkpoints" / "tiny"
 _DOWNLOADED = ["*.json", "*.jinja", "*.safetensors", "README.md"]
 _FREE = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")  # for all uses
 _LOG = logging.getLogger("vlm3")
+# As safetensors name them.
+_TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 COPY = "copy it again from where the checkpoint came from"
 
 
@@ -70,6 +74,25 @@ def weights(folder: Path) -> list[Path]:
             "where you trust it, convert it to safetensors with save_pretrained"
         )
     raise FileNotFoundError(f"{single} is missing: {COPY}")
+
+
+def types(folder: Path) -> dict[str, torch.dtype]:
+    """The type of each weight in the files, from their headers; ValueError for types that training
+    would spoil."""
+    found: dict[str, torch.dtype] = {}
+    for path in weights(folder):
+        # Opening compares the length with the header.
+        with reading(path), safe_open(path, "np") as file:
+            types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+        if twice := sorted(found.keys() & types.keys()):
+            raise ValueError(f"{path}: {twice[0]} is in another file, too: {COPY}")
+        if odd := sorted(types.keys() - {name for name, kind in types.items() if kind in _TYPES}):
+            raise ValueError(
+                f"{path}: {odd[0]} is {types[odd[0]]}, but only {', '.join(_TYPES)} are read: "
+                "take the checkpoint in bfloat16, one that is not quantised"
+            )
+        found |= {name: _TYPES[kind] for name, kind in types.items()}
+    return found
 
 
 def read_json(path: Path) -> dict:

@@ -75,7 +75,9 @@ def _pairs(batch: Batch) -> float:
 def _weights(module: torch.nn.Module, learned: bool = False) -> int:
     """Of matrices; learned: only of those that learn."""
     return sum(
-        p.numel() for p in module.parameters() if p.ndim > 1 and (p.requires_grad or not learned)
+        network.count(p)
+        for p in module.parameters()
+        if p.ndim > 1 and (p.requires_grad or not learned)
     )
 
 

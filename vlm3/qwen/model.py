@@ -8,7 +8,6 @@ from functools import reduce
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
 from transformers import (
     GenerationConfig,
     PreTrainedTokenizerFast,
@@ -18,15 +17,13 @@ from transformers import (
 from transformers.utils import logging
 
 from vlm3 import disk
-from vlm3.qwen import files, network
+from vlm3.qwen import adapters, files, network
 from vlm3.qwen import tokenizer as tokenizers
 from vlm3.qwen.architecture import MERGE, PREPROCESSING, SIZES, TOKENS, TOWER
 from vlm3.qwen.lessons import Lesson, demand, lesson, of, write_taught
 from vlm3.tasks.task import Task
 
 _BINDING = ("patch_size", "temporal_patch_size", "image_mean", "image_std")
-# As safetensors name them.
-_TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -159,19 +156,38 @@ def load(
 
     A folder is read offline; a hub name may download. Weights are read from safetensors only, must
     fit the configuration to the last key, and be finite numbers. dtype None keeps the type of the
-    file, the widest where it has several. Answers are greedy, whatever the folder says. lessons:
-    how it was taught, where its folder does not say so, see `vlm3.qwen.lessons.read`. A licence
-    that its folder states and that is not for all uses is told in the log. Raises FileNotFoundError
-    for what is missing and ValueError for what does not fit.
+    file, the widest where it has several. Answers are greedy, whatever the folder says. Of an
+    adapter the base is loaded, too, and both are merged. lessons: how the model was taught, where
+    its folder does not say so, see `vlm3.qwen.lessons.read`. A licence that its folder states and
+    that is not for all uses is told in the log. Raises FileNotFoundError for what is missing and
+    ValueError for what does not fit.
     """
     name = str(name_or_path)
     device = network.usable(device)
     folder = files.folder_of(name_or_path)
-    settings, tokenizer = _described(folder)
     taught = of(name, folder, str(lessons))
     files.tell_licence(name, folder)
-    vlm = _vlm(_net(folder, settings, dtype), tokenizer)
-    return replace(vlm, net=_finite(vlm.net.to(device), folder), taught=taught, name=name)
+    if adapters.there(folder):
+        return replace(_merged(folder, device, dtype), taught=taught, name=name)
+    settings, tokenizer = _described(folder)
+    vlm = _vlm(_net(folder, settings, dtype).to(device), tokenizer)
+    network.demand_finite(vlm.net, folder)
+    return replace(vlm, taught=taught, name=name)
+
+
+def _merged(folder: Path, device: torch.device, dtype: torch.dtype | None) -> VLM:
+    """The model of an adapter, with the lessons of its base."""
+    adapter = adapters.read(folder)
+    try:
+        vlm = load(adapter.base, str(device), dtype)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(
+            f"{folder} is an adapter for {adapter.base}, which cannot be loaded: write where it is "
+            f"into base_model_name_or_path of adapter_config.json, or take a merged model: {error}"
+        ) from error
+    adapters.merge(vlm.net, adapter, folder)
+    network.demand_finite(vlm.net, folder)
+    return vlm
 
 
 def save(vlm: VLM, folder: str | Path) -> None:
@@ -235,12 +251,6 @@ def _id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
 def _described(folder: Path) -> tuple[Qwen3VLConfig, PreTrainedTokenizerFast]:
     """Configuration and tokenizer of a checkpoint, once all of its descriptions agree with this
     module."""
-    # transformers would put an adapter on a network of another place.
-    if (folder / "adapter_config.json").exists():
-        raise ValueError(
-            f"{folder} holds an adapter: merge it into its model (peft: merge_and_unload, then "
-            "save_pretrained) and give that folder"
-        )
     path = folder / "config.json"
     found = files.read_json(path)
     _demand({"model_type": "qwen3_vl", "quantization_config": None}, found, path)
@@ -267,7 +277,7 @@ def _net(
     folder: Path, settings: Qwen3VLConfig, dtype: torch.dtype | None
 ) -> Qwen3VLForConditionalGeneration:
     """The network with its weights: all of them from the files, none left over, and none twice."""
-    dtype = dtype or reduce(torch.promote_types, _types(folder).values() or [torch.float32])
+    dtype = dtype or reduce(torch.promote_types, files.types(folder).values() or [torch.float32])
     with files.reading(folder), without_bars():
         net, report = Qwen3VLForConditionalGeneration.from_pretrained(
             folder,
@@ -286,36 +296,6 @@ def _net(
                 f"{folder}: {len(names)} weights are {fault}, such as {names[0]}: {files.COPY}"
             )
     network.tied(net.config, net.state_dict(), str(folder))
-    return net
-
-
-def _types(folder: Path) -> dict[str, torch.dtype]:
-    """The type of each weight in the files, from their headers; ValueError for types that training
-    would spoil."""
-    found: dict[str, torch.dtype] = {}
-    for path in files.weights(folder):
-        # Opening compares the length with the header.
-        with files.reading(path), safe_open(path, "np") as file:
-            types = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-        if twice := sorted(found.keys() & types.keys()):
-            raise ValueError(f"{path}: {twice[0]} is in another file, too: {files.COPY}")
-        if odd := sorted(types.keys() - {name for name, kind in types.items() if kind in _TYPES}):
-            raise ValueError(
-                f"{path}: {odd[0]} is {types[odd[0]]}, but only {', '.join(_TYPES)} are read: "
-                "take the checkpoint in bfloat16, one that is not quantised"
-            )
-        found |= {name: _TYPES[kind] for name, kind in types.items()}
-    return found
-
-
-def _finite(net: Qwen3VLForConditionalGeneration, folder: Path) -> Qwen3VLForConditionalGeneration:
-    for name, weight in net.named_parameters():
-        extremes = torch.stack(weight.detach().aminmax())  # no copy is made, and NaN comes through
-        if not extremes.isfinite().all():
-            raise ValueError(
-                f"{folder}: {name} holds NaN or infinite numbers as {weight.dtype}: take an "
-                f"earlier checkpoint of its training, or {files.COPY}"
-            )
     return net
 
 

@@ -5,6 +5,7 @@ Letters in shapes: T tokens, D numbers each, V words.
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
@@ -13,6 +14,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLVisionModel,
 )
 
+from vlm3.qwen import files
 from vlm3.qwen.architecture import EMBEDDINGS, HEAD
 from vlm3.qwen.patches import LinearPatches
 from vlm3.qwen.tower import Tower, TowerAttention
@@ -60,6 +62,22 @@ def cast(net: torch.nn.Module, dtype: torch.dtype) -> None:
     """Weights in another type. `net.to(dtype)` would round the rotary frequencies, too."""
     for weight in net.parameters():
         weight.data = weight.data.to(dtype)
+
+
+def count(weight: torch.Tensor) -> int:
+    """How many numbers a weight holds, also where several share a byte."""
+    return getattr(weight, "numbers", weight.numel())
+
+
+def demand_finite(net: Qwen3VLForConditionalGeneration, folder: Path) -> None:
+    """ValueError, naming the folder that they are of, for weights that are no numbers."""
+    for name, weight in net.named_parameters():
+        extremes = torch.stack(weight.detach().aminmax())  # no copy is made, and NaN comes through
+        if not extremes.isfinite().all():
+            raise ValueError(
+                f"{folder}: {name} holds NaN or infinite numbers as {weight.dtype}: take an "
+                f"earlier checkpoint of its training, or {files.COPY}"
+            )
 
 
 def plain(net: torch.nn.Module) -> Qwen3VLForConditionalGeneration:

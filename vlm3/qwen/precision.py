@@ -21,8 +21,9 @@ def multiplied_in(device: torch.device, precision: str) -> torch.dtype:
     return fast(device) if precision == "bf16" else torch.float32
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Matrices in bfloat16 for "bf16", where that is fast."""
-    half = multiplied_in(device, precision) == torch.bfloat16
+def autocast(device: torch.device, precision: str, base: str = "fp32") -> torch.autocast:
+    """Matrices in bfloat16 for "bf16", where that is fast, and where those of the base are not in
+    float32 (see `vlm3.qwen.quantised`)."""
+    half = base != "fp32" or multiplied_in(device, precision) == torch.bfloat16
     # copies of weights are not kept: each is used once on the way
     return torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False)

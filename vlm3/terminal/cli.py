@@ -21,13 +21,18 @@ from vlm3.terminal.comparing import compare
 from vlm3.terminal.data import Data
 from vlm3.terminal.doctor import doctor
 from vlm3.terminal.exchanging import exchange
-from vlm3.training.config import PRESETS, Config
+from vlm3.training.config import PRESETS, Config, described
 
 Presets = tyro.conf.OmitArgPrefixes[
     Annotated[
         Union[  # noqa: UP007, made from a list
             tuple(
-                Annotated[Config, tyro.conf.subcommand(name, default=preset, prefix_name=False)]
+                Annotated[
+                    Config,
+                    tyro.conf.subcommand(
+                        name, default=preset, prefix_name=False, description=described(name)
+                    ),
+                ]
                 for name, preset in PRESETS.items()
             )
         ],
@@ -198,14 +203,21 @@ def evaluate(
     return 0
 
 
-def train(config: Presets, tensorboard: bool = False) -> int:
+def train(config: Presets, tensorboard: bool = False, plan: bool = False) -> int:
     """Fine-tune a Qwen3-VL on a mixture of sources; the same command again resumes.
 
     Args:
         config: settings by name; each can be changed.
         tensorboard: write event files beside the log, too.
+        plan: print what the run would need of a GPU's memory, computed, instead of training.
     """
     import torch
+
+    if plan:
+        from vlm3.terminal import planning
+
+        print(*planning.lines(config), sep="\n")
+        return 0
 
     from vlm3 import parallel
     from vlm3.training import log, sft
@@ -216,8 +228,9 @@ def train(config: Presets, tensorboard: bool = False) -> int:
         )
     except torch.OutOfMemoryError as error:
         raise ValueError(
-            f"{error} Ways out: fewer --tokens at once, --checkpointing 1, --lora 16, "
-            "or more GPUs that share the network (--shard)"
+            f"{error} Ways out: fewer --tokens at once, --checkpointing 1, --lora 16, a --base of "
+            "fewer bits, or more GPUs that share the network (--shard); `vlm3 train --plan` says "
+            "what takes how much"
         ) from error
     if parallel.leads():
         print(f"saved {folder}")

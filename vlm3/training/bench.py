@@ -220,6 +220,11 @@ def _mixture(task: str, size: tuple[int, int], questions: int) -> Mixture:
     return Mixture({"noise": Source(items, task, questions, focal_px=1000.0)})
 
 
+def noisy(vlm: VLM, config: Config, task: str, size: tuple[int, int]) -> list[Batch]:
+    """The batches of a step about noise, ten questions each."""
+    return _batches(_mixture(task, size, 10), True, config, vlm)
+
+
 def _batches(mixture: Mixture, packed: bool, config: Config, vlm: VLM) -> list[Batch]:
     """As many samples at once as the budget of tokens allows."""
     samples = [mixture[i] for i in range(config.batch)]

@@ -2,7 +2,8 @@
 
 The folder of a run holds config.json, what the run is, compared when it is resumed; log.jsonl, one
 line for each step; checkpoints/step-00000100 and so on, weights and optimiser, the last few;
-model/, the finished model in hub format. While a command fills it, .lock.json says which.
+model/, the finished model in hub format; and where adapters were trained, adapter/, those alone.
+While a command fills it, .lock.json says which.
 """
 
 import json
@@ -25,7 +26,7 @@ from torch.distributed.checkpoint.state_dict import (
 
 from vlm3 import parallel
 from vlm3.disk import claim, write
-from vlm3.qwen import model, network
+from vlm3.qwen import adapters, model, network
 from vlm3.qwen.model import VLM
 from vlm3.training import log
 
@@ -38,7 +39,7 @@ class Run:
 
     def __init__(self, out: str | Path, identity: Mapping, keep: int = 2):
         self.out, self.keep, self.leads = Path(out), keep, parallel.leads()
-        self.model = self.out / "model"
+        self.model, self.adapter = self.out / "model", self.out / "adapter"
         if self.leads:
             self._claim(identity)
         last = [int(path.name.removeprefix("step-")) for path in checkpoints(self.out)[-1:]]
@@ -114,16 +115,29 @@ class Run:
         parallel.wait()
 
     def finish(self, vlm: VLM) -> None:
-        """Write the finished model in bfloat16, adapters merged."""
-        if hasattr(self.net, "merge_adapter"):
-            self.net.merge_adapter()
-        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-        weights = get_model_state_dict(self.net, options=options)
+        """Write the finished model in bfloat16."""
+        weights = self._whole()
         if self.leads:
-            own = {name: weight for name, weight in weights.items() if "lora_" not in name}
-            plain = {_plain(name): weight.to(torch.bfloat16) for name, weight in own.items()}
-            model.save(replace(vlm, net=network.of_weights(vlm.net.config, plain)), self.model)
+            half = {name: weight.to(torch.bfloat16) for name, weight in weights.items()}
+            model.save(replace(vlm, net=network.of_weights(vlm.net.config, half)), self.model)
         parallel.wait()
+
+    def finish_adapter(self, vlm: VLM, name: str, base: VLM) -> None:
+        """Write the adapters, and the model that they make of their base in all of its bits, in
+        bfloat16; name: of the base."""
+        weights = self._whole(ignore_frozen_params=True)
+        if self.leads:
+            shutil.rmtree(self.adapter, ignore_errors=True)
+            adapters.save(self.net, weights, name, vlm.taught, self.adapter)
+            adapters.merge(base.net, adapters.read(self.adapter), self.adapter)
+            network.cast(base.net, torch.bfloat16)
+            model.save(replace(base, taught=vlm.taught), self.model)
+        parallel.wait()
+
+    def _whole(self, **which: bool) -> dict[str, torch.Tensor]:
+        """Weights of all processes put together, in the leading one."""
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True, **which)
+        return get_model_state_dict(self.net, options=options)
 
 
 def checkpoints(out: str | Path) -> list[Path]:
@@ -150,8 +164,3 @@ def _failing_with(complaint: str) -> Iterator[None]:
 def _hidden(path: Path) -> Path:
     """The name of what is not yet whole, or no longer."""
     return path.with_name(f".{path.name}")
-
-
-def _plain(name: str) -> str:
-    """The name that a weight had before adapters were put around it."""
-    return name.removeprefix("base_model.model.").replace(".base_layer.", ".")

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from vlm3.qwen.architecture import PARTS
+from vlm3.qwen.architecture import BASES, PARTS
 
 # What may change on resume.
 FREE = ("out", "shard", "workers", "patience_s", "save_every", "keep", "progress", "peak_tflops")
@@ -26,6 +26,7 @@ _KNOWN = {
     "layout": "isolated, chat",
     "weighting": "token, answer, sample",
     "optimizer": "adamw, muon",
+    "base": ", ".join(BASES),
 }
 
 
@@ -57,8 +58,11 @@ class Config:
         compiled: compile the layers of the language model (torch.compile): minutes of waiting, then
             faster steps; without a C++ compiler it warns and runs them as they are.
         freeze: parts that stay as they are: vision, text, merger, deepstack, embeddings.
-        lora: rank of adapters on the language model, merged at the end; 0 trains the weights
+        lora: rank of adapters on the language model; the run leaves them in adapter/ and, merged,
+            in model/. From a folder of adapters of this rank it goes on. 0 trains the weights
             themselves.
+        base: in what the frozen weights below adapters are held: "fp32"; "bf16", half of that;
+            "int8" or "nf4", the language model's matrices in 8 or 4 bits, all else in bf16.
         shard: how many processes hold one copy of the network together; 0: those of one machine.
         workers: processes that prepare samples.
         patience_s: seconds without a sample after which a run ends instead of waiting on.
@@ -90,6 +94,7 @@ class Config:
     compiled: bool = False
     freeze: tuple[str, ...] = ()
     lora: int = 0
+    base: str = "fp32"
     shard: int = 0
     workers: int = 1
     patience_s: float = 900.0
@@ -113,6 +118,12 @@ class Config:
             raise ValueError(
                 f"with {', '.join(self.freeze)} frozen there is nothing left to train; "
                 "adapters are put on the text part"
+            )
+
+        if self.base != "fp32" and not (self.lora and self.precision == "bf16"):
+            raise ValueError(
+                f"a base of {self.base} does not learn and is multiplied in bfloat16: give it "
+                "adapters, such as --lora 16, and --precision bf16"
             )
 
     def _demand(self, name: str, fits: bool, wanted: str) -> None:
@@ -149,3 +160,32 @@ PRESETS = {
     "correspondence-4b": replace(PAPER, lr=2e-5, batch=2816, steps=80_000_000 // 2816),
     "pose-4b": replace(PAPER, lr=5e-5, batch=448, steps=10_000_000 // 448),
 }
+
+# What fits one GPU of so many GB, as `vlm3.training.memory` computes it, with a tenth to spare.
+BUDGETS = {
+    16: dict(base="int8", lora=16, tokens=4096, checkpointing=1),
+    24: dict(base="bf16", lora=16, tokens=8192, checkpointing=1),
+    40: dict(base="bf16", lora=32, tokens=4096, checkpointing=2),
+    80: dict(base="bf16", lora=64, tokens=8192, checkpointing=0),
+}
+# Not the paper's, which trains all weights, and not tuned: a usual rate of adapters, and a batch
+# that one GPU adds up from as many parts as its memory asks for.
+ADAPTERS = replace(PAPER, lr=1e-4, clip=1.0, batch=64, steps=2000, shard=1)
+TASKS = ("depth", "objects", "correspondence", "pose")
+PRESETS |= {
+    f"{task}-lora-{gb}gb": replace(ADAPTERS, **budget)
+    for task in TASKS
+    for gb, budget in BUDGETS.items()
+}
+
+
+def described(name: str) -> str:
+    """A preset in one line."""
+    made = PRESETS[name]
+    if made.lora:
+        forgets = {0: "none", 1: "all", 2: "half"}[made.checkpointing]
+        return (
+            f"rank {made.lora} on {made.base}, {made.tokens} tokens at once, {forgets} of the "
+            "layers checkpointed"
+        )
+    return "the packaged model's" if name == "tiny" else "all weights, as the paper reports it"

@@ -10,7 +10,6 @@ import math
 import signal
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -23,8 +22,8 @@ from tqdm.auto import tqdm
 
 from vlm3 import mixture, parallel
 from vlm3.mixture import Mixture, NoSample
-from vlm3.qwen import attention, flops, model
-from vlm3.qwen.architecture import ADAPTED, PARTS
+from vlm3.qwen import adapters, attention, files, flops, model, quantised
+from vlm3.qwen.architecture import PARTS
 from vlm3.qwen.batching import Batch
 from vlm3.qwen.model import VLM
 from vlm3.qwen.precision import autocast
@@ -69,10 +68,14 @@ def train(
         share = Share(samples, config, vlm.tokenizer, *ranks, vlm.merge)
         checked = _checked(share, validation) if config.validate_every else {}
         tasks = sorted({source.task for source in samples.sources.values()})
-        taught = (learner or Learner)(config, prepared(vlm, config), place, tasks)
+        net = prepared(vlm, config, place.device)
+        taught = (learner or Learner)(config, net, place, tasks)
         run.resume(taught.net, taught.optimizers)
         _learn(run, taught, share, checked, on_step)
-        run.finish(vlm)
+        if config.lora:
+            run.finish_adapter(vlm, *_bases(config))
+        else:
+            run.finish(vlm)
     return run.model
 
 
@@ -194,7 +197,7 @@ class Learner:
     def losses(self, batch: Batch) -> torch.Tensor:
         """(R,) weighted cross-entropy of each supervised token."""
         batch = batch.to(self.place.device)
-        with autocast(self.place.device, self.config.precision):
+        with autocast(self.place.device, self.config.precision, self.config.base):
             logits = self.net(**batch.inputs(), use_cache=False).logits
         rows = batch.supervised
         losses = cross_entropy(logits.float(), batch.targets[rows], reduction="none")
@@ -260,13 +263,16 @@ def learning_rate(step: int, config: Config) -> float:
 
 
 def start(config: Config) -> VLM:
-    """The network that a run begins with, in float32 on the CPU."""
-    return model.named(config.model, dtype=torch.float32, seed=config.seed)
+    """The network that a run begins with, on the CPU, in float32; below adapters, in the type of
+    its base."""
+    whole = torch.float32 if config.base == "fp32" else torch.bfloat16
+    name = adapters.base_of(config.model) if config.lora else config.model
+    return model.named(name, dtype=whole, seed=config.seed)
 
 
-def prepared(vlm: VLM, config: Config) -> torch.nn.Module:
-    """The network as it is trained: frozen in parts, checkpointed, compiled, with adapters, as
-    asked for."""
+def prepared(vlm: VLM, config: Config, device: torch.device | str | None = None) -> torch.nn.Module:
+    """The network as it is trained: frozen in parts, in few bits, checkpointed, compiled, with
+    adapters, as asked for; device: see `vlm3.qwen.quantised.hold`."""
     net = vlm.net.train()
     # The tower keeps torch's attention: an image is dense.
     attention.use(net)
@@ -278,18 +284,24 @@ def prepared(vlm: VLM, config: Config) -> torch.nn.Module:
         net.activation_checkpointing_enable({"use_reentrant": False}, **every)
     if config.compiled:
         compile_layers(net)
-    return _adapted(net, config) if config.lora else net
+    if not config.lora:
+        return net
+    quantised.hold(net, config.base, device)
+    return adapters.put(net, config.lora, config.seed, _begun(config))
 
 
-def _adapted(net: torch.nn.Module, config: Config) -> torch.nn.Module:
-    from peft import LoraConfig, get_peft_model
+def _begun(config: Config) -> Path | None:
+    """The folder of the adapters that a run goes on with."""
+    if config.model == "tiny" or config.model.startswith("random:"):
+        return None
+    folder = files.folder_of(config.model)
+    return folder if adapters.there(folder) else None
 
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-        # peft asks by the old name.
-        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated")
-        torch.default_generator.manual_seed(config.seed)
-        lora = LoraConfig(r=config.lora, lora_alpha=2 * config.lora, target_modules=list(ADAPTED))
-        return get_peft_model(net, lora)
+
+def _bases(config: Config) -> tuple[str, VLM]:
+    """What adapters are trained on: its name, and the same with all of its bits."""
+    name = adapters.base_of(config.model)
+    return name, model.named(name, seed=config.seed)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def sharded(
     The groups are copies of each other (hybrid shard): with shard 0 a group is a machine, so that
     weights are gathered inside machines and only gradients travel between them. With shard 1 each
     process has the whole network, which is fastest where it is small; see `averaged`. ValueError
-    where groups of that size do not come out even.
+    where groups of that size do not come out even, and for weights of 8 or 4 bits in parts.
     """
     if not dist.is_initialized():
         return net.to(device)
@@ -39,6 +39,11 @@ def sharded(
         )
     if shard == 1:
         return net.to(device)
+    if not all(p.is_floating_point() for p in net.parameters()):
+        raise ValueError(
+            "a base of 8 or 4 bits cannot be held in parts: --shard 1 gives each process the whole "
+            "of it, --base bf16 can be shared"
+        )
     # Two dimensions: gather inside a group, add up gradients across groups.
     mesh = init_device_mesh(
         device.type, (world // shard, shard), mesh_dim_names=("replicate", "shard")

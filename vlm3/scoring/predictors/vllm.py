@@ -11,15 +11,16 @@ against vLLM.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from PIL import Image
 
 from vlm3 import parallel
 from vlm3.mixture import Source
-from vlm3.qwen import files
+from vlm3.qwen import adapters, files
 from vlm3.qwen.architecture import MERGE, PATCH, PREPROCESSING
 from vlm3.qwen.lessons import LONGEST, demand, lesson, of
 from vlm3.qwen.packing import prompt
@@ -31,25 +32,21 @@ CONTEXT = 16384
 
 
 def predictor(model: str, source: Source, lessons: str = "") -> Predictor:
-    """model: a folder in hub format, whose lessons are followed, or a hub name; lessons: instead of
-    its own, see `vlm3.qwen.lessons.read`. ValueError without vLLM or a model."""
+    """model: a folder in hub format, whose lessons are followed, a folder of an adapter, which vLLM
+    puts on its base, or a hub name; lessons: instead of its own, see `vlm3.qwen.lessons.read`.
+    ValueError without vLLM or a model."""
     if not model:
         raise ValueError(
             "vllm needs a model, a folder or a hub name: vllm:Qwen/Qwen3-VL-4B-Instruct"
         )
     demand(model, lessons)
-    taught = of(model, Path(model), lessons)
-    longest = lesson(taught, source.task).tokens
-    try:
-        import vllm
-    except ImportError as error:
-        raise ValueError(
-            f"vllm:{model} needs vLLM and a GPU (pip install vllm); without, take {model}"
-        ) from error
-    if parallel.place().num_processes > 1:
-        raise ValueError("vLLM shares out its own work: start one process")
+    folder = Path(model)
+    taught = of(model, folder, lessons)
+    longest, vllm = lesson(taught, source.task).tokens, _vllm(model)
+    adapter = adapters.read(folder) if adapters.there(folder) else None
     llm = vllm.LLM(
-        model=model,
+        model=adapter.base if adapter else model,
+        **_room(adapter),
         enable_prefix_caching=True,
         max_model_len=CONTEXT,
         seed=0,
@@ -60,15 +57,44 @@ def predictor(model: str, source: Source, lessons: str = "") -> Predictor:
     greedy = vllm.SamplingParams(
         temperature=0.0, max_tokens=longest, stop_token_ids=[end], logprobs=1
     )
-    identity = f"vLLM {vllm.__version__} {_fingerprint(Path(model))}".strip()
+    identity = f"vLLM {vllm.__version__} {_fingerprint(folder)}".strip()
     identity += f", {longest} tokens" if longest > LONGEST else ""
-    asked = as_taught(source, taught)
-    return Predictor(partial(_answers, llm, greedy, PATCH * _merge(Path(model))), asked, identity)
+    block = PATCH * _merge(Path(adapter.base) if adapter else folder)
+    more = {"lora_request": _request(folder)} if adapter else {}
+    predict = partial(_answers, llm, greedy, block, more=more)
+    return Predictor(predict, as_taught(source, taught), identity)
 
 
-def _answers(llm, greedy, block: int, samples: Sequence[Sample]) -> list[list[Answer]]:
+def _vllm(model: str):
+    try:
+        import vllm
+    except ImportError as error:
+        raise ValueError(
+            f"vllm:{model} needs vLLM and a GPU (pip install vllm); without, take {model}"
+        ) from error
+    if parallel.place().num_processes > 1:
+        raise ValueError("vLLM shares out its own work: start one process")
+    return vllm
+
+
+def _room(adapter: adapters.Adapter | None) -> dict:
+    """What vLLM must know of an adapter before it loads the base; it knows some ranks only."""
+    if adapter is None:
+        return {}
+    return {"enable_lora": True, "max_lora_rank": max(8, 1 << (adapter.rank - 1).bit_length())}
+
+
+def _request(folder: Path):
+    from vllm.lora.request import LoRARequest
+
+    return LoRARequest("adapter", 1, str(folder.resolve()))
+
+
+def _answers(
+    llm, greedy, block: int, samples: Sequence[Sample], more: Mapping = MappingProxyType({})
+) -> list[list[Answer]]:
     asked = [request for sample in samples for request in _requests(sample)]
-    found = iter(llm.generate(asked, greedy, use_tqdm=False) if asked else ())
+    found = iter(llm.generate(asked, greedy, use_tqdm=False, **more) if asked else ())
     pad = llm.get_tokenizer().convert_tokens_to_ids("<|image_pad|>")
     return [[_answer(next(found), sample, pad, block) for _ in sample.qas] for sample in samples]
 
