@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from vlm3 import tasks
-from vlm3.sources.photo import open_photo
+from vlm3.sources import calibrate as calibrators
 from vlm3.terminal import facts, shown, typed
 from vlm3.views import QA, View
 
@@ -47,7 +47,9 @@ class Asking:
 
     Args:
         photos: any pictures that Pillow reads.
-        focal_px: their focal length in pixels; without it, EXIF must know.
+        focal_px: their focal length in pixels; without it, a calibrator or EXIF must know.
+        calibrate: who says it where --focal-px does not: depthpro, anycalib, geocalib, exif, or
+            package.module:function; also where EXIF knows, which counts without this option.
         model: tiny, a folder, or a hub name.
         json: print one JSON object instead of text.
         save: draw the answers on the photos and write them to this file (.png, .jpg, .pdf, ...).
@@ -57,18 +59,21 @@ class Asking:
     name: ClassVar[str]
     photos: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     focal_px: float | None = None
+    calibrate: str | None = None
     model: str = "tiny"
     json: bool = False
     save: Path | None = None
     seed: int = 0
 
-    def opened(self) -> tuple[View, ...]:
-        """The photos. ValueError for another number of them than the task asks about."""
+    def opened(self) -> tuple[calibrators.Calibrated, ...]:
+        """The photos with what is known of their focal lengths. ValueError for another number of
+        them than the task asks about."""
         wanted = tasks.get(self.name).views
         if len(self.photos) != wanted:
             photos = f"{wanted} photo{'s' * (wanted - 1)}"
             raise ValueError(f"{self.name} asks about {photos}, got {len(self.photos)}")
-        return tuple(open_photo(path, self.focal_px) for path in self.photos)
+        known = self.focal_px, self.calibrate
+        return tuple(calibrators.opened(path, *known) for path in self.photos)
 
     def loaded(self) -> "VLM":
         """The model, on the GPU where there is one; on a CPU in float32."""
@@ -292,12 +297,13 @@ Ask = tyro.conf.OmitArgPrefixes[
 
 def report(asking: Asking) -> Said:
     """Open the photos, load the model, ask, and say it with what was asked about."""
-    views = asking.opened()
-    said, photos = asking.said(*views), list(zip(map(str, asking.photos), views, strict=True))
+    opened = asking.opened()
+    said = asking.said(*(view for view, _ in opened))
+    photos = list(zip(map(str, asking.photos), opened, strict=True))
     told = {"task": asking.name, "model": asking.model, "photos": [facts.photo(*p) for p in photos]}
     heads = [
-        f"{path}: {v.size[0]}x{v.size[1]} px, focal length {v.camera.fx:.0f} px"
-        for path, v in photos
+        f"{path}: {view.size[0]}x{view.size[1]} px, {facts.focal(focal)}"
+        for path, (view, focal) in photos
     ]
     notes = [TOY] if asking.model == "tiny" else []
     return Said(told | said.facts, heads + said.lines + notes, said.draw)

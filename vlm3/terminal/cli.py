@@ -15,7 +15,8 @@ import vlm3
 from vlm3 import disk, tasks
 from vlm3.mixture import NoSample
 from vlm3.qwen.architecture import BLOCK
-from vlm3.terminal import asking, shown, typed
+from vlm3.sources import calibrate as calibrators
+from vlm3.terminal import asking, facts, shown, typed
 from vlm3.terminal.benching import Benches
 from vlm3.terminal.data import Data
 from vlm3.terminal.doctor import doctor
@@ -37,6 +38,7 @@ Presets = tyro.conf.OmitArgPrefixes[
 def unify(
     photo: Annotated[Path, tyro.conf.Positional],
     focal_px: float | None = None,
+    calibrate: str | None = None,
     fit: Literal["pad", "crop", "stretch"] = "pad",
     max_pixels: int | None = None,
     save: Path | None = None,
@@ -45,13 +47,15 @@ def unify(
 
     Args:
         photo: any picture that Pillow reads.
-        focal_px: its focal length in pixels; without it, EXIF must know.
+        focal_px: its focal length in pixels; without it, a calibrator or EXIF must know.
+        calibrate: who says it where --focal-px does not: depthpro, anycalib, geocalib, exif, or
+            package.module:function; also where EXIF knows, which counts without this option.
         fit: how to come to multiples of 32.
         max_pixels: keep no more than this, around the centre.
         save: write both pictures, drawn to scale, to this file (.png, .jpg, .pdf, ...).
     """
     _writable(save, photo)
-    before = vlm3.open_photo(photo, focal_px)
+    before, focal = calibrators.opened(photo, focal_px, calibrate)
     after = vlm3.unify_focal(before, fit=fit, max_pixels=max_pixels)
     print(f"{'':8}{'size':>12}{'fx':>10}{'fy':>10}{'cx':>10}{'cy':>10}{'tokens':>8}")
     for name, view in (("before", before), ("after", after)):
@@ -59,6 +63,7 @@ def unify(
         tokens = width * height // BLOCK**2 if view is after else "-"
         numbers = "".join(f"{number:10.1f}" for number in (c.fx, c.fy, c.cx, c.cy))
         print(f"{name:8}{f'{width}x{height}':>12}{numbers}{tokens:>8}")
+    print(f"before: {facts.focal(focal)}")
     if save:
         _draw(lambda: _both(before, after), save)
         print(f"saved {save}")
@@ -87,6 +92,7 @@ def questions(
     task: Literal[tasks.NAMES] = "depth",
     n: int = 4,
     focal_px: float | None = None,
+    calibrate: str | None = None,
     box: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
     seed: int = 0,
 ) -> int:
@@ -97,7 +103,10 @@ def questions(
         photos: one, or two for correspondence and pose.
         task: what is asked.
         n: how many questions.
-        focal_px: focal length of the photos in pixels; without it, EXIF must know.
+        focal_px: focal length of the photos in pixels; without it, a calibrator or EXIF must know.
+        calibrate: who says it where --focal-px does not: depthpro, anycalib, geocalib, exif, or
+            package.module:function; also where EXIF knows, which counts without this option. What
+            it says goes to the standard error, beside the questions.
         box: an object as xmin,ymin,xmax,ymax in pixels of the photo; say it at least twice for
             objects.
         seed: another seed, other pixels and other wordings.
@@ -106,12 +115,15 @@ def questions(
     if len(photos) != wanted:
         raise ValueError(f"{task} asks about {wanted} photo{'s' * (wanted - 1)}, got {len(photos)}")
     rng = np.random.default_rng(seed)
-    opened = [vlm3.open_photo(path, focal_px) for path in photos]
+    opened = [calibrators.opened(path, focal_px, calibrate) for path in photos]
     views = [
-        vlm3.unify_focal(_labelled(view, box, shift_m=0.1 * k)) for k, view in enumerate(opened)
+        vlm3.unify_focal(_labelled(view, box, shift_m=0.1 * k))
+        for k, (view, _) in enumerate(opened)
     ]
-    for qa in tasks.get(task).ask(views, n, rng):
-        print(qa.question)
+    asked = tasks.get(task).ask(views, n, rng)
+    for path, (_, focal) in zip(photos, opened, strict=True):
+        print(f"{path}: {facts.focal(focal)}", file=sys.stderr)
+    print(*(qa.question for qa in asked), sep="\n")
     return 0
 
 
