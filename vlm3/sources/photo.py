@@ -73,10 +73,10 @@ def open_photo(
     """Read a photo with its camera, whose principal point is taken to be in the centre.
 
     See `read_rgb` for what can be read. The focal length is focal_px if given, else from EXIF (see
-    `vlm3.sources.exif`), else the calibrator's. The image is turned the right way up, unless
-    as_stored: for labels that count pixels of the file's raster. Raises FileNotFoundError or
-    ValueError, naming the file, for what cannot be read, has no focal length, or is a panorama
-    (which opens with focal_px).
+    `vlm3.sources.exif`), else the calibrator's; `vlm3.sources.calibrate.opened` asks one by its
+    name, also where EXIF knows. The image is turned the right way up, unless as_stored: for labels
+    that count pixels of the file's raster. Raises FileNotFoundError or ValueError, naming the file,
+    for what cannot be read, has no focal length, or is a panorama (which opens with focal_px).
     """
     photo = read_photo(path, as_stored, panoramas=focal_px is not None)
     if focal_px is None and photo.noted:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 HUB = "apple/DepthPro-hf"
-LICENCE = "licence apple-amlr, Apple's for research models: read it before any other use"
+LICENCE = "licence apple-amlr, by Apple: read it on the hub before you build on what it says"
 
 
 def calibrator(which: str) -> Ask:
