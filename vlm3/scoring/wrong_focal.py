@@ -89,7 +89,10 @@ def measured(config: Evaluation, source: Source, ratios: Sequence[float]) -> dic
     outs = {r: board.ask(config, [config.model], claimed(source, r))[config.model] for r in ratios}
     first = board.ask(config, [config.model], true)[config.model]
     names = board.compared(first)
-    found = {str(r): _found(first, out, blind, r, names) for r, out in outs.items()}
+    found = {
+        str(r): _found(first, out, blind, r, names) | {"sizes": _sizes(claimed(source, r))}
+        for r, out in outs.items()
+    }
     worth = {name: _some(evaluate.score(out), names) for name, out in blind.items()}
     return {"scores": names, "blind": worth, "ratios": found}
 
@@ -103,6 +106,12 @@ def _found(first: Path, out: Path, blind: Mapping[str, Path], ratio: float, name
     }
     above = {"above_guessing": row["above_guessing"], "questions": row["questions"]}
     return {"model": _some(row, names), **above, **foreseen, "gains": gains(out)}
+
+
+def _sizes(source: Source) -> list[str]:
+    """Width x height of the first views, each once."""
+    sizes = [source.views(k)[0].size for k in range(min(8, len(source.items)))]
+    return sorted({f"{width}x{height}" for width, height in sizes})
 
 
 def _some(scores: Mapping[str, float], names: list[str]) -> dict[str, float]:
