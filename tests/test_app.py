@@ -91,7 +91,7 @@ def test_a_focal_length_that_is_none_is_named(typed):
 
 
 def test_a_typed_focal_length_takes_the_place_of_that_of_the_photo():
-    view, source = given.taken(known(), "70")
+    view, (_, _, source) = given.taken(known(), "70")
     assert (view.camera.fx, source) == (70, "as typed")
 
 

@@ -383,6 +383,6 @@ def test_what_was_sent_and_never_asked_about_is_gone_once_the_page_is_closed(mon
     monkeypatch.setattr(asking.Asking, "loaded", lambda self: model.load("tiny", "cpu"))
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "")
-    serve.serve("tiny", "127.0.0.1", None, 1.0, 30)
+    serve.serve(asking.Asking(model="tiny"), "127.0.0.1", None, 1.0, 30)
     assert not seen[0].exists()
     assert not seen[0].parents[1].exists()

@@ -144,13 +144,16 @@ def test_ask_says_which_photos_it_saw_and_one_line_for_each_answer(monkeypatch, 
     facts = asked(monkeypatch, capsys, task, *words)
     seen = [word for word in words if word in (PHOTO, RIGHT)]
     assert facts["task"] == task
+    known = {"focal_px": 994.978, "focal_relative_std": None, "focal_from": "given"}
     assert facts["photos"] == [
-        {"path": path, "width": 741, "height": 500, "focal_px": 994.978} for path in seen
+        {"path": path, "width": 741, "height": 500, **known} for path in seen
     ]
     assert all(0 < answer["probability"] <= 1 for answer in facts["answers"])
     assert vlm3(monkeypatch, "ask", task, *words, *FOCAL) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[: len(seen)] == [f"{path}: 741x500 px, focal length 995 px" for path in seen]
+    assert lines[: len(seen)] == [
+        f"{path}: 741x500 px, focal length 995 px (given)" for path in seen
+    ]
     told = lines[len(seen) + 1 :][: len(facts["answers"])]
     for line, answer in zip(told, facts["answers"], strict=True):
         assert answer["text"] in line

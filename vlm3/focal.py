@@ -25,7 +25,8 @@ PAD_VALUE = 127  # mid-grey is about zero after the model's normalisation
 NO_FOCAL = (
     "no focal length known for this {} image. Three ways out: (1) give it, as a Camera or in "
     "pixels (focal_px, --focal-px); (2) take the original photo, whose EXIF data name its focal "
-    "length; (3) pass calibrator=f, a function from the HxWx3 uint8 image to a Camera."
+    "length; (3) have it estimated from the picture: --calibrate depthpro, or calibrator=f, a "
+    "function from the HxWx3 uint8 image to a Camera, such as vlm3.sources.calibrate.get(name)."
 )
 
 

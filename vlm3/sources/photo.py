@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
@@ -46,6 +47,23 @@ HEIF = b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"
 _lifting = threading.Lock()
 
 
+class Photo(NamedTuple):
+    """A photo before its camera is known: all that can tell the focal length.
+
+    image: HxWx3 uint8; path: of its file, None for pixels without one; noted: what EXIF tells,
+    where it can be believed.
+    """
+
+    image: np.ndarray
+    path: Path | None = None
+    noted: exif.Noted | None = None
+
+    def camera(self, focal_px: float) -> Camera:
+        """With this focal length in both directions, and the principal point in the middle."""
+        height, width = self.image.shape[:2]
+        return Camera(focal_px, focal_px, width / 2, height / 2, width, height)
+
+
 def open_photo(
     path: str | Path,
     focal_px: float | None = None,
@@ -55,24 +73,29 @@ def open_photo(
     """Read a photo with its camera, whose principal point is taken to be in the centre.
 
     See `read_rgb` for what can be read. The focal length is focal_px if given, else from EXIF (see
-    `vlm3.sources.exif`), else the calibrator's. The image is turned the right way up, unless
-    as_stored: for labels that count pixels of the file's raster. Raises FileNotFoundError or
-    ValueError, naming the file, for what cannot be read, has no focal length, or is a panorama
-    (which opens with focal_px).
+    `vlm3.sources.exif`), else the calibrator's; `vlm3.sources.calibrate.opened` asks one by its
+    name, also where EXIF knows. The image is turned the right way up, unless as_stored: for labels
+    that count pixels of the file's raster. Raises FileNotFoundError or ValueError, naming the file,
+    for what cannot be read, has no focal length, or is a panorama (which opens with focal_px).
     """
-    photo, turn = _read(Path(path))
-    if focal_px is None:
-        if kind := exif.panorama(photo):
-            raise ValueError(f"{path}: {PANORAMA.format(kind)}")
-        focal_px = exif.focal_from_exif(photo)
-    image = _rgb(path, photo, None if as_stored else turn)
+    photo = read_photo(path, as_stored, panoramas=focal_px is not None)
+    if focal_px is None and photo.noted:
+        focal_px = photo.noted.focal_px
     try:
         if focal_px is None:
-            return View(image, calibrated(image, calibrator))
-        height, width = image.shape[:2]
-        return View(image, Camera(focal_px, focal_px, width / 2, height / 2, width, height))
+            return View(photo.image, calibrated(photo.image, calibrator))
+        return View(photo.image, photo.camera(focal_px))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def read_photo(path: str | Path, as_stored: bool = False, panoramas: bool = False) -> Photo:
+    """A photo without its camera, turned and refused as by `open_photo`; panoramas: take them."""
+    photo, turn = _read(Path(path))
+    if not panoramas and (kind := exif.panorama(photo)):
+        raise ValueError(f"{path}: {PANORAMA.format(kind)}")
+    noted = exif.noted(photo)
+    return Photo(_rgb(path, photo, None if as_stored else turn), Path(path), noted)
 
 
 def read_rgb(path: str | Path) -> np.ndarray:

@@ -5,7 +5,8 @@ Shotton et al. 2013, Microsoft Research; research only. A folder, or each folder
 unknown), `.pose.txt` (4x4 world_from_cam, x right, y down, z forward, metres), and, for objects,
 `.label.png` (the same number wherever the same object is seen, 0 for none). The camera is that of
 `camera-intrinsics.txt` (3x3, principal point counted from pixel centres) in the folder or one above
-it, else, at 640x480, the nominal one of 7-Scenes. `meta.json` may say `depth_units_per_m` and
+it, else what a calibrator says of the photograph, where one is named (`vlm3.sources.calibrate`),
+else, at 640x480, the nominal one of 7-Scenes. `meta.json` may say `depth_units_per_m` and
 `invalid`.
 
 The depth of 7-Scenes is that of the Kinect's own camera, some pixels beside the photograph.
@@ -19,8 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from vlm3.geometry import Camera
+from vlm3.sources import calibrate as calibrators
 from vlm3.sources.boxed import outlined
-from vlm3.sources.photo import read_rgb
+from vlm3.sources.photo import Photo, read_photo
 from vlm3.sources.reading import Frame, Reader, files
 from vlm3.views import View
 
@@ -47,17 +49,23 @@ class Rgbd(Reader):
     A scene is the first folder below root, or root itself where the frames, or the sequences of one
     place of 7-Scenes, `seq-01` and so on, lie in it: all its poses are of one world. objects:
     (first, last, step): labels from first to last are objects, each of which has `step` numbers;
-    without it no label is read.
+    without it no label is read. calibrate: the name of a calibrator, for photographs without
+    camera-intrinsics.txt.
     """
 
     layout = "frame-000000.color.png and so on, or with folders of them"
 
     def __init__(
-        self, root, scenes="*", frames=(0, None), objects: tuple[int, int, int] | None = None
+        self,
+        root,
+        scenes="*",
+        frames=(0, None),
+        objects: tuple[int, int, int] | None = None,
+        calibrate: str | None = None,
     ):
         if objects is not None and (not isinstance(objects, Sequence) or len(objects) != 3):
             raise ValueError(f"objects is (first, last, step), as of labels, got {objects!r}")
-        self.objects = objects
+        self.objects, self.calibrate = objects, calibrate
         super().__init__(root, scenes, frames)
 
     def _frames(self) -> Iterator[_Frame]:
@@ -69,31 +77,34 @@ class Rgbd(Reader):
                 yield _Frame(scene, (below / found[1]).as_posix(), path)
 
     def _view(self, frame: _Frame) -> View:
-        image = read_rgb(frame.photo)
-        height, width = image.shape[:2]
-        camera = self._camera(frame.photo, width, height)
+        photo = read_photo(frame.photo, as_stored=True, panoramas=True)
+        height, width = photo.image.shape[:2]
+        camera = self._camera(photo, width, height)
         depth_m = self._depth(frame)
         if depth_m is not None and depth_m.shape != (height, width):
             raise ValueError(
                 f"{frame.beside('.depth.png')}: is {depth_m.shape[1]}x{depth_m.shape[0]}, its "
                 f"photograph {width}x{height}: bring both to one camera and one size"
             )
-        view = View(image, camera, depth_m, world_from_cam=_pose(frame))
+        view = View(photo.image, camera, depth_m, world_from_cam=_pose(frame))
         labels = frame.beside(".label.png") if self.objects else None
         if labels is None or view.depth_m is None:
             return view
         return replace(view, boxes=outlined(view, _objects(labels, view.size, *self.objects)))
 
-    def _camera(self, photo: Path, width: int, height: int) -> Camera:
-        for place in photo.parents:
+    def _camera(self, photo: Photo, width: int, height: int) -> Camera:
+        for place in photo.path.parents:
             if (path := place / "camera-intrinsics.txt").is_file():
                 return Camera.from_opencv(files.matrix(path, (3, 3), WRITTEN), width, height)
             if place == self.root:
                 break
+        if self.calibrate:
+            return photo.camera(calibrators.get(self.calibrate).focal(photo).focal_px)
         if (width, height) != SIZE:
             raise ValueError(
-                f"{photo}: is {width}x{height}, so not as 7-Scenes has it, and no "
-                f"camera-intrinsics.txt lies beside it or in a folder above: {WRITTEN}"
+                f"{photo.path}: is {width}x{height}, so not as 7-Scenes has it, and no "
+                f"camera-intrinsics.txt lies beside it or in a folder above: {WRITTEN}, or name a "
+                "calibrator, such as calibrate = 'exif'"
             )
         return Camera.from_opencv(NOMINAL, width, height)
 

@@ -15,7 +15,7 @@ import numpy as np
 import tyro
 
 from vlm3 import tasks
-from vlm3.sources.photo import open_photo
+from vlm3.sources import calibrate as calibrators
 from vlm3.terminal import facts, shown, typed
 from vlm3.views import QA, View
 
@@ -47,11 +47,12 @@ class Asking:
 
     Args:
         photos: any pictures that Pillow reads.
-        focal_px: their focal length in pixels; without it, EXIF must know.
+        focal_px: their focal length in pixels; without it, a calibrator or EXIF must know.
+        calibrate: who says it where --focal-px does not: depthpro, anycalib, geocalib, exif, or
+            package.module:function; also where EXIF knows, which counts without this option.
         model: tiny, a folder, or a hub name.
-        lessons: how the model was taught, where its folder does not say so: a file of yours, the
-            folder of your copy of the authors' release, or "words" for a model that was taught
-            none.
+        lessons: how it was taught, where its folder does not say so: a file of yours, the folder
+            of your copy of the authors' release, or "words" for a model that was taught none.
         json: print one JSON object instead of text.
         save: draw the answers on the photos and write them to this file (.png, .jpg, .pdf, ...).
         seed: another seed, other wordings of the questions, of a model that was taught several.
@@ -60,19 +61,22 @@ class Asking:
     name: ClassVar[str]
     photos: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     focal_px: float | None = None
+    calibrate: str | None = None
     model: str = "tiny"
     lessons: str = ""
     json: bool = False
     save: Path | None = None
     seed: int = 0
 
-    def opened(self) -> tuple[View, ...]:
-        """The photos. ValueError for another number of them than the task asks about."""
+    def opened(self) -> tuple[calibrators.Calibrated, ...]:
+        """The photos with what is known of their focal lengths. ValueError for another number of
+        them than the task asks about."""
         wanted = tasks.get(self.name).views
         if len(self.photos) != wanted:
             photos = f"{wanted} photo{'s' * (wanted - 1)}"
             raise ValueError(f"{self.name} asks about {photos}, got {len(self.photos)}")
-        return tuple(open_photo(path, self.focal_px) for path in self.photos)
+        known = self.focal_px, self.calibrate
+        return tuple(calibrators.opened(path, *known) for path in self.photos)
 
     def loaded(self) -> "VLM":
         """The model, on the GPU where there is one; on a CPU in float32."""
@@ -83,8 +87,7 @@ class Asking:
             from vlm3.terminal import ask  # noqa: F401, loaded here for those that ask
 
         lessons.demand(self.model, self.lessons)  # before anything is downloaded
-        cuda = torch.cuda.is_available()
-        where = ("cuda", None) if cuda else ("cpu", torch.float32)
+        where = ("cuda", None) if torch.cuda.is_available() else ("cpu", torch.float32)
         return model.load(self.model, *where, self.lessons)
 
     def views(self, photos: Sequence[View]) -> Sequence[View]:
@@ -306,13 +309,13 @@ def report(asking: Asking) -> Said:
     return reported(asking, asking.opened())
 
 
-def reported(asking: Asking, views: Sequence[View]) -> Said:
+def reported(asking: Asking, opened: Sequence[calibrators.Calibrated]) -> Said:
     """The same about photos that are open."""
-    said, photos = asking.said(*views), list(zip(map(str, asking.photos), views, strict=True))
+    said = asking.said(*(view for view, _ in opened))
+    photos = list(zip(map(str, asking.photos), opened, strict=True))
     told = {"task": asking.name, "model": asking.model, "photos": [facts.photo(*p) for p in photos]}
     heads = [
-        f"{path}: {v.size[0]}x{v.size[1]} px, focal length {v.camera.fx:.0f} px"
-        for path, v in photos
+        f"{path}: {'x'.join(map(str, v.size))} px, {facts.focal(f)}" for path, (v, f) in photos
     ]
     notes = [TOY] if asking.model == "tiny" else []
     return Said(told | said.facts, heads + said.lines + notes, said.draw)

@@ -3,24 +3,19 @@
 import json
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Union
 
-import numpy as np
 import tyro
-from PIL import Image
 
-import vlm3
-from vlm3 import disk, tasks
+from vlm3 import tasks
 from vlm3.mixture import NoSample
-from vlm3.qwen.architecture import BLOCK
-from vlm3.terminal import asking, shown, typed
+from vlm3.terminal import asking, drawing, shown
 from vlm3.terminal.benching import Benches
 from vlm3.terminal.comparing import compare
 from vlm3.terminal.data import Data
 from vlm3.terminal.doctor import doctor
 from vlm3.terminal.exchanging import exchange
+from vlm3.terminal.showing import questions, rooms, unify
 from vlm3.training.config import PRESETS, Config, described
 
 Presets = tyro.conf.OmitArgPrefixes[
@@ -41,47 +36,16 @@ Presets = tyro.conf.OmitArgPrefixes[
 ]
 
 
-def unify(
-    photo: Annotated[Path, tyro.conf.Positional],
-    focal_px: float | None = None,
-    fit: Literal["pad", "crop", "stretch"] = "pad",
-    max_pixels: int | None = None,
-    save: Path | None = None,
-) -> int:
-    """Bring a photo to a focal length of 1000 px, and show it before and after.
-
-    Args:
-        photo: any picture that Pillow reads.
-        focal_px: its focal length in pixels; without it, EXIF must know.
-        fit: how to come to multiples of 32.
-        max_pixels: keep no more than this, around the centre.
-        save: write both pictures, drawn to scale, to this file (.png, .jpg, .pdf, ...).
-    """
-    _writable(save, photo)
-    before = vlm3.open_photo(photo, focal_px)
-    after = vlm3.unify_focal(before, fit=fit, max_pixels=max_pixels)
-    print(f"{'':8}{'size':>12}{'fx':>10}{'fy':>10}{'cx':>10}{'cy':>10}{'tokens':>8}")
-    for name, view in (("before", before), ("after", after)):
-        c, (width, height) = view.camera, view.size
-        tokens = width * height // BLOCK**2 if view is after else "-"
-        numbers = "".join(f"{number:10.1f}" for number in (c.fx, c.fy, c.cx, c.cy))
-        print(f"{name:8}{f'{width}x{height}':>12}{numbers}{tokens:>8}")
-    if save:
-        _draw(lambda: _both(before, after), save)
-        print(f"saved {save}")
-    return 0
-
-
 def ask(about: asking.Ask) -> int:
     """Ask a model about photos of yours.
 
     Args:
         about: the task, with the photos.
     """
-    _writable(about.save, *about.photos)
+    drawing.demand_writable(about.save, *about.photos)
     said = asking.report(about)
     if about.save:
-        _draw(said.draw, about.save)
+        drawing.draw(said.draw, about.save)
     saved = {"saved": str(about.save)} if about.save else {}
     print(json.dumps(said.facts | saved) if about.json else "\n".join(said.lines))
     if about.save and not about.json:
@@ -91,6 +55,8 @@ def ask(about: asking.Ask) -> int:
 
 def app(
     model: str = "tiny",
+    lessons: str = "",
+    calibrate: str | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
     max_upload: float = 20.0,
@@ -100,6 +66,8 @@ def app(
 
     Args:
         model: tiny, a folder, or a hub name.
+        lessons: how the model was taught, where its folder does not say so, see `vlm3 ask`.
+        calibrate: who says the focal length of a photo in place of EXIF, see `vlm3 ask`.
         host: an address of this computer; by default nobody else can reach the page.
         port: where it listens; without it, the first free one from 7860.
         max_upload: the largest file of a photo, in MB.
@@ -107,73 +75,8 @@ def app(
     """
     from vlm3.terminal.app.serve import serve
 
-    serve(model, host, port, max_upload, keep_minutes)
-    return 0
-
-
-def questions(
-    photos: Annotated[tuple[Path, ...], tyro.conf.Positional],
-    task: Literal[tasks.NAMES] = "depth",
-    n: int = 4,
-    focal_px: float | None = None,
-    box: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = (),
-    seed: int = 0,
-) -> int:
-    """Print what a task would ask about a photo of yours, or about two: what a model is given to
-    answer.
-
-    Args:
-        photos: one, or two for correspondence and pose.
-        task: what is asked.
-        n: how many questions.
-        focal_px: focal length of the photos in pixels; without it, EXIF must know.
-        box: an object as xmin,ymin,xmax,ymax in pixels of the photo; say it at least twice for
-            objects.
-        seed: another seed, other pixels and other wordings.
-    """
-    wanted = tasks.get(task).views
-    if len(photos) != wanted:
-        raise ValueError(f"{task} asks about {wanted} photo{'s' * (wanted - 1)}, got {len(photos)}")
-    rng = np.random.default_rng(seed)
-    opened = [vlm3.open_photo(path, focal_px) for path in photos]
-    views = [
-        vlm3.unify_focal(_labelled(view, box, shift_m=0.1 * k)) for k, view in enumerate(opened)
-    ]
-    for qa in tasks.get(task).ask(views, n, rng):
-        print(qa.question)
-    return 0
-
-
-def _labelled(view: vlm3.View, boxes: tuple[str, ...], shift_m: float) -> vlm3.View:
-    """The view with made-up depth and pose: enough to be asked about, and no answer of theirs is
-    ever shown."""
-    pose = np.eye(4)
-    pose[0, 3] = shift_m
-    depth_m = np.ones(view.image.shape[:2], np.float32)
-    boxes = typed.boxes(boxes)
-    return vlm3.View(view.image, view.camera, depth_m, world_from_cam=pose, boxes=boxes)
-
-
-def rooms(
-    save: Annotated[Path, tyro.conf.Positional],
-    collection: str = "medium",
-    n: int = 6,
-    views: int = 2,
-    seed: int = 0,
-) -> int:
-    """Write a contact sheet of toy rooms: each scene's views and their depth.
-
-    Args:
-        save: the picture to write (.png, .jpg, ...).
-        collection: small, medium, large or endless.
-        n: how many scenes.
-        views: how many cameras in each.
-        seed: another seed, other rooms.
-    """
-    from vlm3.sources.rooms import contact_sheet
-
-    _write(save, Image.fromarray(contact_sheet(collection, n, views, seed=seed)).save)
-    print(f"saved {save}")
+    asked = asking.Asking(model=model, lessons=lessons, calibrate=calibrate)
+    serve(asked, host, port, max_upload, keep_minutes)
     return 0
 
 
@@ -263,7 +166,7 @@ def data(what: Data) -> int:
         what: what is done.
     """
     if getattr(what, "save", None):
-        _writable(what.save)
+        drawing.demand_writable(what.save)
         import matplotlib
 
         matplotlib.use("Agg")  # no screen
@@ -294,43 +197,3 @@ def main() -> None:
         print("vlm3: stopped", file=sys.stderr)
         code = 130
     sys.exit(code)
-
-
-def _both(before: vlm3.View, after: vlm3.View):
-    from vlm3.pages import figures
-
-    titles = [
-        f"{name}: f = {v.camera.fx:.0f} px" for name, v in (("before", before), ("after", after))
-    ]
-    return figures.to_scale([before, after], titles, width=12)[0].figure
-
-
-def _draw(make: Callable[[], Any], path: Path) -> None:
-    """Make a figure without a screen and save it."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    figure = make()
-    _write(path, lambda draft: figure.savefig(draft, dpi=150, bbox_inches="tight"))
-
-
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".pdf", ".svg")
-
-
-def _writable(path: Path | None, *photos: Path) -> None:
-    """Complain before the work is done about a place where its picture cannot go."""
-    if path is None:
-        return
-    if path.resolve() in [photo.resolve() for photo in photos]:
-        raise ValueError(f"--save {path} is the photo itself: choose another name")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"cannot save {path}: there is no folder {path.parent}")
-    if path.suffix.lower() not in PICTURES or path.is_dir():
-        kinds = f"{', '.join(PICTURES[:-1])} or {PICTURES[-1]}"
-        raise ValueError(f"cannot save {path}: give a file name that ends in {kinds}")
-
-
-def _write(path: Path, save: Callable[[Path], object]) -> None:
-    _writable(path)
-    with disk.whole(path) as draft:
-        save(draft)

@@ -5,16 +5,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlm3.views import View
+from vlm3.sources.calibrate import Calibrated, Focal
 
 if TYPE_CHECKING:
     from vlm3.scoring.spread import Spread
     from vlm3.terminal.ask import Reading
 
 
-def photo(path: str, view: View) -> dict:
-    width, height = view.size
-    return {"path": path, "width": width, "height": height, "focal_px": view.camera.fx}
+def photo(path: str, opened: Calibrated) -> dict:
+    (width, height), focal = opened.view.size, opened.focal
+    sure = {"focal_relative_std": focal.relative_std, "focal_from": focal.origin}
+    return {"path": path, "width": width, "height": height, "focal_px": focal.focal_px, **sure}
+
+
+def focal(known: Focal) -> str:
+    """The same for people: "focal length 2912 px +- 1.1 % (exif)"."""
+    std = known.relative_std
+    sure = "" if std is None else f" +- {100 * std:.2g} %"
+    return f"focal length {known.focal_px:.0f} px{sure} ({known.origin})"
 
 
 def words(reading: "Reading") -> dict:

@@ -29,7 +29,7 @@ def page(host: Host, keep_minutes: float) -> gr.Blocks:
         parts = laid_out(host.model, keep_minutes, shown)
         blocks.load(lambda: _example(_FIRST).photos, None, parts.inputs.photos, **_OURS)
         ask = _asking(host, parts)
-        _task_and_photos(parts, ask, _whole(host, parts))
+        _task_and_photos(host, parts, ask, _whole(host, parts))
     return blocks
 
 
@@ -78,7 +78,7 @@ def _whole(host: Host, parts: Page) -> Any:
     return whole
 
 
-def _task_and_photos(parts: Page, ask: Callable[[Callable], Any], whole: Any) -> None:
+def _task_and_photos(host: Host, parts: Page, ask: Callable[[Callable], Any], whole: Any) -> None:
     """What takes the place of what was there before, and ends what was asked of it."""
     inputs, outputs, mapping = parts.inputs, parts.outputs, parts.mapping
     changing = [parts.drops[1], outputs.second, *inputs[3:6], mapping.group]
@@ -86,7 +86,7 @@ def _task_and_photos(parts: Page, ask: Callable[[Callable], Any], whole: Any) ->
     _redraw(parts, fitted.then)
     news = [inputs.photos, inputs.focal, inputs.at, inputs.boxes, *outputs, mapping.shown]
     for place, drop in enumerate(parts.drops):
-        took = partial(_dropped, place)
+        took = partial(_dropped, host, place)
         drop.upload(took, [drop, *inputs], [drop, *news], cancels=[whole], **_OURS)
     for name, button in zip(EXAMPLES, parts.examples, strict=True):
         taken = partial(_exemplified, name)
@@ -109,10 +109,10 @@ def _fitting(task: str) -> list[dict]:
     return [gr.update(visible=each) for each in wanted]
 
 
-def _dropped(place: int, path: str, *given: Any) -> list:
+def _dropped(host: Host, place: int, path: str, *given: Any) -> list:
     """A photo took a place; the drop is free again."""
     try:
-        visit = visits.dropped(Visit(*given), place, photos.read(Path(path)))
+        visit = visits.dropped(Visit(*given), place, photos.read(Path(path), host.calibrate))
     except ValueError as error:
         return [None, *[gr.skip()] * 6, answers.fault(error), gr.skip()]
     return [None, *_news(visit)]
@@ -132,7 +132,7 @@ def _news(visit: Visit) -> list:
 def _grown(host: Host, detail: str, *given: Any) -> Iterator[str]:
     """The map as it grows; at its end the cloud and the files."""
     try:
-        (view,) = visits.opened(Visit(*given)._replace(task="depth"))
+        ((view, _),) = visits.opened(Visit(*given)._replace(task="depth"))
         yield answers.waiting("Asking about the first pixels ...")
         for grown in maps.growing(host, view, maps.strides(view.size, detail)):
             yield maps.shown(grown)

@@ -8,7 +8,9 @@ from typing import NamedTuple
 from PIL import Image
 
 from vlm3.geometry import Camera
+from vlm3.sources import calibrate as calibrators
 from vlm3.sources import exif
+from vlm3.sources.calibrate import Calibrated, Focal
 from vlm3.sources.photo import SMALL_PIXELS, open_photo
 from vlm3.views import View
 
@@ -31,20 +33,24 @@ class Photo(NamedTuple):
     alt: str = "your photo"
 
 
-def read(path: Path) -> Photo:
-    """A photo from a file, which is deleted. ValueError, naming it, for what cannot be read."""
+def read(path: Path, calibrate: str | None = None) -> Photo:
+    """A photo from a file, which is deleted; calibrate: who says its focal length, see
+    `vlm3.sources.calibrate`. ValueError, naming it, for what cannot be read."""
     try:
-        return _read(path)
+        return _read(path, calibrate)
     except (ValueError, OSError) as error:
         raise ValueError(_named(error, path)) from None
     finally:
         path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Photo:
+def _read(path: Path, calibrate: str | None) -> Photo:
     _refuse_giants(path)
     try:
-        return Photo(path.name, open_photo(path, calibrator=_unknown))
+        if calibrate is None:
+            return Photo(path.name, open_photo(path, calibrator=_unknown))
+        view, focal = calibrators.opened(path, name=calibrate)
+        return Photo(path.name, view, f"by {focal.origin}")
     except ValueError as error:
         # the picture can be shown all the same while its focal length is typed
         image = open_photo(path, focal_px=1.0).image
@@ -87,23 +93,24 @@ def focal_px(typed: str, size: tuple[int, int]) -> float | None:
     return number * math.hypot(*size) / exif.FILM_MM
 
 
-def taken(photo: Photo, typed: str) -> tuple[View, str]:
+def taken(photo: Photo, typed: str) -> Calibrated:
     """The photo with a focal length, and who tells it. ValueError where nobody does."""
     width, height = photo.view.size
     px = focal_px(typed, photo.view.size)
     if px is not None:
         camera = Camera(px, px, width / 2, height / 2, width, height)
-        return View(photo.view.image, camera, photo.view.depth_m), "as typed"
+        view = View(photo.view.image, camera, photo.view.depth_m)
+        return Calibrated(view, Focal(px, origin="as typed"))
     if photo.view.camera is None:
         raise ValueError(photo.why)
-    return photo.view, photo.source
+    return Calibrated(photo.view, Focal(photo.view.camera.fx, origin=photo.source))
 
 
 def described(photo: Photo, typed: str) -> str:
     """A line below a picture: its name, its size, its focal length and who tells it."""
     size = "x".join(map(str, photo.view.size))
     try:
-        view, source = taken(photo, typed)
+        _, focal = taken(photo, typed)
     except ValueError:
         return f"{photo.name}: {size} px, focal length not known yet"
-    return f"{photo.name}: {size} px, focal length {view.camera.fx:.0f} px, {source}"
+    return f"{photo.name}: {size} px, focal length {focal.focal_px:.0f} px, {focal.origin}"

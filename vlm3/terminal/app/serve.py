@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import gradio as gr
 
     from vlm3.terminal.app.visits import Host
+    from vlm3.terminal.asking import Asking
 
 VISITORS = 50  # whose photos are remembered at once
 OPEN = (
@@ -77,18 +78,18 @@ def launched(
 
 
 def serve(
-    model: str, host: str, port: int | None, max_upload_mb: float, keep_minutes: float
+    asked: "Asking", host: str, port: int | None, max_upload_mb: float, keep_minutes: float
 ) -> None:
-    """Serve the page until Ctrl-C or a signal to end."""
+    """Serve the page until Ctrl-C or a signal to end; asked: of which model, and who says focal
+    lengths."""
     check(host, port, max_upload_mb, keep_minutes)
-    from vlm3.terminal import asking
     from vlm3.terminal.app.visits import Host
 
     with tempfile.TemporaryDirectory(prefix="vlm3-app-") as folder:
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_ANALYTICS_ENABLED": "False"}
-        answering = Host(asking.Asking(model=model).loaded(), model)
+        answering = Host(asked.loaded(), asked.model, asked.calibrate)
         blocks = launched(answering, host, port, max_upload_mb, keep_minutes)
-        print(f"{model} answers at {blocks.local_url} until Ctrl-C", flush=True)
+        print(f"{asked.model} answers at {blocks.local_url} until Ctrl-C", flush=True)
         try:
             _until_told()
         finally:

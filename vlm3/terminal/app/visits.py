@@ -10,6 +10,7 @@ import numpy as np
 
 from vlm3 import tasks
 from vlm3.focal import PAD_VALUE
+from vlm3.sources.calibrate import Calibrated
 from vlm3.terminal import asking, typed
 from vlm3.terminal.app import answers, links, pictures
 from vlm3.terminal.app.photos import KNOWN, Photo, described, taken
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
 
 
 class Host(NamedTuple):
-    """Who answers: a model, the name by which it was loaded, and whose turn it is to ask it."""
+    """Who answers: a model, the name by which it was loaded, who says focal lengths (None: EXIF),
+    and whose turn it is to ask it."""
 
     vlm: "VLM"
     model: str
+    calibrate: str | None = None
     turn: Lock = Lock()
 
 
@@ -77,14 +80,14 @@ def needed(visit: Visit) -> list[tuple[Photo | None, str]]:
     return list(both)[: wanted(visit.task)]
 
 
-def opened(visit: Visit) -> list[View]:
+def opened(visit: Visit) -> list[Calibrated]:
     """The photos that a task needs, with their cameras. ValueError where one lacks something."""
-    views = []
+    found = []
     for photo, name in needed(visit):
         if photo is None:
             raise ValueError(f"{visit.task} needs {name}: drop one above, or take an example")
-        views.append(taken(photo, visit.focal)[0])
-    return views
+        found.append(taken(photo, visit.focal))
+    return found
 
 
 def dropped(visit: Visit, place: int, photo: Photo) -> Visit:
@@ -117,19 +120,19 @@ def _questions(visit: Visit) -> tuple[str, ...]:
 def answered(host: Host, visit: Visit) -> Shown:
     """Ask, and show what was said; what goes wrong is shown in its place."""
     try:
-        views = opened(visit)
-        asked = about(host, visit)
+        found = opened(visit)
+        views, asked = [each.view for each in found], about(host, visit)
         with host.turn:
-            facts = asking.reported(asked, views).facts
+            facts = asking.reported(asked, found).facts
             blind = asked.said(*map(_grey, views)).facts if visit.blind else None
-        found = answers.rows(host.vlm.task(visit.task), facts, blind, _truths(visit, views))
+        rows = answers.rows(host.vlm.task(visit.task), facts, blind, _truths(visit, views))
     except (ValueError, OSError, ArithmeticError, ImportError) as error:
         return pointed(visit)._replace(answer=answers.fault(error))
     kind = next((k for k in answers.WORDS if any(k in a for a in facts["answers"])), "value")
     note = asking.TOY if host.model == "tiny" else ""
-    first, second = drawn(visit, facts["answers"], [row.value for row in found])
+    first, second = drawn(visit, facts["answers"], [row.value for row in rows])
     saved = links.link("answers.json", links.json_bytes(facts), "application/json")
-    return Shown(first, second, answers.card(found, kind, note, saved))
+    return Shown(first, second, answers.card(rows, kind, note, saved))
 
 
 def _grey(view: View) -> View:
