@@ -308,3 +308,17 @@ def test_a_model_that_learns_from_a_source_is_asked_with_its_sizes():
     taught = Mixture({"some": source}).taught
     assert lessons.lesson(taught, "correspondence").sizing == source.sizing
     assert Lesson(**Mixture({"a": Source([view], "depth", 3, 500)}).taught["depth"]).fit == "pad"
+
+
+def test_where_pictures_have_one_size_a_photo_needs_no_focal_length(
+    photo, copy, tmp_path, monkeypatch, capsys
+):
+    folder = hub.checkpoint(tmp_path / "VLM3-corr", "<think>abc</think>(12, 34)")
+    said = ["vlm3", "ask", "correspondence", str(photo), str(photo), "--at", "30,50", "--json"]
+    monkeypatch.setattr(sys, "argv", [*said, "--model", str(folder), "--lessons", str(copy)])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    told = json.loads(capsys.readouterr().out)
+    assert told["photos"][0]["focal_from"].endswith("noted_or_any")
+    # thousandths of the picture, whatever its lens
+    assert told["answers"][0]["match"] == pytest.approx([0.012 * 300, 0.034 * 200], abs=0.3)

@@ -15,8 +15,9 @@ import numpy as np
 import tyro
 
 from vlm3 import tasks
-from vlm3.sources import calibrate as calibrators
+from vlm3.sources.calibrate import Calibrated
 from vlm3.terminal import facts, shown, typed
+from vlm3.terminal.opening import opened
 from vlm3.views import QA, View
 
 if TYPE_CHECKING:
@@ -68,15 +69,9 @@ class Asking:
     save: Path | None = None
     seed: int = 0
 
-    def opened(self) -> tuple[calibrators.Calibrated, ...]:
-        """The photos with what is known of their focal lengths. ValueError for another number of
-        them than the task asks about."""
-        wanted = tasks.get(self.name).views
-        if len(self.photos) != wanted:
-            photos = f"{wanted} photo{'s' * (wanted - 1)}"
-            raise ValueError(f"{self.name} asks about {photos}, got {len(self.photos)}")
-        known = self.focal_px, self.calibrate
-        return tuple(calibrators.opened(path, *known) for path in self.photos)
+    def opened(self) -> tuple[Calibrated, ...]:
+        """The photos with what is known of their focal lengths."""
+        return opened(self.photos, self.name, self.focal_px, self.calibrate, self.lessons)
 
     def loaded(self) -> "VLM":
         """The model, on the GPU where there is one; on a CPU in float32."""
@@ -309,10 +304,10 @@ def report(asking: Asking) -> Said:
     return reported(asking, asking.opened())
 
 
-def reported(asking: Asking, opened: Sequence[calibrators.Calibrated]) -> Said:
+def reported(asking: Asking, views: Sequence[Calibrated]) -> Said:
     """The same about photos that are open."""
-    said = asking.said(*(view for view, _ in opened))
-    photos = list(zip(map(str, asking.photos), opened, strict=True))
+    said = asking.said(*(view for view, _ in views))
+    photos = list(zip(map(str, asking.photos), views, strict=True))
     told = {"task": asking.name, "model": asking.model, "photos": [facts.photo(*p) for p in photos]}
     heads = [
         f"{path}: {'x'.join(map(str, v.size))} px, {facts.focal(f)}" for path, (v, f) in photos
