@@ -163,6 +163,10 @@ def test_what_is_measured_has_the_blind_answers_and_the_foreseen_ones_beside_it(
     true = found["ratios"]["1.0"]
     assert true["model"] == found["blind"]["constant"] == true["expected"]
     assert true["perfect"] == {"delta_1": 1.0}
+    widest = [
+        max(int(size.split("x")[0]) for size in each["sizes"]) for each in found["ratios"].values()
+    ]
+    assert widest[0] > widest[1]  # too short a focal length makes the picture larger
 
 
 def test_a_view_and_a_pair_are_claimed_as_what_they_are(source):
