@@ -3,8 +3,10 @@
 import base64
 import io
 import json
+import os
 import re
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -397,6 +399,16 @@ def run(monkeypatch, *words: str) -> int:
     with pytest.raises(SystemExit) as end:
         cli.main()
     return end.value.code
+
+
+def test_what_was_sent_longer_ago_is_swept_and_the_rest_stays(tmp_path):
+    old, new = tmp_path / "a" / "old.png", tmp_path / "b" / "new.png"
+    for path in (old, new):
+        path.parent.mkdir()
+        path.touch()
+    os.utime(old, (time.time() - 100,) * 2)
+    serve.sweep(tmp_path, keep_s=60)
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_rows_of_many_answers_have_what_was_asked_above_them():

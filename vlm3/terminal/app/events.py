@@ -24,8 +24,7 @@ def _example(name: str) -> Example:
 def page(host: Host, keep_minutes: float) -> gr.Blocks:
     """The page of a model; photos of a visitor are forgotten after keep_minutes."""
     shown = visits.pointed(Visit("depth", _example(_FIRST).photos))
-    cleaning = 60, round(60 * keep_minutes)
-    with gr.Blocks(title="vlm3", analytics_enabled=False, delete_cache=cleaning) as blocks:
+    with gr.Blocks(title="vlm3", analytics_enabled=False) as blocks:
         parts = laid_out(host.model, keep_minutes, shown)
         blocks.load(lambda: _example(_FIRST).photos, None, parts.inputs.photos, **_OURS)
         ask = _asking(host, parts)

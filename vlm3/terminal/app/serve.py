@@ -5,6 +5,9 @@ import os
 import signal
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
@@ -91,14 +94,23 @@ def serve(
         blocks = launched(answering, host, port, max_upload_mb, keep_minutes)
         print(f"{asked.model} answers at {blocks.local_url} until Ctrl-C", flush=True)
         try:
-            _until_told()
+            _until_told(lambda: sweep(Path(folder), 60 * keep_minutes))
         finally:
             blocks.close(verbose=False)
 
 
-def _until_told() -> None:
+def sweep(folder: Path, keep_s: float) -> None:
+    """Delete what was sent longer ago and never asked about, such as files beyond the limit."""
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # read in the meantime
+            if path.is_file() and time.time() - path.stat().st_mtime > keep_s:
+                path.unlink()
+
+
+def _until_told(meanwhile: Callable[[], None]) -> None:
     """Wait for Ctrl-C, or for the signal that ends services, with time to clean up after both."""
     over = Event()
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, lambda *_: over.set())
-    over.wait()
+    while not over.wait(60):
+        meanwhile()
