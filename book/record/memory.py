@@ -111,7 +111,8 @@ def _logits(vlm: model.VLM, asked: list[dict]) -> torch.Tensor:
 
 def table(found: list[dict]) -> list[str]:
     """The plans as the guide shows them, rows of Markdown: the fuller of one image and two."""
-    rows = ["| GPU | base, rank | tokens at once | checkpointed | GB, computed |", "|---|---|---|---|---|"]  # fmt: skip
+    head = "GPU | base, rank | tokens at once | checkpointed | GB, computed"
+    rows = [f"| {head} |", "|---|---|---|---|---|"]
     for gb in BUDGETS:
         plan = max((p for p in found if p["gpu_gb"] == gb), key=lambda p: p["together"])
         layers = {0: "no layer", 1: "all layers", 2: "every second"}[plan["checkpointing"]]
