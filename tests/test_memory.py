@@ -1,10 +1,12 @@
 """Peak memory as computed, against every tensor of a step counted on a CPU."""
 
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
+from tests.conftest import ROOT
 from vlm3.qwen import attention, model, precision
 from vlm3.terminal import planning
 from vlm3.training import memory, peak
@@ -121,3 +123,19 @@ def test_a_tensor_counts_as_long_as_something_holds_it():
         del loss
         assert seen.now == 800  # the weight and its gradient
     assert seen.most > 1200
+
+
+def test_the_guide_shows_what_is_recorded_and_that_is_what_is_computed():
+    found = json.loads((ROOT / "book/recorded/memory.json").read_text())["results"]
+    page = (ROOT / "book/guide/adapters.md").read_text()
+    for gb in BUDGETS:
+        config = PRESETS[f"depth-lora-{gb}gb"]
+        told = max(p["together"] for p in found["plans"] if p["gpu_gb"] == gb)
+        loads = [memory.Load.typical(views, config.tokens) for views in (1, 2)]
+        settings = memory.settings_of(config.model)
+        needed = max(sum(memory.plan(settings, config, load).values()) for load in loads)
+        assert told == pytest.approx(needed / memory.GB)
+        row = f"| {gb} GB | {config.base}, {config.lora} | {config.tokens} |"
+        assert any(s.startswith(row) and s.endswith(f"| {told:.1f} |") for s in page.splitlines())
+    for each in found["compared"]:
+        assert each["computed"] == pytest.approx(each["measured"], rel=TOLERANCE)

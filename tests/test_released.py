@@ -277,7 +277,7 @@ EVALUATED = {  # entries, what differs in the units of their text, scores of one
 }
 
 
-@pytest.mark.parametrize("task", tasks.NAMES)
+@pytest.mark.parametrize("task", EVALUATED)
 def test_a_mixture_that_names_a_file_is_evaluated_on_its_own_questions(task, tmp_path):
     entries, templates, expected = EVALUATED[task]
     path, config = tmp_path / "labels.json", tmp_path / "mine.toml"
