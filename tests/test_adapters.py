@@ -16,7 +16,7 @@ from transformers import Qwen3VLForConditionalGeneration
 from tests.training import small, state, told
 from vlm3 import parallel
 from vlm3.qwen import adapters, batching, model, network, quantised
-from vlm3.training import checkpoints, sft
+from vlm3.training import checkpoints, sft, sharding
 from vlm3.training.config import Config
 
 IMAGE = np.arange(64 * 96 * 3, dtype=np.uint8).reshape(64, 96, 3)
@@ -230,3 +230,11 @@ def test_another_rank_is_not_gone_on_with_in_silence(config, tmp_path):
     further = replace(config, model=str(config.out / "adapter"), lora=4, out=tmp_path / "on")
     with pytest.raises(ValueError, match="--lora 2"):
         sft.prepared(sft.start(further), further)
+
+
+def test_a_base_in_bits_is_not_held_in_parts(config, monkeypatch):
+    monkeypatch.setattr(sharding.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(sharding.dist, "get_world_size", lambda: 2)
+    net = sft.prepared(sft.start(config), config)
+    with pytest.raises(ValueError, match="--shard 1 gives each process the whole"):
+        sharding.sharded(net, torch.device("cpu"), shard=2)

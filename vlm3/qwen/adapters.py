@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vlm3 import disk
-from vlm3.qwen import files, network
+from vlm3.qwen import files
 from vlm3.qwen.architecture import ADAPTED
 from vlm3.qwen.lessons import write_taught
 
@@ -61,15 +61,21 @@ def there(folder: Path) -> bool:
     return True
 
 
+def begun(name: str) -> Path | None:
+    """The folder of adapters that a model's name means, if it means one."""
+    if name == "tiny" or name.startswith("random:"):
+        return None
+    folder = files.folder_of(name)
+    return folder if there(folder) else None
+
+
 def base_of(name: str) -> str:
     """The model that an adapter was trained on; of anything else its own name, made absolute where
     it is a folder."""
-    if name == "tiny" or name.startswith("random:"):
-        return name
-    folder = files.folder_of(name)
-    if there(folder):
+    if folder := begun(name):
         return read(folder).base
-    return str(folder.resolve()) if Path(name).expanduser().is_dir() else name
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.is_dir() and name != "tiny" else name
 
 
 def read(folder: Path) -> Adapter:
@@ -203,8 +209,3 @@ def save(
 
 def _listed(value: object) -> list | str:
     return sorted(value) if isinstance(value, set) else str(getattr(value, "value", value))
-
-
-def is_adapted(net: torch.nn.Module) -> bool:
-    """Whether `put` has been here."""
-    return network.plain(net) is not net

@@ -23,6 +23,8 @@ from vlm3.qwen.architecture import MERGE, PREPROCESSING, SIZES, TOKENS, TOWER
 from vlm3.qwen.lessons import Lesson, demand, lesson, of, write_taught
 from vlm3.tasks.task import Task
 
+# What others call it.
+Settings = Qwen3VLConfig
 _BINDING = ("patch_size", "temporal_patch_size", "image_mean", "image_std")
 
 

@@ -14,12 +14,11 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from transformers import Qwen3VLConfig
-
 from vlm3 import mixture
 from vlm3.qwen import adapters, files, model, tokenizer
 from vlm3.qwen.architecture import ADAPTED, MERGE
 from vlm3.qwen.batching import Batch, batches
+from vlm3.qwen.model import Settings
 from vlm3.qwen.quantised import BLOCK, OUTER
 from vlm3.training.config import Config
 from vlm3.training.loader import Share
@@ -89,7 +88,7 @@ class Sizes(NamedTuple):
     norms: int
 
 
-def sizes(settings: Qwen3VLConfig) -> Sizes:
+def sizes(settings: Settings) -> Sizes:
     """Counted from the configuration: 4.44 billion for Qwen3-VL-4B."""
     text, vision = settings.text_config, settings.vision_config
     shapes, layers = _shapes(text), text.num_hidden_layers
@@ -117,7 +116,7 @@ def _shapes(text) -> dict[str, tuple[int, int]]:
     return dict(zip(ADAPTED, found, strict=True))
 
 
-def settings_of(name: str) -> Qwen3VLConfig:
+def settings_of(name: str) -> Settings:
     """The configuration of a model by its name, without its weights: those of 4B are known."""
     name = adapters.base_of(name) if Path(name).expanduser().is_dir() else name
     kind, _, size = name.partition(":")
@@ -125,10 +124,10 @@ def settings_of(name: str) -> Qwen3VLConfig:
         return model.config(size)
     if re.search(r"/(Qwen3-VL-4B|VLM3-)", name) and not Path(name).is_dir():
         return model.config("4b")
-    return Qwen3VLConfig.from_dict(files.read_json(files.folder_of(name) / "config.json"))
+    return Settings.from_dict(files.read_json(files.folder_of(name) / "config.json"))
 
 
-def load_of(config: Config, settings: Qwen3VLConfig) -> Load:
+def load_of(config: Config, settings: Settings) -> Load:
     """What goes through at once: the first batch of the mixture, or, where none is named, typical
     samples of two images. Tokens are counted as the packaged tokenizer makes them."""
     if not config.mixture:
@@ -139,7 +138,7 @@ def load_of(config: Config, settings: Qwen3VLConfig) -> Load:
     return Load.of(next(batches(packs, config.tokens)))
 
 
-def plan(settings: Qwen3VLConfig, config: Config, load: Load, gpu: bool = True) -> dict[str, float]:
+def plan(settings: Settings, config: Config, load: Load, gpu: bool = True) -> dict[str, float]:
     """Bytes of each part of the peak, on one GPU that holds the whole network; gpu: with its own
     overhead."""
     counted, half = sizes(settings), config.base != "fp32"
@@ -168,7 +167,7 @@ def _learned(counted: Sizes, config: Config) -> int:
     return text + (0 if "vision" in config.freeze else counted.vision)
 
 
-def _checked(settings: Qwen3VLConfig, config: Config) -> int:
+def _checked(settings: Settings, config: Config) -> int:
     """How many layers of the language model forget what they computed."""
     layers, every = settings.text_config.num_hidden_layers, config.checkpointing
     return math.ceil(layers / every) if every else 0
@@ -179,7 +178,7 @@ def _stream(config: Config) -> int:
     return 4 if config.base == "fp32" else 2
 
 
-def _layer(settings: Qwen3VLConfig, config: Config, load: Load) -> float:
+def _layer(settings: Settings, config: Config, load: Load) -> float:
     """What a layer of the language model keeps for its gradients."""
     text, half = settings.text_config, 2 if config.precision == "bf16" else 4
     wide, heads = text.hidden_size, text.num_attention_heads + text.num_key_value_heads
@@ -204,7 +203,7 @@ def _attention(text, load: Load, half: int, q: int, k: int) -> float:
     return moved + copied + half * q * places
 
 
-def _kept(settings: Qwen3VLConfig, config: Config, load: Load) -> float:
+def _kept(settings: Settings, config: Config, load: Load) -> float:
     """What the layers that forget keep, which is their input, and what all share."""
     text, stream = settings.text_config, _stream(config)
     angles = 2 * text.head_dim * stream + 8 * 3
@@ -215,7 +214,7 @@ def _kept(settings: Qwen3VLConfig, config: Config, load: Load) -> float:
     return load.tokens * (angles + inputs + 4 * text.hidden_size + 4) + tower + head
 
 
-def _tower(settings: Qwen3VLConfig, load: Load, half: int) -> float:
+def _tower(settings: Settings, load: Load, half: int) -> float:
     """What the vision tower keeps where it learns, too, block by block, and copies of its weights
     in bfloat16."""
     vision = settings.vision_config
@@ -224,7 +223,7 @@ def _tower(settings: Qwen3VLConfig, load: Load, half: int) -> float:
     return kept + (2 * sizes(settings).vision if half == 2 else 0)
 
 
-def _images(settings: Qwen3VLConfig, config: Config, load: Load) -> float:
+def _images(settings: Settings, config: Config, load: Load) -> float:
     """Patches as bytes, and, where the tower learns, as numbers; else those are gone by the time
     when most is needed."""
     vision = settings.vision_config
@@ -237,7 +236,7 @@ def _sees(config: Config) -> bool:
     return not config.lora and "vision" not in config.freeze
 
 
-def _working(settings: Qwen3VLConfig, config: Config, load: Load, layer: float) -> float:
+def _working(settings: Settings, config: Config, load: Load, layer: float) -> float:
     """The larger of two moments: the loss, with logits in float32 three times; and a layer in which
     gradients are, with what it computes again, the matrix that it needs, and its gradient."""
     text = settings.text_config

@@ -11,12 +11,11 @@ from dataclasses import replace
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
-from transformers import Qwen3VLConfig
 
 from vlm3 import parallel
 from vlm3.qwen import model, network
 from vlm3.qwen.batching import Batch
-from vlm3.qwen.model import VLM
+from vlm3.qwen.model import VLM, Settings
 from vlm3.training import bench, memory, sft
 from vlm3.training.config import Config
 
@@ -51,7 +50,7 @@ class Peak(TorchDispatchMode):
         self.now -= size
 
 
-def compared(settings: Qwen3VLConfig, config: Config, size: tuple[int, int] = (128, 96)) -> dict:
+def compared(settings: Settings, config: Config, size: tuple[int, int] = (128, 96)) -> dict:
     """Bytes at the peak of a step as `vlm3.training.memory` computes them, and as they are counted
     here, for one sample of the depth task and a network of this configuration."""
     vlm, config = model.new(settings), replace(config, batch=1, peak_tflops=1.0)

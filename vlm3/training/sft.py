@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from vlm3 import mixture, parallel
 from vlm3.mixture import Mixture, NoSample
-from vlm3.qwen import adapters, attention, files, flops, model, quantised
+from vlm3.qwen import adapters, attention, flops, model, quantised
 from vlm3.qwen.architecture import PARTS
 from vlm3.qwen.batching import Batch
 from vlm3.qwen.model import VLM
@@ -287,15 +287,7 @@ def prepared(vlm: VLM, config: Config, device: torch.device | str | None = None)
     if not config.lora:
         return net
     quantised.hold(net, config.base, device)
-    return adapters.put(net, config.lora, config.seed, _begun(config))
-
-
-def _begun(config: Config) -> Path | None:
-    """The folder of the adapters that a run goes on with."""
-    if config.model == "tiny" or config.model.startswith("random:"):
-        return None
-    folder = files.folder_of(config.model)
-    return folder if adapters.there(folder) else None
+    return adapters.put(net, config.lora, config.seed, adapters.begun(config.model))
 
 
 def _bases(config: Config) -> tuple[str, VLM]:
