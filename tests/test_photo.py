@@ -11,7 +11,9 @@ import warnings
 from types import SimpleNamespace
 
 import numpy as np
+import PIL
 import pytest
+from packaging.version import Version
 from PIL import Image, ImageFile, features
 
 from tests.conftest import ROOT, photo_file, position_image, upside
@@ -276,6 +278,10 @@ ODD = {
 def test_odd_values_elsewhere_in_exif_change_neither_turn_nor_focal_length(odd, kind, tmp_path):
     block = exif_block((0x0112, 3, 1, short(6)), odd, shot=[(0xA405, 3, 1, short(26))])
     path = saved(tmp_path / f"a.{kind}", position_image(36, 24), exif=block)
+    if odd == ODD["4 billion values"] and Version(PIL.__version__) < Version("13"):
+        with pytest.raises(ValueError, match="no focal length known"):
+            open_photo(path)  # older Pillow reads nothing behind such a tag
+        return
     view = open_photo(path)
     assert view.size == (24, 36)
     assert view.camera.fx == pytest.approx(26 * math.hypot(36, 24) / FILM)

@@ -1,8 +1,7 @@
 """Qwen3-VL of any size: make, load, save. The architecture is that of transformers, unmodified."""
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
@@ -14,7 +13,6 @@ from transformers import (
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
 )
-from transformers.utils import logging
 
 from vlm3 import disk
 from vlm3.qwen import adapters, files, network
@@ -206,7 +204,7 @@ def save(vlm: VLM, folder: str | Path) -> None:
             f"{folder} exists and is not empty: choose another name or remove it first"
         )
     with disk.whole(folder) as draft:
-        with without_bars():
+        with network.without_bars():
             vlm.net.save_pretrained(draft)
         describe(vlm.net.config, vlm.tokenizer, draft)
         write_taught(vlm.taught, draft)
@@ -280,7 +278,7 @@ def _net(
 ) -> Qwen3VLForConditionalGeneration:
     """The network with its weights: all of them from the files, none left over, and none twice."""
     dtype = dtype or reduce(torch.promote_types, files.types(folder).values() or [torch.float32])
-    with files.reading(folder), without_bars():
+    with files.reading(folder), network.without_bars():
         net, report = Qwen3VLForConditionalGeneration.from_pretrained(
             folder,
             config=settings,
@@ -305,18 +303,3 @@ def _demand(expected: dict, found: dict, path: Path) -> None:
     for key, value in expected.items():
         if found.get(key) != value:
             raise ValueError(f"{path}: {key} is {found.get(key)!r}, but only {value!r} fits here")
-
-
-@contextmanager
-def without_bars() -> Iterator[None]:
-    """Without the progress bars and tables of transformers, as long as it lasts."""
-    bars = logging.set_tqdm_hook(
-        lambda make, args, options: make(*args, **options | {"disable": True})
-    )
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_tqdm_hook(bars)
-        logging.set_verbosity(level)

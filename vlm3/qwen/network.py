@@ -4,7 +4,8 @@ Letters in shapes: T tokens, D numbers each, V words.
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import (
     Qwen3VLVisionAttention,
     Qwen3VLVisionModel,
 )
+from transformers.utils import logging
 
 from vlm3.qwen import files
 from vlm3.qwen.architecture import EMBEDDINGS, HEAD
@@ -113,3 +115,18 @@ def last_hidden(net: torch.nn.Module, **inputs: object) -> tuple[torch.Tensor, t
     """(1, T, D), what the last layer says of each token, and (V, D), the head that words it."""
     qwen = plain(net)
     return qwen.model(**inputs).last_hidden_state, qwen.lm_head.weight
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Without the progress bars and tables of transformers, as long as it lasts."""
+    bars = logging.set_tqdm_hook(
+        lambda make, args, options: make(*args, **options | {"disable": True})
+    )
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_tqdm_hook(bars)
+        logging.set_verbosity(level)
