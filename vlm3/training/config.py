@@ -5,7 +5,7 @@ count the samples of all processes, so they hold for any number of GPUs.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from vlm3.qwen.architecture import BASES, PARTS
@@ -125,6 +125,13 @@ class Config:
                 f"a base of {self.base} does not learn and is multiplied in bfloat16: give it "
                 "adapters, such as --lora 16, and --precision bf16"
             )
+
+    @property
+    def identity(self) -> dict:
+        """What must be the same on resume; a base is said only where it is chosen, so that runs
+        from before there was a choice go on."""
+        chosen = {k: v for k, v in asdict(self).items() if k not in FREE}
+        return chosen if self.base != "fp32" else {k: v for k, v in chosen.items() if k != "base"}
 
     def _demand(self, name: str, fits: bool, wanted: str) -> None:
         if not fits:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from vlm3.qwen.precision import autocast
 from vlm3.training import sharding
 from vlm3.training.checkpoints import Run
 from vlm3.training.compiling import compile_layers
-from vlm3.training.config import FREE, Config
+from vlm3.training.config import Config
 from vlm3.training.loader import Feed, Share, Stop
 from vlm3.training.optimizers import optimizers
 
@@ -58,9 +58,7 @@ def train(
     samples = samples or _named("mixture", config)
     if config.validate_every:
         validation = validation or _named("validation", config)
-    # What may differ on resume is left out; all else must be as it was.
-    identity = {k: v for k, v in asdict(config).items() if k not in FREE}
-    identity |= {"sources": samples.description, "stream_seed": samples.seed}
+    identity = config.identity | {"sources": samples.description, "stream_seed": samples.seed}
     run = Run(config.out, identity, config.keep)
     if not run.finished:
         vlm = replace(start(config), taught=samples.taught)
