@@ -160,7 +160,7 @@ def test_depth_pro_sees_pixels_from_minus_one_to_one_in_a_square_of_its_own_size
     config = SimpleNamespace(patch_size=384, scaled_images_ratios=[0.25, 0.5, 1])
     image = np.zeros((4, 8, 3), np.uint8)
     image[:, 4:] = 255
-    pixels = depthpro._prepared(image, config, "cpu")
+    pixels = depthpro.prepared(image, config)
     assert pixels.shape == (1, 3, 1536, 1536)
     assert np.allclose(pixels[..., 0], -1)
     assert np.allclose(pixels[..., -1], 1)

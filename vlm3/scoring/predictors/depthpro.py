@@ -3,8 +3,8 @@
 It finds the inverse depth of a picture as wide as its focal length is long, and a field of view
 beside it. The camera of a view is known here, as VLM3 knows it, so that one makes metres; where it
 is not, its own field of view does. `--model depthpro:NAME` takes other weights than
-apple/DepthPro-hf, which are Apple's (apple-amlr, for research). Pictures are scaled here as its
-processor does, which would need torchvision. Tested on the same classes with small random weights.
+apple/DepthPro-hf, which are Apple's (apple-amlr, for research). Tested on the same classes with
+small random weights.
 """
 
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from vlm3 import parallel
 from vlm3.mixture import Source
 from vlm3.scoring.experts import Expert, Found, answering
 from vlm3.scoring.predictors import Predictor
+from vlm3.sources.calibrate.depthpro import HUB, prepared
 from vlm3.views import View
 
 EXPERT = Expert(
     name="depthpro",
-    weights={"depth": "apple/DepthPro-hf"},
+    weights={"depth": HUB},
     install="pip install transformers",
     licence="apple-amlr, for research",
     research_only=True,
@@ -44,17 +44,10 @@ def predictor(model: str, source: Source) -> Predictor:
 def look(net, views: Sequence[View]) -> Found:
     """net: `DepthProForDepthEstimation`."""
     (view,) = views
-    out = net(_scaled(view.image, net.config).to(net.device, net.dtype))
+    out = net(prepared(view.image, net.config).to(net.device, net.dtype))
     widths = _widths(view, out.field_of_view)
     inverse = (out.predicted_depth[0].float() * widths).clamp(1 / FARTHEST, 1 / NEAREST)
     return Found(depth_m=(1 / inverse).cpu().numpy())
-
-
-def _scaled(image: np.ndarray, config) -> Tensor:
-    """(1, 3, S, S) from -1 to 1, as large as its patches need, whatever the picture's shape."""
-    side = round(config.patch_size / min(config.scaled_images_ratios))
-    pixels = torch.from_numpy(np.array(image)).movedim(-1, 0)[None] / 127.5 - 1
-    return interpolate(pixels, (side, side), mode="bilinear", align_corners=False)
 
 
 def _widths(view: View, seen_deg: Tensor | None) -> float:

@@ -44,13 +44,13 @@ def calibrator(which: str) -> Ask:
 
     @torch.inference_mode()
     def ask(photo: Photo) -> Focal:
-        degrees = net(pixel_values=_prepared(photo.image, net.config, device)).field_of_view.item()
+        degrees = net(prepared(photo.image, net.config).to(device)).field_of_view.item()
         return Focal(_focal_px(photo.image, degrees))
 
     return ask
 
 
-def _prepared(image: np.ndarray, config: Any, device: str) -> "torch.Tensor":
+def prepared(image: np.ndarray, config: Any) -> "torch.Tensor":
     """(1, 3, side, side) in [-1, 1], whatever the shape of the image (H, W, 3).
 
     As transformers' own processor does, which would need torchvision: scaled first, then resampled
@@ -60,7 +60,7 @@ def _prepared(image: np.ndarray, config: Any, device: str) -> "torch.Tensor":
     import torch
 
     side = round(config.patch_size / min(config.scaled_images_ratios))
-    pixels = torch.tensor(image, device=device).permute(2, 0, 1)[None] / 127.5 - 1
+    pixels = torch.tensor(image).permute(2, 0, 1)[None] / 127.5 - 1
     return torch.nn.functional.interpolate(pixels, (side, side), mode="bilinear")
 
 
