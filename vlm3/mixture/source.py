@@ -40,13 +40,13 @@ class Source:
     task: str
     questions: int = 10
     focal_px: float = 1000.0
-    longest_px: int = 0
-    fit: str = "pad"
     templates: Mapping = field(default_factory=dict)
     options: Mapping = field(default_factory=dict)
     one_wording: bool = False
     either_way: bool = False
     augment: bool = False
+    longest_px: int = 0
+    fit: str = "pad"
     origin: Mapping = field(default_factory=dict)
 
     def __post_init__(self):
