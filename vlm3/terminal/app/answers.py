@@ -73,7 +73,7 @@ HEADS = {
     "text": "in its words",
 }
 WORDS = {  # of the one answer that is written large
-    "depth_m": "{} away, along the line of sight of the camera",
+    "depth_m": "{} away, straight ahead of the camera",
     "match": "{} in the second photo",
 }
 
