@@ -15,9 +15,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from vlm3 import mixture
+from vlm3.mixture import Source
 from vlm3.pages import recorded
 from vlm3.scoring import board, evaluate
 from vlm3.scoring.evaluate import Evaluation
+from vlm3.sources.printed import Printed
 from vlm3.training import log, sft
 from vlm3.training.config import Config
 
@@ -48,11 +50,14 @@ def asked(task: str, model: str, args: argparse.Namespace) -> dict:
     out = args.out / "scores"
     how = Evaluation(task, source, model, out, args.scenes, progress=False)
     found = evaluate.named(how)
-    if task not in TASKS:
-        test = {**found.origin["arguments"], "split": "test"}
-        items = type(found.items)(**test)
-        found = replace(found, items=items, origin={**found.origin, "arguments": test})
-    return board.table(board.ask(how, source=found))
+    return board.table(board.ask(how, source=found if task in TASKS else unseen(found)))
+
+
+def unseen(source: Source) -> Source:
+    """The same about rooms of the test split."""
+    arguments = {**source.origin["arguments"], "split": "test"}
+    items, origin = Printed(**arguments), {**source.origin, "arguments": arguments}
+    return replace(source, items=items, origin=origin)
 
 
 def told(args: argparse.Namespace) -> dict:

@@ -1,0 +1,34 @@
+"""What learning one thing costs another, as recorded: both arms learn the same, and are asked
+about rooms that neither saw."""
+
+import sys
+from argparse import Namespace
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from tests.conftest import ROOT
+from vlm3.scoring import evaluate
+from vlm3.scoring.evaluate import Evaluation
+
+sys.path.insert(0, str(ROOT / "book" / "record"))
+import forgetting
+
+sys.path.pop(0)
+
+
+def test_the_arms_differ_in_what_learns_and_how_fast_alone():
+    args = Namespace(out=Path("runs"), steps=7)
+    one, other = (asdict(forgetting.config(name, args)) for name in forgetting.ARMS)
+    differ = {name for name in one if one[name] != other[name]}
+    assert differ == {"out", "lr", "lora"}
+
+
+def test_skills_are_asked_of_rooms_that_were_not_learned_from():
+    mixture = str(ROOT / "book" / "record" / "skills.toml")
+    taught = evaluate.named(Evaluation("skills", mixture))
+    tested = forgetting.unseen(taught)
+    pictures = [[source.items[k].image for k in range(5)] for source in (taught, tested)]
+    assert not any(np.array_equal(a, b) for a in pictures[0] for b in pictures[1])
+    assert tested.focal_px == taught.focal_px
