@@ -102,7 +102,8 @@ def test_a_checkpoint_holds_adapters_and_their_optimiser_only(config):
     last = checkpoints.checkpoints(config.out)[-1]
     held = FileSystemReader(last).read_metadata().state_dict_metadata
     assert len(held) > 3 * 28  # two factors beside seven matrices of two layers, two moments
-    assert {name for name in held if "lora_" not in name} == set()
+    others = {name for name in held if "lora_" not in name}
+    assert all(name.startswith("optimizer.param_groups.") for name in others)
 
 
 @pytest.mark.parametrize("base", ["bf16", "int8", "nf4"])

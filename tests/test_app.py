@@ -39,7 +39,7 @@ def said(monkeypatch):
 
     def say(text: str) -> None:
         answer = Answer(text, (-0.5,))
-        monkeypatch.setattr(ask.decode, "answer", lambda vlm, views, qas: [answer] * len(qas))
+        monkeypatch.setattr(ask.decode, "answer", lambda vlm, views, qas, *_: [answer] * len(qas))
         monkeypatch.setattr(ask.decode, "likely", lambda *_: [[[answer]]])
 
     return say
@@ -145,7 +145,7 @@ def test_the_page_answers_what_the_command_prints(host, monkeypatch):
         paths = (left, right)[: visits.wanted(task)]
         printed = asking.report(kind(photos=paths, focal_px=995, model="tiny", **fields)).facts
         for photo, name in zip(printed["photos"], ("a.png", "b.png"), strict=False):
-            photo["path"] = name
+            photo |= {"path": name, "focal_from": "from its EXIF data"}
         visit = Visit(task, taken, at="300, 200; 20,30", boxes="100,150, 400,450\n", blind=False)
         shown = visits.answered(host, visit).answer
         assert json.loads(downloaded(shown)["answers.json"]) == json.loads(json.dumps(printed))
@@ -171,7 +171,9 @@ def test_without_looking_the_model_gets_a_grey_picture(host, monkeypatch):
     seen = []
     real = ask.decode.answer
     monkeypatch.setattr(
-        ask.decode, "answer", lambda vlm, views, qas: (seen.append(views), real(vlm, views, qas))[1]
+        ask.decode,
+        "answer",
+        lambda vlm, views, *how: (seen.append(views), real(vlm, views, *how))[1],
     )
     visits.answered(host, Visit("depth", (known(), None), at="10, 20"))
     (looked,), (blind,) = seen

@@ -81,7 +81,11 @@ class Run:
         # Frozen weights are in the model that the run began with, and stay there.
         options = StateDictOptions(ignore_frozen_params=True)
         weights, optimizer = get_state_dict(self.net, self.optimizers, options=options)
-        return {"model": weights, "optimizer": optimizer}
+        # Left there is the second name of tied weights, which would be the largest of all.
+        named = self.net.named_parameters(remove_duplicate=False)
+        frozen = {name for name, weight in named if not weight.requires_grad}
+        own = {name: weight for name, weight in weights.items() if name not in frozen}
+        return {"model": own, "optimizer": optimizer}
 
     def _load(self, path: Path) -> None:
         state = self._state()
