@@ -271,8 +271,8 @@ def said(monkeypatch, capsys, *words: str) -> tuple[str, str]:
 @pytest.mark.parametrize("task", tasks.NAMES)
 def test_ask_says_how_long_the_lens_is_how_sure_and_who_says_so(task, ours, monkeypatch, capsys):
     paths = [str(photo_file(ours / f"{k}.jpg", GREY, f35=50)) for k in range(tasks.get(task).views)]
-    what = {"depth": ("--at", "3,4"), "correspondence": ("--at", "3,4"), "pose": ()}
-    words = ("ask", task, *paths, *what.get(task, ("--box", "1,1,9,9")), "--calibrate", "ours:sure")
+    what = {"pixels": ("--at", "3,4"), "boxes": ("--box", "1,1,9,9"), "": ()}
+    words = ("ask", task, *paths, *what[tasks.get(task).subject], "--calibrate", "ours:sure")
     out, _ = said(monkeypatch, capsys, *words)
     assert f"{paths[-1]}: 36x24 px, focal length 18 px +- 7 % (ours:sure)" in out.splitlines()
 
