@@ -16,6 +16,7 @@ from PIL import Image
 from tests.conftest import photo_file, position_image
 from vlm3 import Camera, View, tasks
 from vlm3.qwen import model
+from vlm3.sources import calibrate as calibrators
 from vlm3.sources import exif, photos
 from vlm3.terminal import ask, asking, cli
 from vlm3.terminal.app import answers, examples, links, maps, pictures, serve, visits
@@ -47,7 +48,8 @@ def said(monkeypatch):
 
 def known(name: str = "a.png", focal_px: float = 50.0, depth_m: float | None = None) -> Photo:
     depth = None if depth_m is None else np.full(IMAGE.shape[:2], depth_m, np.float32)
-    return Photo(name, View(IMAGE, Camera(focal_px, focal_px, 30, 20, 60, 40), depth), "of a test")
+    view = View(IMAGE, Camera(focal_px, focal_px, 30, 20, 60, 40), depth)
+    return Photo(name, view, calibrators.Focal(focal_px, origin="of a test"))
 
 
 def fault(shown: visits.Shown) -> str:
@@ -94,7 +96,7 @@ def test_a_focal_length_that_is_none_is_named(typed):
 
 def test_a_typed_focal_length_takes_the_place_of_that_of_the_photo():
     view, (_, _, source) = given.taken(known(), "70")
-    assert (view.camera.fx, source) == (70, "as typed")
+    assert (view.camera.fx, source) == (70, "given")
 
 
 def test_a_panorama_is_shown_and_refused_until_its_focal_length_is_typed(tmp_path):
@@ -135,8 +137,8 @@ def test_the_page_answers_what_the_command_prints(host, monkeypatch):
     )
     monkeypatch.setattr(asking.Asking, "loaded", lambda self: host.vlm)
     taken = (
-        given.Photo("a.png", given.open_photo(left, 995)),
-        given.Photo("b.png", given.open_photo(right, 995)),
+        given.Photo("a.png", *calibrators.opened(left, 995)),
+        given.Photo("b.png", *calibrators.opened(right, 995)),
     )
     typed = {"at": ("300,200", "20,30"), "box": ("100,150,400,450",)}
     for task in tasks.NAMES:
@@ -145,7 +147,7 @@ def test_the_page_answers_what_the_command_prints(host, monkeypatch):
         paths = (left, right)[: visits.wanted(task)]
         printed = asking.report(kind(photos=paths, focal_px=995, model="tiny", **fields)).facts
         for photo, name in zip(printed["photos"], ("a.png", "b.png"), strict=False):
-            photo |= {"path": name, "focal_from": "from its EXIF data"}
+            photo["path"] = name
         visit = Visit(task, taken, at="300, 200; 20,30", boxes="100,150, 400,450\n", blind=False)
         shown = visits.answered(host, visit).answer
         assert json.loads(downloaded(shown)["answers.json"]) == json.loads(json.dumps(printed))

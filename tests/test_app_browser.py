@@ -159,7 +159,13 @@ class Visitor:
 
 
 def left_behind(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    """Files of uploads; the server may still be closing the last one when the page has its
+    answer."""
+    for _ in range(50):
+        if not (found := [path for path in folder.rglob("*") if path.is_file()]):
+            break
+        time.sleep(0.1)
+    return found
 
 
 def test_one_click_answers_and_nothing_is_asked_of_any_other_server(page):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from vlm3.sources import photos
+from vlm3.sources.calibrate import Focal
 from vlm3.terminal.app.photos import KNOWN, Photo
 from vlm3.views import View
 
@@ -38,7 +39,10 @@ def room() -> Example:
 
 
 def _known(names: list[str], views: tuple[View, ...], alts: list[str]) -> tuple[Photo, ...]:
-    return tuple(Photo(n, v, KNOWN, "", a) for n, v, a in zip(names, views, alts, strict=True))
+    return tuple(
+        Photo(n, v, Focal(v.camera.fx, origin=KNOWN), "", a)
+        for n, v, a in zip(names, views, alts, strict=True)
+    )
 
 
 EXAMPLES: dict[str, Callable[[], Example]] = {"Motorcycle": motorcycle, "Toy room": room}

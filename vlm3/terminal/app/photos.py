@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from vlm3.focal import NO_FOCAL
 from vlm3.geometry import Camera
 from vlm3.sources import calibrate as calibrators
 from vlm3.sources import exif
 from vlm3.sources.calibrate import Calibrated, Focal
-from vlm3.sources.photo import SMALL_PIXELS, open_photo
+from vlm3.sources.photo import SMALL_PIXELS, read_photo
 from vlm3.views import View
 
 UNKNOWN = (
@@ -20,15 +21,16 @@ UNKNOWN = (
 )
 
 KNOWN = "known for this example"
+TOLD = {"exif": "from its EXIF data", "given": "as typed"}  # who says a focal length, in words
 
 
 class Photo(NamedTuple):
-    """name: of the file; view: its camera is None where nothing tells its focal length; source: who
-    tells it; why: what to say where nobody does; alt: what can be seen, as far as that is known."""
+    """name: of the file; view, focal: with a focal length and who tells it, None where nobody does;
+    why: what to say then; alt: what can be seen, as far as that is known."""
 
     name: str
     view: View
-    source: str = "from its EXIF data"
+    focal: Focal | None = None
     why: str = ""
     alt: str = "your photo"
 
@@ -47,19 +49,13 @@ def read(path: Path, calibrate: str | None = None) -> Photo:
 def _read(path: Path, calibrate: str | None) -> Photo:
     _refuse_giants(path)
     try:
-        if calibrate is None:
-            return Photo(path.name, open_photo(path, calibrator=_unknown))
-        view, focal = calibrators.opened(path, name=calibrate)
-        return Photo(path.name, view, f"by {focal.origin}")
+        return Photo(path.name, *calibrators.opened(path, name=calibrate))
     except ValueError as error:
         # the picture can be shown all the same while its focal length is typed
-        image = open_photo(path, focal_px=1.0).image
-        return Photo(path.name, View(image, None), "", _named(error, path))
-
-
-def _unknown(image: object) -> Camera:
-    """A calibrator that knows nothing, and says so in words that fit the page."""
-    raise ValueError(UNKNOWN)
+        view = View(read_photo(path, panoramas=True).image, None)
+        plain = NO_FOCAL.partition("{")[0] in str(error)
+        why = f"{path.name}: {UNKNOWN}" if plain else _named(error, path)
+        return Photo(path.name, view, why=why)
 
 
 def _refuse_giants(path: Path) -> None:
@@ -100,10 +96,10 @@ def taken(photo: Photo, typed: str) -> Calibrated:
     if px is not None:
         camera = Camera(px, px, width / 2, height / 2, width, height)
         view = View(photo.view.image, camera, photo.view.depth_m)
-        return Calibrated(view, Focal(px, origin="as typed"))
-    if photo.view.camera is None:
+        return Calibrated(view, Focal(px, origin="given"))
+    if photo.focal is None:
         raise ValueError(photo.why)
-    return Calibrated(photo.view, Focal(photo.view.camera.fx, origin=photo.source))
+    return Calibrated(photo.view, photo.focal)
 
 
 def described(photo: Photo, typed: str) -> str:
@@ -113,4 +109,5 @@ def described(photo: Photo, typed: str) -> str:
         _, focal = taken(photo, typed)
     except ValueError:
         return f"{photo.name}: {size} px, focal length not known yet"
-    return f"{photo.name}: {size} px, focal length {focal.focal_px:.0f} px, {focal.origin}"
+    told = TOLD.get(focal.origin, focal.origin)
+    return f"{photo.name}: {size} px, focal length {focal.focal_px:.0f} px, {told}"

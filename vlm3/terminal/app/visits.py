@@ -95,7 +95,8 @@ def dropped(visit: Visit, place: int, photo: Photo) -> Visit:
     first, second = visit.photos
     if place:
         return visit._replace(photos=(first, photo))
-    strange = second is not None and second.source == KNOWN  # an example's, of another scene
+    # an example's, of another scene
+    strange = second is not None and second.focal is not None and second.focal.origin == KNOWN
     return visit._replace(photos=(photo, None if strange else second), at="", boxes="")
 
 
@@ -159,7 +160,7 @@ def todo(visit: Visit) -> str:
     for photo, name in needed(visit):
         if photo is None:
             return f"Drop {name}, or take an example."
-        if photo.view.camera is None and not visit.focal.strip():
+        if photo.focal is None and not visit.focal.strip():
             return photo.why
     points = {"pixels": "Click a place in the photo.", "boxes": "Draw a box around each object."}
     return points.get(subject(visit.task), "Press Ask.")
