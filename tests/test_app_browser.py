@@ -266,12 +266,14 @@ def test_boxes_are_drawn_by_two_corners_or_by_dragging_and_asked_about(page):
 
 
 def test_what_cannot_be_read_is_named_and_the_page_goes_on(page, photo_files, served):
+    # What another visitor's upload was cut off at is swept later.
+    before = set(served.folder.rglob("*"))
     page.drop(photo_files["raw"])
     assert "shot.nef: a raw file: develop it" in page.answer()
     assert "Traceback" not in page.browser.page_source
     page.drop(photo_files["small"])
     assert "small.png: no focal length is known for it" in page.text("#answer")
-    assert left_behind(served.folder) == []
+    assert set(left_behind(served.folder)) <= before
     field = page.browser.find_element("css selector", "[placeholder*=EXIF]")
     field.send_keys("26 mm\n")
     page.wait("document.querySelector('#first').innerText.includes('as typed')")
