@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests import hub
+from tests.conftest import ROOT
 from vlm3 import tasks
 from vlm3.mixture import Mixture, Source
 from vlm3.qwen import files, lessons, model, release
@@ -21,6 +22,7 @@ from vlm3.sources.released import Released
 from vlm3.terminal import ask, cli
 from vlm3.views import View
 
+TAUGHT = ("depth", "correspondence", "pose", "objects")
 THOUGHTS = "<think>abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ,;:!?+-*=_~^</think>"
 
 
@@ -321,3 +323,13 @@ def test_where_pictures_have_one_size_a_photo_needs_no_focal_length(
     assert told["photos"][0]["focal_from"].endswith("noted_or_any")
     # thousandths of the picture, whatever its lens
     assert told["answers"][0]["match"] == pytest.approx([0.012 * 300, 0.034 * 200], abs=0.3)
+
+
+def test_the_guide_shows_what_a_copy_of_the_release_comes_to(copy):
+    page = (ROOT / "book" / "guide" / "released.md").read_text()
+    found = [lessons.lesson(lessons.read(copy), task) for task in TAUGHT]
+    sizes = [f"longest side {t.longest_px}" if t.longest_px else f"{t.focal_px:g}" for t in found]
+    assert f"| {' | '.join(sizes)} |" in page
+    assert f"| `fit` | {' | '.join(told.fit for told in found)} |" in page
+    tokens = [f"{t.tokens}, with thoughts" if t.tokens > 2000 else str(t.tokens) for t in found]
+    assert f"| `tokens` | {' | '.join(tokens)} |" in page

@@ -6,7 +6,6 @@ the padding of focal unification, which leaves the places of all pixels as they 
 their cameras where it takes them, and scales images itself as it was made to.
 """
 
-import hashlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vlm3 import disk
 from vlm3.focal import PAD_VALUE
 from vlm3.geometry import range_from_depth
 from vlm3.mixture import Source
@@ -83,7 +83,8 @@ class Expert:
 
     def identity(self, package: str, weights: str) -> str:
         """What tells its answers from those of another version or other weights."""
-        return f"{package} {_version(package)} {weights} {_digest(Path(weights))}".strip()
+        digest = disk.fingerprint(_files(Path(weights)))
+        return f"{package} {_version(package)} {weights} {digest}".strip()
 
 
 def _line(error: Exception) -> str:
@@ -98,16 +99,9 @@ def _version(package: str) -> str:
         return "of its repository"
 
 
-def _digest(path: Path) -> str:
-    """Of the length and the last bytes of weights on this disk; empty for a name."""
-    files = [path] if path.is_file() else sorted(p for kind in WEIGHTS for p in path.glob(kind))
-    digest = hashlib.sha256()
-    for each in files:
-        with each.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(-min(size, 1 << 20), 2)
-            digest.update(f"{each.name} {size}".encode() + file.read())
-    return digest.hexdigest()[:16] if files else ""
+def _files(path: Path) -> list[Path]:
+    """Weights on this disk; none for a name."""
+    return [path] if path.is_file() else sorted(p for kind in WEIGHTS for p in path.glob(kind))
 
 
 class Found(NamedTuple):

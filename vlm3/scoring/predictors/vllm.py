@@ -10,7 +10,6 @@ Written from vLLM's documentation and tested against a stand-in that records wha
 against vLLM.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from types import MappingProxyType
 
 from PIL import Image
 
-from vlm3 import parallel
+from vlm3 import disk, parallel
 from vlm3.mixture import Source
 from vlm3.qwen import adapters, files
 from vlm3.qwen.architecture import MERGE, PATCH, PREPROCESSING
@@ -57,7 +56,8 @@ def predictor(model: str, source: Source, lessons: str = "") -> Predictor:
     greedy = vllm.SamplingParams(
         temperature=0.0, max_tokens=longest, stop_token_ids=[end], logprobs=1
     )
-    identity = f"vLLM {vllm.__version__} {_fingerprint(folder)}".strip()
+    weights = sorted(folder.glob("*.safetensors"))
+    identity = f"vLLM {vllm.__version__} {disk.fingerprint(weights)}".strip()
     identity += f", {longest} tokens" if longest > LONGEST else ""
     block = PATCH * _merge(Path(adapter.base) if adapter else folder)
     more = {"lora_request": _request(folder)} if adapter else {}
@@ -133,14 +133,3 @@ def _merge(folder: Path) -> int:
     path = folder / "config.json"
     known = files.read_json(path).get("vision_config", {}) if path.exists() else {}
     return known.get("spatial_merge_size", MERGE)
-
-
-def _fingerprint(folder: Path) -> str:
-    """A digest of the length and the last bytes of each file of weights; empty for a hub name."""
-    digest, weights = hashlib.sha256(), sorted(folder.glob("*.safetensors"))
-    for path in weights:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(-min(size, 1 << 20), 2)
-            digest.update(f"{path.name} {size}".encode() + file.read())
-    return digest.hexdigest()[:16] if weights else ""
