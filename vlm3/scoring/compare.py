@@ -42,7 +42,7 @@ class Folder:
 
     @property
     def about(self) -> str:
-        """What is compared with each other: the task, and where the views come from."""
+        """Task, views and options as text; folders that differ in it are not compared."""
         origin = self.asked.get("origin") or self.config["source"]
         return json.dumps([self.config["task"], origin, self.asked.get("options")], sort_keys=True)
 
