@@ -146,14 +146,14 @@ def small_depth_pro(folder, degrees: float, **options):
     return f"depthpro:{folder}"
 
 
-def test_depth_pro_says_the_field_of_view_of_the_width(tmp_path, capsys):
+def test_depth_pro_says_the_field_of_view_of_the_width(tmp_path, caplog):
     asked = calibrate.get(small_depth_pro(tmp_path, 60.0))
     for shape in ((24, 36, 3), (50, 20, 3)):
         found = asked.focal(Photo(np.zeros(shape, np.uint8)))
         seen_deg = 2 * math.degrees(math.atan(shape[1] / 2 / found.focal_px))
         assert seen_deg == pytest.approx(60, rel=1e-4)
         assert found.relative_std is None
-    assert "apple-amlr" in capsys.readouterr().err
+    assert "apple-amlr" in caplog.text
 
 
 def test_depth_pro_sees_pixels_from_minus_one_to_one_in_a_square_of_its_own_size(tmp_path):
@@ -208,7 +208,7 @@ class Network(torch.nn.Module):
     ("name", "kind", "std"), [("anycalib", "AnyCalib", None), ("geocalib", "GeoCalib", 0.1)]
 )
 def test_calibrators_of_other_packages_are_called_by_their_interface(
-    name, kind, std, monkeypatch, capsys
+    name, kind, std, monkeypatch, caplog
 ):
     package = ModuleType(name)
     setattr(package, kind, Network)
@@ -216,7 +216,7 @@ def test_calibrators_of_other_packages_are_called_by_their_interface(
     found = calibrate.get(name).focal(Photo(GREY))
     assert found.focal_px == pytest.approx(18)  # of fx and fy their geometric mean
     assert found.relative_std == pytest.approx(std)
-    assert "Apache-2.0" in capsys.readouterr().err
+    assert "Apache-2.0" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["anycalib", "geocalib"])

@@ -6,7 +6,7 @@ the padding of focal unification, which leaves the places of all pixels as they 
 their cameras where it takes them, and scales images itself as it was made to.
 """
 
-import sys
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -25,6 +25,7 @@ from vlm3.tasks.pose_text import PARTS
 from vlm3.tasks.task import Task
 from vlm3.views import QA, Answer, Sample, View
 
+_LOG = logging.getLogger("vlm3")
 WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
 
 
@@ -70,7 +71,7 @@ class Expert:
         """What load(weights) gives, with a word on the licence. ValueError, naming the way out,
         for weights that are neither on this disk nor to be had."""
         if self.research_only:
-            print(f"{self.name}: {weights} is licensed as {self.licence}", file=sys.stderr)
+            _LOG.warning("%s: %s: licence %s", self.name, weights, self.licence)
         try:
             return load(weights)
         except ImportError as error:

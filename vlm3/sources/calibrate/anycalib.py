@@ -6,12 +6,13 @@ it ran only on a stand-in with the same interface, never on the package itself, 
 has. It states no uncertainty.
 """
 
+import logging
 import math
-import sys
 
 from vlm3.sources.calibrate import Ask, Focal
 from vlm3.sources.photo import Photo
 
+_LOG = logging.getLogger("vlm3")
 LICENCE = "anycalib: code and weights Apache-2.0"
 MISSING = (
     "anycalib is not installed: pip install git+https://github.com/javrtg/AnyCalib, or take "
@@ -30,7 +31,7 @@ def calibrator(which: str) -> Ask:
         from anycalib import AnyCalib
     except ImportError as error:
         raise ValueError(MISSING) from error
-    print(LICENCE, file=sys.stderr)
+    _LOG.warning(LICENCE)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = AnyCalib(model_id=which or "anycalib_pinhole").to(device).eval()
 

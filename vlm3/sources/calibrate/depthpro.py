@@ -4,8 +4,8 @@ A network for metric depth, of which one part says how wide the picture is. It s
 uncertainty.
 """
 
+import logging
 import math
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from vlm3.sources.photo import Photo
 if TYPE_CHECKING:
     import torch
 
+_LOG = logging.getLogger("vlm3")
 HUB = "apple/DepthPro-hf"
 LICENCE = "licence apple-amlr, by Apple: read it on the hub before you build on what it says"
 
@@ -38,7 +39,7 @@ def calibrator(which: str) -> Ask:
         raise ValueError(
             f"{name}: this Depth Pro has no use_fov_model, so it knows no focal length"
         )
-    print(f"{name}: {LICENCE}", file=sys.stderr)
+    _LOG.warning("%s: %s", name, LICENCE)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = net.to(device).eval()
 

@@ -5,11 +5,12 @@ Here it ran only on a stand-in with the same interface, never on the package its
 registry has.
 """
 
-import sys
+import logging
 
 from vlm3.sources.calibrate import Ask, Focal
 from vlm3.sources.photo import Photo
 
+_LOG = logging.getLogger("vlm3")
 LICENCE = "geocalib: code Apache-2.0, weights CC-BY-4.0"
 MISSING = (
     "geocalib is not installed: pip install git+https://github.com/cvg/GeoCalib, or take another "
@@ -29,7 +30,7 @@ def calibrator(which: str) -> Ask:
         from geocalib import GeoCalib
     except ImportError as error:
         raise ValueError(MISSING) from error
-    print(LICENCE, file=sys.stderr)
+    _LOG.warning(LICENCE)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = GeoCalib(weights=which or "pinhole").to(device)
 
