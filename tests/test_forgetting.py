@@ -20,9 +20,15 @@ sys.path.pop(0)
 
 def test_the_arms_differ_in_what_learns_and_how_fast_alone():
     args = Namespace(out=Path("runs"), steps=7)
-    one, other = (asdict(forgetting.config(name, args)) for name in forgetting.ARMS)
-    differ = {name for name in one if one[name] != other[name]}
-    assert differ == {"out", "lr", "lora"}
+    arms = {name: asdict(forgetting.config(name, args)) for name in forgetting.ARMS}
+    every = arms["all"]
+
+    def differs(name: str) -> set[str]:
+        return {key for key in every if every[key] != arms[name][key]}
+
+    assert differs("adapters") == {"out", "lr", "lora"}
+    assert differs("all, stopped") == {"out", "steps"}
+    assert len({arm["out"] for arm in arms.values()}) == len(arms)
 
 
 def test_skills_are_asked_of_rooms_that_were_not_learned_from():

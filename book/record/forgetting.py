@@ -1,5 +1,6 @@
 """What learning one thing costs another: the tiny model is taught general skills, by all of its
-weights and by adapters, and asked its own four tasks before and after.
+weights and by adapters, and asked its own four tasks before and after. Adapters learn less in as
+many steps, so that all weights are also stopped about where adapters end.
 
 python book/record/forgetting.py OUT [--only all adapters] [--steps 300] [--scenes 40]
 [--save FILE.json]
@@ -24,33 +25,41 @@ from vlm3.training import log, sft
 from vlm3.training.config import Config
 
 HERE = Path(__file__).parent
-ARMS = {"all": {"lr": 5e-4}, "adapters": {"lr": 2e-3, "lora": 16}}
+ARMS = {
+    "all": {"lr": 5e-4},
+    "adapters": {"lr": 2e-3, "lora": 16},
+    "all, stopped": {"lr": 5e-4, "steps": 40},
+}
 TASKS = ("depth", "correspondence", "pose", "objects")
 
 
 def config(name: str, args: argparse.Namespace) -> Config:
     return Config(
-        out=args.out / name,
+        out=folder(name, args),
         model="tiny",
         mixture=str(HERE / "skills.toml"),
-        steps=args.steps,
         batch=16,
         warmup=0.03,
         precision="fp32",
         shard=1,
         save_every=50,
         progress=False,
-        **ARMS[name],
+        **({"steps": args.steps} | ARMS[name]),
     )
 
 
+def folder(name: str, args: argparse.Namespace) -> Path:
+    return args.out / name.replace(", ", "-")
+
+
 def asked(task: str, model: str, args: argparse.Namespace) -> dict:
-    """The scores of a model on one task, beside those who do not look."""
+    """The scores of a model, called "model", on one task, beside those who do not look."""
     source = "homes-test" if task in TASKS else str(HERE / "skills.toml")
     out = args.out / "scores"
     how = Evaluation(task, source, model, out, args.scenes, progress=False)
     found = evaluate.named(how)
-    return board.table(board.ask(how, source=found if task in TASKS else unseen(found)))
+    rows = board.table(board.ask(how, source=found if task in TASKS else unseen(found)))
+    return {name.replace(model, "model"): row for name, row in rows.items()}
 
 
 def unseen(source: Source) -> Source:
@@ -61,15 +70,14 @@ def unseen(source: Source) -> Source:
 
 
 def told(args: argparse.Namespace) -> dict:
-    models = {"before": "tiny"} | {name: str(args.out / name / "model") for name in ARMS}
+    models = {"before": "tiny"} | {name: str(folder(name, args) / "model") for name in ARMS}
     scores = {
         name: {task: asked(task, model, args) for task in (*TASKS, "skills")}
         for name, model in models.items()
     }
-    losses = {name: [r["loss"] for r in log.records(args.out / name)][-1] for name in ARMS}
-    return {"steps": args.steps, "samples_per_step": 16, "arms": ARMS, "losses": losses} | {
-        "scores": scores
-    }
+    losses = {name: [r["loss"] for r in log.records(folder(name, args))][-1] for name in ARMS}
+    arms = {name: {"steps": args.steps, **how, "loss": losses[name]} for name, how in ARMS.items()}
+    return {"samples_per_step": 16, "scenes": args.scenes, "arms": arms, "scores": scores}
 
 
 def main() -> None:
