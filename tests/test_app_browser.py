@@ -1,8 +1,6 @@
 """The page of `vlm3 app` as a visitor finds it: served, and used in a real browser."""
 
-import base64
 import json
-import shutil
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.browser import Visitor, chromium
 from tests.conftest import photo_file
 from vlm3.qwen import model
 from vlm3.sources import photos
@@ -59,103 +58,20 @@ def photo_files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def chrome():
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("no Chromium and chromedriver on the PATH: the page is not opened in a browser")
-    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-    options = ChromeOptions()
-    options.binary_location = chromium
-    flags = "headless no-sandbox disable-gpu no-first-run disable-background-networking"
-    for flag in f"{flags} disable-component-update disable-sync disable-quic".split():
-        options.add_argument(f"--{flag}")
-    options.add_argument("--window-size=1280,1000")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = Chrome(options=options, service=ChromeService(driver))
-    yield browser
-    browser.quit()
+    try:
+        with chromium() as browser:
+            yield browser
+    except LookupError as error:
+        pytest.skip(f"{error}: the page is not opened in a browser")
 
 
 @pytest.fixture
 def page(chrome, served):
     """A visitor who just came."""
-    chrome.get(served.url)
     visitor = Visitor(chrome)
-    visitor.wait("document.querySelector('#first img')")
-    visitor.wait("document.querySelector('#drop-1 input[type=file]')")
+    visitor.come(served.url)
     time.sleep(1)  # until the example is known to the server, too
     return visitor
-
-
-class Visitor:
-    """What somebody does with the page."""
-
-    def __init__(self, browser):
-        self.browser = browser
-
-    def wait(self, condition: str) -> None:
-        from selenium.webdriver.support.ui import WebDriverWait
-
-        waiting = WebDriverWait(self.browser, 120)
-        waiting.until(lambda b: b.execute_script(f"return !!({condition})"), condition)
-
-    def text(self, place: str) -> str:
-        script = "return document.querySelector(arguments[0])?.innerText ?? ''"
-        return self.browser.execute_script(script, place)
-
-    def press(self, words: str, kind: str = "button") -> None:
-        found = self.browser.find_elements("css selector", kind)
-        next(each for each in found if each.text.strip() == words).click()
-
-    def take(self, question: str) -> None:
-        self.press(question, "label")
-        self.wait("document.querySelector('#answer .vlm3-none')")
-        time.sleep(1)
-
-    def drop(self, path: Path, place: int = 1) -> None:
-        field = self.browser.find_element("css selector", f"#drop-{place} input[type=file]")
-        field.send_keys(str(path))
-        figure = "#first" if place == 1 else "#second"
-        self.wait(
-            f"document.querySelector('{figure}').innerText.includes('{path.name}') || "
-            f"document.querySelector('#answer [role=alert]')?.innerText.includes('{path.name}')"
-        )
-
-    def at(self, u: float, v: float):
-        """Towards a place, in shares of the photo's width and height."""
-        from selenium.webdriver import ActionChains
-
-        picture = self.browser.find_element("css selector", "#first .vlm3-picture")
-        self.browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
-        wide, high = picture.size["width"], picture.size["height"]
-        offset = round((u - 0.5) * wide), round((v - 0.5) * high)
-        return ActionChains(self.browser).move_to_element_with_offset(picture, *offset)
-
-    def click(self, u: float, v: float) -> None:
-        self.at(u, v).click().perform()
-
-    def answer(self) -> str:
-        self.wait("document.querySelector('#answer .vlm3-answer, #answer [role=alert]')")
-        return self.text("#answer")
-
-    def files(self, place: str) -> dict[str, bytes]:
-        """What its links hold, by name."""
-        script = (
-            "return Object.fromEntries([...document.querySelectorAll(arguments[0] + "
-            "' a[download]')].map(a => [a.download, a.href]))"
-        )
-        found = self.browser.execute_script(script, place)
-        return {name: base64.b64decode(at.partition(",")[2]) for name, at in found.items()}
-
-    def faults(self) -> list[str]:
-        """What the browser complains of, and what it asks of others."""
-        own = self.browser.current_url.partition("/?")[0]
-        found = [e["message"] for e in self.browser.get_log("browser") if e["level"] == "SEVERE"]
-        for entry in self.browser.get_log("performance"):
-            sent = json.loads(entry["message"])["message"]["params"].get("request", {})
-            if not sent.get("url", own).startswith((own, "data:", "blob:", "about:")):
-                found.append(sent["url"])
-        return found
 
 
 def left_behind(folder: Path) -> list[Path]:

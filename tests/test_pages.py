@@ -4,12 +4,12 @@ import functools
 import http.server
 import json
 import re
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
 
+from tests.browser import chromium
 from tests.conftest import CHAPTERS, ROOT, run_build
 from vlm3 import PixelText
 
@@ -40,36 +40,11 @@ def site(html):
 
 @pytest.fixture(scope="module")
 def browser():
-    chromium = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-    )
-    driver = shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip(
-            "no Chromium and chromedriver on the PATH: the pages are not opened in a browser"
-        )
-    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-    options = ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "disable-quic",
-        "window-size=1280,1000",
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    chrome = Chrome(options=options, service=ChromeService(driver))
-    yield chrome
-    chrome.quit()
+    try:
+        with chromium() as chrome:
+            yield chrome
+    except LookupError as error:
+        pytest.skip(f"{error}: the pages are not opened in a browser")
 
 
 def wait_for(browser, condition: str) -> None:
