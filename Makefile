@@ -5,6 +5,8 @@ PORT ?= 8000
 FORCE ?=
 BIN := .venv/bin
 READY := .venv/.ready
+# Hundreds of processes import torch: what one of them compiles, the others find.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup test gpu book lab lint format serve lock address clean
 
