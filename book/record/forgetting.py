@@ -1,6 +1,7 @@
 """What learning one thing costs another: the tiny model is taught general skills, by all of its
 weights and by adapters, and asked its own four tasks before and after. Adapters learn less in as
-many steps, so that all weights are also stopped about where adapters end.
+many steps, so that all weights are also stopped about where adapters end; and half of the samples
+may be of what it knows already.
 
 python book/record/forgetting.py OUT [--only all adapters] [--steps 300] [--scenes 40]
 [--save FILE.json]
@@ -29,6 +30,7 @@ ARMS = {
     "all": {"lr": 5e-4},
     "adapters": {"lr": 2e-3, "lora": 16},
     "all, stopped": {"lr": 5e-4, "steps": 40},
+    "all, mixed": {"lr": 5e-4, "mixture": "skills_and_homes.toml"},
 }
 TASKS = ("depth", "correspondence", "pose", "objects")
 
@@ -37,15 +39,18 @@ def config(name: str, args: argparse.Namespace) -> Config:
     return Config(
         out=folder(name, args),
         model="tiny",
-        mixture=str(HERE / "skills.toml"),
         batch=16,
         warmup=0.03,
         precision="fp32",
         shard=1,
         save_every=50,
         progress=False,
-        **({"steps": args.steps} | ARMS[name]),
+        **({"steps": args.steps} | ARMS[name] | {"mixture": str(taught(name))}),
     )
+
+
+def taught(name: str) -> Path:
+    return HERE / ARMS[name].get("mixture", "skills.toml")
 
 
 def folder(name: str, args: argparse.Namespace) -> Path:
@@ -90,8 +95,7 @@ def main() -> None:
     args = parser.parse_args()
     began = time.perf_counter()
     for name in args.only:
-        samples = mixture.load(HERE / "skills.toml")
-        sft.train(config(name, args), samples, on_step=shown)
+        sft.train(config(name, args), mixture.load(taught(name)), on_step=shown)
     if args.save:
         found = told(args)
         made = recorded.provenance(" ".join(["python", *sys.argv]), 0, time.perf_counter() - began)
