@@ -29,7 +29,7 @@ def test_the_arms_differ_in_what_learns_and_how_fast_alone():
 
     assert differs("adapters") == {"out", "lr", "lora"}
     assert differs("all, stopped") == {"out", "steps"}
-    assert differs("all, mixed") == {"out", "mixture"}
+    assert differs("all, mixed") == {"out", "steps", "mixture"}
     assert len({arm["out"] for arm in arms.values()}) == len(arms)
 
 

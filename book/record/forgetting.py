@@ -30,7 +30,7 @@ ARMS = {
     "all": {"lr": 5e-4},
     "adapters": {"lr": 2e-3, "lora": 16},
     "all, stopped": {"lr": 5e-4, "steps": 40},
-    "all, mixed": {"lr": 5e-4, "mixture": "skills_and_homes.toml"},
+    "all, mixed": {"lr": 5e-4, "steps": 150, "mixture": "skills_and_homes.toml"},
 }
 TASKS = ("depth", "correspondence", "pose", "objects")
 
