@@ -371,8 +371,19 @@ def test_the_loopback_is_told_from_the_rest_of_the_world(host_name):
 @pytest.mark.parametrize("host_name", ["0.0.0.0", "192.168.1.5", "::", "example.org"])
 def test_an_address_that_others_reach_is_warned_about(host_name, capsys, monkeypatch):
     monkeypatch.setattr(serve, "find_spec", lambda name: True)
+    monkeypatch.setattr(serve, "_demand_ours", lambda host: None)
     serve.check(host_name, None, 20, 30)
     assert "others on your network can reach" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host_name", ["nowhere.invalid", "192.0.2.1"])
+def test_an_address_of_another_computer_is_refused_before_ports_are_tried(
+    host_name, capsys, monkeypatch
+):
+    monkeypatch.setattr(serve, "find_spec", lambda name: True)
+    with pytest.raises(ValueError, match=f"--host {host_name} is no address of this computer"):
+        serve.check(host_name, None, 20, 30)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
@@ -382,6 +393,7 @@ def test_an_address_that_others_reach_is_warned_about(host_name, capsys, monkeyp
         (["--max-upload", "0"], "--max-upload must be more than 0"),
         (["--keep-minutes", "0.5"], "--keep-minutes must be from 1"),
         (["--model", "nowhere/to be found"], "nowhere/to be found"),
+        (["--calibrate", "nobody"], "no calibrator 'nobody'"),
     ],
 )
 def test_what_cannot_be_served_is_said_in_one_line(words, why, monkeypatch, capsys):

@@ -103,6 +103,11 @@ def test_a_name_that_is_none_is_refused_with_those_that_are(name, ours):
         calibrate.get(name)
 
 
+def test_a_function_that_fails_is_named_with_its_failure():
+    with pytest.raises(ValueError, match="calibrator mine failed: ZeroDivisionError: division by"):
+        Calibrator("mine", lambda photo: 1 / 0)(GREY)
+
+
 def test_a_failure_names_the_photo(ours):
     path = photo_file(ours / "b.png", GREY)
     with pytest.raises(ValueError, match=r"b\.png: nothing to go by"):

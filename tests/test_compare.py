@@ -128,6 +128,12 @@ def test_scenes_are_drawn_where_lines_say_them_and_not_their_items(tmp_path):
     assert second["better"]["by"] == second["better"]["high"] == 0
 
 
+def test_a_table_says_how_many_were_drawn_of_what_the_first_was_asked(tmp_path):
+    first = said(tmp_path / "a", 0.5, "tiny")
+    (table,) = told(first, said(tmp_path / "b", 0.5, "place", items=5))
+    assert (table["samples"], table["drawn"]["n"]) == (20, 20)
+
+
 def test_items_are_drawn_where_nobody_says_the_scenes_or_there_is_one(tmp_path):
     a, b = said(tmp_path / "a", 0.5, "constant"), said(tmp_path / "b", 0.5, "constant")
     (table,) = told(a)

@@ -221,6 +221,19 @@ def dense(tmp_path) -> Path:
     return depth_asked(Rooms(**arguments), tmp_path / "dense", origin)
 
 
+def test_predictions_that_are_not_finished_do_not_go_anywhere(dense, rng, tmp_path):
+    answers = [[(kind, "", {"distance_m": 1.0, "pair": "0"}) for kind in ("distance",)]] * 3
+    poses_of = folder(tmp_path / "poses", "pose", answers)
+    for out, write in ((dense, depthvlm.write), (poses_of, da3.write)):
+        lines = (out / "predictions-0.jsonl").read_text().splitlines(keepends=True)
+        (out / "predictions-0.jsonl").write_text("".join(lines[:-1]))
+        with pytest.raises(
+            ValueError, match=f"lacks the predictions of 1 of .*evaluate --out {out}"
+        ):
+            write(out, tmp_path / "gone")
+        assert not (tmp_path / "gone").exists()
+
+
 def test_depth_goes_to_depthvlm_bench_and_back_pixel_by_pixel(dense, tmp_path, monkeypatch, capsys):
     bench = tmp_path / "bench"
     assert vlm3(monkeypatch, "exchange", "depthvlm", str(dense), "--out", str(bench)) == 0
@@ -297,7 +310,7 @@ def test_poses_of_da3_bench_are_those_of_all_pairs_whatever_the_world_is(rng, tm
     assert evaluate.scenes(tmp_path / "out").tolist() == [0] * 6 + [1] * 6
     da3.read(tmp_path, tmp_path / "metric", metric=True)
     assert evaluate.score(tmp_path / "metric")["distance_25"] == 0.5
-    with pytest.raises(FileExistsError, match="holds predictions already"):
+    with pytest.raises(FileExistsError, match="holds something already"):
         da3.read(tmp_path, tmp_path / "out")
 
 

@@ -131,6 +131,7 @@ def test_an_empty_folder_is_no_release(tmp_path):
         ("[depth]\nfocal_px = true", "focal_px is a number of at least 1, got True"),
         ("[depth]\nfit = 'squeeze'", "fit is one of pad, crop, stretch, got 'squeeze'"),
         ("[depth.templates]\nnotes = ''", "the templates of depth have no notes"),
+        ("[depth.templates]\nscale = 0", "scale must be a positive whole number, got 0"),
         ("[depth", "not lessons in TOML"),
     ],
 )
@@ -149,6 +150,27 @@ def test_a_released_checkpoint_without_lessons_is_refused_with_the_ways_out(name
     asked = model.VLM(vlm.net, vlm.tokenizer, name=name)
     with pytest.raises(ValueError, match=f"^{name} answers well in the words"):
         asked.lesson("pose")
+
+
+def test_lessons_without_the_task_of_a_released_checkpoint_are_refused_before_it_is_loaded(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(files, "snapshot_download", lambda *_, **__: pytest.fail("downloaded"))
+    path = tmp_path / "mine.toml"
+    path.write_text("[depth]\ntokens = 9")
+    lessons.demand("facebook/VLM3-depth", str(path))
+    with pytest.raises(ValueError, match="no lesson of correspondence, which facebook/VLM3-corr"):
+        model.load("facebook/VLM3-corr", lessons=path)
+    with pytest.raises(FileNotFoundError, match="no lessons at .*gone: say a file of yours"):
+        model.load("facebook/VLM3-corr", lessons=tmp_path / "gone")
+
+
+def test_lessons_of_one_task_leave_those_that_a_model_has_of_others(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[correspondence]\ntokens = 9")
+    plain, told = model.load("tiny"), model.load("tiny", lessons=path)
+    assert told.lesson("depth") == plain.lesson("depth")
+    assert told.taught["correspondence"] == {"tokens": 9}
 
 
 def test_a_name_that_only_looks_alike_is_asked_as_any_other():

@@ -58,6 +58,12 @@ def whole(path: Path) -> Iterator[Path]:
         draft.unlink(missing_ok=True)
 
 
+def demand_empty(folder: Path) -> None:
+    """FileExistsError for a path where something is already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} holds something already: choose another folder")
+
+
 def write(path: Path, text: str) -> None:
     """A text file, there in full or as it was before."""
     with whole(path) as draft:

@@ -206,5 +206,5 @@ def _checked_box(box: tuple, width: int, height: int) -> Box:
     except TypeError as error:
         raise ValueError(f"a box is (xmin, ymin, xmax, ymax[, name]), got {box!r}") from error
     if not inside:
-        raise ValueError(f"box {tuple(box)} is empty or leaves the {width}x{height} image")
+        raise ValueError(f"box {tuple(box[:4])} is empty or leaves the {width}x{height} image")
     return box

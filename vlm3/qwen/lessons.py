@@ -25,7 +25,8 @@ WORDS = Path(__file__).parent / "words.toml"
 _FILE = "taught.json"
 THINKING = 2048  # tokens of an answer that begins with thoughts
 _PLAIN = re.compile(r"Qwen/Qwen3-VL-\w+-(Instruct|Thinking)")
-_RELEASED = re.compile(r"(^|.*/)VLM3-(depth|object|corr|pose)/?")
+_RELEASED = re.compile(r"(?:|.*/)VLM3-(depth|object|corr|pose)/?")
+_OF_RELEASED = {"object": "objects", "corr": "correspondence"}
 
 
 class Lesson(NamedTuple):
@@ -57,10 +58,15 @@ def lesson(taught: Mapping[str, Mapping], task: str) -> Lesson:
 
 
 def demand(model: str, path: str = "") -> None:
-    """ValueError for a released checkpoint whose lessons nobody has: asked in other words, it would
-    look broken."""
-    folder = Path(model).expanduser()
-    if _RELEASED.fullmatch(model) and not path and not (folder / _FILE).exists():
+    """Before anything is loaded: ValueError for a released checkpoint whose lessons nobody has,
+    since asked in other words it would look broken, and errors as of `read` for others at path."""
+    given, released = read(path) if path else {}, _RELEASED.fullmatch(model)
+    if not released or (Path(model).expanduser() / _FILE).exists():
+        return
+    task = _OF_RELEASED.get(released[1], released[1])
+    if path and task not in given:
+        raise ValueError(f"{path} has no lesson of {task}, which {model} was taught: add [{task}]")
+    if not path:
         raise ValueError(
             f"{model} answers well in the words that it was taught in, which its authors published "
             "and this package may not copy. Three ways out: (1) --lessons PATH, the folder of your "
@@ -71,11 +77,11 @@ def demand(model: str, path: str = "") -> None:
 
 
 def of(model: str, folder: Path, path: str = "") -> dict[str, dict]:
-    """By task, the lessons of a model in a folder: those that `path` names, see `read`, else what
-    the folder tells, else ours for a plain Qwen3-VL of the hub; empty where nothing is known."""
-    if path:
-        return read(path)
-    return read_taught(folder) or (_words(model) if _PLAIN.fullmatch(model) else {})
+    """By task, the lessons of a model in a folder: those that `path` names, see `read`, and of
+    other tasks what the folder tells, or ours for a plain Qwen3-VL of the hub; empty where nothing
+    is known."""
+    own = read_taught(folder) or (_words(model) if _PLAIN.fullmatch(model) else {})
+    return own | (read(path) if path else {})
 
 
 def read(path: str | Path) -> dict[str, dict]:
@@ -85,6 +91,11 @@ def read(path: str | Path) -> dict[str, dict]:
     FileNotFoundError or ValueError, naming the file, for anything else.
     """
     path = WORDS if str(path) == "words" else Path(path).expanduser()
+    if not path.exists():
+        raise FileNotFoundError(
+            f"no lessons at {path}: say a file of yours in TOML, a taught.json, a folder with one, "
+            "your copy of the authors' release, or words"
+        )
     if path.is_dir():
         found = read_taught(path) or release.lessons(path)
     elif path.suffix == ".toml":
@@ -130,7 +141,9 @@ def _demand(task: str, told: object, path: Path) -> None:
         raise ValueError(f"{path}, {task}: unknown {', '.join(unknown)}: a lesson has {known}")
     try:
         found = Lesson(**told)
-        found.task(task)
+        asked = found.task(task)
+        if "scale" in found.templates:
+            _ = asked.reference  # which is made of scale and rounding
         _demand_numbers(found)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}, {task}: {error}") from error

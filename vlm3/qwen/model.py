@@ -164,6 +164,8 @@ def load(
     """
     name = str(name_or_path)
     device = network.usable(device)
+    if lessons:
+        demand(name, str(lessons))
     folder = files.folder_of(name_or_path)
     taught = of(name, folder, str(lessons))
     files.tell_licence(name, folder)

@@ -21,7 +21,8 @@ def source_of(out: str | Path) -> Source:
     told = config["asked"][config["source"]]
     if not told.get("origin", {}).get("from"):
         raise ValueError(
-            f"{out}: its source was made in Python, so it cannot be made again from here"
+            f"{out}: its source was made in Python, or came with answers of others, so it cannot "
+            "be made again from here"
         )
     names = {each.name for each in fields(Source)} & told.keys()
     try:

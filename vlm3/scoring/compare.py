@@ -144,7 +144,7 @@ def table(
         "task": first.config["task"],
         "source": first.config["source"],
         "samples": len(first.records),
-        "drawn": _drawn(group),
+        "drawn": _drawn([f for f, like in zip(group, same[0], strict=True) if like]),
         "to": to,
         "rows": rows,
         "notes": list(_notes(group, same[0])),
@@ -214,8 +214,11 @@ def _notes(group: Sequence[Folder], same: Sequence[bool]) -> Iterator[str]:
             f"{group[0].name}, so no difference to it is told"
         )
     if not any(folder.blind for folder in group):
-        python = "evaluate its source, made in Python, with model='constant' too"
-        way_out = "add --blind" if group[0].asked.get("origin") else python
+        elsewhere = (
+            "its source cannot be asked from its folder (made in Python, or with answers of "
+            "others), so name the predictions of somebody blind who was asked the same, too"
+        )
+        way_out = "add --blind" if group[0].asked.get("origin") else elsewhere
         yield f"nobody here answers without looking, so no score shows what it is worth: {way_out}"
     told = {record.get("scene") for folder in group for record in folder.records}
     if told == {None}:

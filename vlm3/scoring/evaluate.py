@@ -168,10 +168,9 @@ def line(item: int, qas: Sequence[QA], answers: Sequence[Answer], scene: str | N
 
 
 def keep(out: Path, config: Mapping, lines: Iterable[str]) -> None:
-    """A folder of predictions that somebody else made, scored. FileExistsError where it holds some
-    already."""
-    if any(_files(out)):
-        raise FileExistsError(f"{out} holds predictions already: choose another folder")
+    """A folder of predictions that somebody else made, scored. FileExistsError where it holds
+    something already."""
+    disk.demand_empty(out)
     disk.claim(out, config, begun=False)
     disk.write(out / "predictions-0.jsonl", "".join(lines))
     _keep_scores(out)
@@ -268,19 +267,21 @@ def score(out: str | Path) -> dict[str, float]:
     """Scores of a folder's predictions; ValueError where they are not those of all items that are
     asked about."""
     config, found = config_of(out), pairs(out)
-    _demand_all(config, out)
+    demand_whole(out)
     if not found:
         raise ValueError(f"{out}: the source gave no question")
     return _task(config).score(found) | {"questions": len(found)}
 
 
-def _demand_all(config: Mapping, out: str | Path) -> None:
+def demand_whole(out: str | Path) -> None:
+    """ValueError for a folder whose predictions are not those of all items that are asked about."""
+    config = config_of(out)
     wanted = set(range(min(config["samples"], config["asked"][config["source"]]["size"])))
     found = {record["item"] for record in predictions(out)}
     if lacking := sorted(wanted - found):
         raise ValueError(
             f"{out} lacks the predictions of {len(lacking)} of {len(wanted)} samples, such as item "
-            f"{lacking[0]}: the same command again asks for them"
+            f"{lacking[0]}: the `vlm3 evaluate --out {out}` that made it asks for them, run again"
         )
     if foreign := sorted(found - wanted):
         raise ValueError(

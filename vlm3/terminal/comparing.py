@@ -45,8 +45,12 @@ def compare(
     """
     from vlm3.scoring import compare
 
-    if not folders or n < 1:
-        raise ValueError(f"name at least one folder, and --n 1 or more, got {n}")
+    if not folders:
+        raise ValueError("name at least one folder of predictions, of vlm3 evaluate --out")
+    if n < 1 or seed < 0:
+        raise ValueError(f"--n must be 1 or more, and --seed 0 or more, got {n} and {seed}")
+    if pictures and pictures.exists() and not pictures.is_dir():
+        raise ValueError(f"--pictures {pictures} is a file: name a folder")
     if save and not save.parent.is_dir():
         raise FileNotFoundError(f"cannot save {save}: there is no folder {save.parent}")
     groups = compare.grouped(compare.opened(folders))

@@ -102,12 +102,13 @@ def write(folder: str | Path, out: Path) -> tuple[int, int]:
     returns how many pairs were written and how many not, since no whole pose was answered.
 
     Where no distance was answered, cameras are one unit apart. Intrinsics are those of the views as
-    they were asked about. ValueError for another task, and where the source cannot be made again.
+    they were asked about. ValueError for another task, for predictions
+    that are not finished, and where the source cannot be made again.
     """
     if (name := evaluate.config_of(folder)["task"]) != "pose":
         raise ValueError(f"{folder}: results of DA3-BENCH are poses, not {name}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} holds something already: choose another folder")
+    disk.demand_empty(out)
+    evaluate.demand_whole(folder)
     source, written, skipped = again.source_of(folder), 0, 0
     with disk.whole(out) as draft:
         for item, pairs in evaluate.items(folder).items():

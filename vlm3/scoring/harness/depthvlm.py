@@ -38,12 +38,12 @@ def write(folder: str | Path, out: Path) -> int:
     The views as they were asked about, so that original and canonical focal length and size are the
     same: bench.jsonl, images/ and depth/; and, as an evaluation leaves them, results/depth_maps/
     with the answers where something was asked, 0 elsewhere, and results/test_eval_results.jsonl.
-    Labels between pixel centres count as their pixel. ValueError for another task, and where the
-    source cannot be made again.
+    Labels between pixel centres count as their pixel. ValueError for another task, for
+    predictions that are not finished, and where the source cannot be made again.
     """
     source, lines, results = _depth_source(folder), [], []
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} holds something already: choose another folder")
+    disk.demand_empty(out)
+    evaluate.demand_whole(folder)
     with disk.whole(out) as draft:
         for name in ("images", "depth", MAPS):
             (draft / name).mkdir(parents=True)

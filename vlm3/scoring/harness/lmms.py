@@ -42,8 +42,7 @@ def write(found: Mapping[str, Source], config: Evaluation, out: Path) -> dict[st
     config: its samples, seed and source say what is asked, as in `vlm3 evaluate`. ValueError for
     views that lmms-eval would change, OSError for a folder that holds something already.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} holds something already: choose another folder")
+    disk.demand_empty(out)
     counts = {}
     with disk.whole(out) as draft:
         shutil.copytree(TASKS, draft, ignore=shutil.ignore_patterns("__pycache__", "*.yaml"))

@@ -60,14 +60,17 @@ class Calibrator:
         return Photo(image).camera(self.focal(Photo(image)).focal_px)
 
     def focal(self, photo: Photo) -> Focal:
-        """ValueError, naming the photo, for what the calibrator does not know and for what cannot
-        be a focal length."""
+        """ValueError, naming the photo, for what the calibrator does not know, where it fails, and
+        for what cannot be a focal length."""
         where = f"{photo.path}: " if photo.path else ""
         try:
             said = self.ask(photo)
             return self._checked(said if isinstance(said, tuple) else (said,))
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
+        except Exception as error:  # whatever a function of somebody else's may do
+            what = f"{type(error).__name__}: {error}"
+            raise ValueError(f"{where}the calibrator {self.name} failed: {what}") from error
 
     def _checked(self, said: tuple) -> Focal:
         try:

@@ -16,6 +16,7 @@ WORDS = {
     "correspondence": "Where is it in a second photo?",
     "pose": "How did the camera move?",
     "objects": "How large, how far apart?",
+    "skills": "What is there?",
 }
 HEAD = (
     "<h1>A picture, a question, an answer in numbers</h1><p>Click a place in the photo and read "

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -12,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
+
+from vlm3.sources import calibrate
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -38,8 +41,22 @@ def check(host: str, port: int | None, max_upload_mb: float, keep_minutes: float
         )
     if not 1 <= keep_minutes <= 1440:
         raise ValueError(f"--keep-minutes must be from 1 to 1440, got {keep_minutes}")
+    _demand_ours(host)
     if not loopback(host):
         print(f"vlm3: {OPEN}", file=sys.stderr)
+
+
+def _demand_ours(host: str) -> None:
+    """ValueError for what is no address of this computer, where gradio would try port by port."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family) as trial:
+            trial.bind(address)
+    except OSError as error:
+        raise ValueError(
+            f"--host {host} is no address of this computer ({error}): leave it out, or say 0.0.0.0 "
+            "for all that it has"
+        ) from error
 
 
 def loopback(host: str) -> bool:
@@ -86,6 +103,7 @@ def serve(
     """Serve the page until Ctrl-C or a signal to end; asked: of which model, and who says focal
     lengths."""
     check(host, port, max_upload_mb, keep_minutes)
+    calibrate.get(asked.calibrate or "exif")  # before a model is loaded
     from vlm3.terminal.app.visits import Host
 
     with tempfile.TemporaryDirectory(prefix="vlm3-app-") as folder:
