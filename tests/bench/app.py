@@ -16,6 +16,7 @@ from statistics import median
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
+from tests.bench.start import AROUND  # noqa: E402
 from tests.browser import Visitor, chromium  # noqa: E402
 
 
@@ -23,7 +24,9 @@ def waited(visitor: Visitor) -> dict[str, float]:
     """Seconds of one visit, by what was waited for."""
     command = [Path(sys.executable).with_name("vlm3"), "app"]
     began = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=AROUND
+    ) as server:
         try:
             address = next(line for line in server.stdout if " at http" in line).split(" at ")[1]
             served = time.perf_counter()
