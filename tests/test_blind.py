@@ -206,7 +206,7 @@ def shown(monkeypatch):
     """`shuffled` of one who tells the first pixel."""
     found = source("depth", Bright())
     sees = Predictor(brightness, found, "eyes")
-    monkeypatch.setitem(predictors.__dict__, "get", lambda model, source: sees)
+    monkeypatch.setitem(predictors.__dict__, "get", lambda model, source, lessons: sees)
     from vlm3.scoring.predictors import shuffled
 
     return shuffled.predictor("tiny", found)

@@ -255,7 +255,7 @@ def test_fewer_samples_than_asked_have_no_score_and_are_counted(tmp_path, left):
     lacking = min(set(range(20)) - set(left))
     with pytest.raises(
         ValueError,
-        match=f"lacks .* {20 - len(left)} of 20 samples, such as item {lacking}: the same",
+        match=f"lacks .* {20 - len(left)} of 20 samples, such as item {lacking}: the `vlm3",
     ):
         evaluate.score(config.out)
 

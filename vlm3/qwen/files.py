@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from huggingface_hub import snapshot_download
 from safetensors import safe_open
 
@@ -17,8 +16,7 @@ PACKAGED = Path(__file__).parent / "checkpoints" / "tiny"
 _DOWNLOADED = ["*.json", "*.jinja", "*.safetensors", "README.md"]
 _FREE = ("apache-2.0", "mit", "bsd-3-clause", "cc0-1.0", "cc-by-4.0")  # for all uses
 _LOG = logging.getLogger("vlm3")
-# As safetensors name them.
-_TYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
+_TYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32"}  # of safetensors, in torch
 COPY = "copy it again from where the checkpoint came from"
 
 
@@ -76,10 +74,10 @@ def weights(folder: Path) -> list[Path]:
     raise FileNotFoundError(f"{single} is missing: {COPY}")
 
 
-def types(folder: Path) -> dict[str, torch.dtype]:
-    """The type of each weight in the files, from their headers; ValueError for types that training
-    would spoil."""
-    found: dict[str, torch.dtype] = {}
+def types(folder: Path) -> dict[str, str]:
+    """What torch calls the type of each weight in the files, from their headers; ValueError for
+    types that training would spoil."""
+    found: dict[str, str] = {}
     for path in weights(folder):
         # Opening compares the length with the header.
         with reading(path), safe_open(path, "np") as file:

@@ -279,7 +279,9 @@ def _net(
     folder: Path, settings: Qwen3VLConfig, dtype: torch.dtype | None
 ) -> Qwen3VLForConditionalGeneration:
     """The network with its weights: all of them from the files, none left over, and none twice."""
-    dtype = dtype or reduce(torch.promote_types, files.types(folder).values() or [torch.float32])
+    if dtype is None:
+        stored = [getattr(torch, name) for name in files.types(folder).values()]
+        dtype = reduce(torch.promote_types, stored or [torch.float32])
     with files.reading(folder), network.without_bars():
         net, report = Qwen3VLForConditionalGeneration.from_pretrained(
             folder,
